@@ -1,0 +1,29 @@
+"""Reproduce, diagnose and repair the GAN experiments people learn with.
+
+The names below are loaded on first use, so that `import ganlib` (and `ganlib --help`) needs no
+Keras backend.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Adversarial": "ganlib.adversarial",
+    "AdversarialLoss": "ganlib.losses",
+    "HealthMonitor": "ganlib.monitor",
+    "Report": "ganlib.report",
+    "Study": "ganlib.study",
+    "Trial": "ganlib.study",
+}
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'ganlib' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_EXPORTS])

@@ -1,0 +1,405 @@
+"""One adversarial step for TensorFlow, JAX and torch, trained by `model.fit()`."""
+
+import keras
+from keras import ops
+
+from ganlib import losses
+from ganlib.backend import BackendStep
+from ganlib.optimizers import OptimizerPair
+
+UPDATES = ("alternating", "shared", "joint")
+DISCRIMINATOR, GENERATOR = 0, 1
+
+
+@keras.saving.register_keras_serializable("ganlib")
+class Adversarial(BackendStep, keras.Model):
+    """A generator and a discriminator, with an optimizer each, as one `keras.Model`.
+
+    `fit`, `evaluate`, `save`, `load_model`, `save_weights` and all Keras callbacks work as on any
+    model. A saved model holds both players, both optimizers and every random state, so training
+    goes on from it exactly. Calling the model (or `predict`) maps latents to images.
+
+    Three ways to take a step, from most to least work:
+
+    * `"alternating"`: `d_steps` steps of the discriminator, then one of the generator through the
+      updated discriminator, on fresh latents (Goodfellow et al., 2014).
+    * `"shared"`: the same, but the generator's step reuses the fakes of the discriminator's, which
+      saves a generator pass (the PyTorch DCGAN tutorial).
+    * `"joint"`: both gradients from one forward pass (the TensorFlow DCGAN tutorial).
+
+    The discriminator sees real and generated images in separate passes, so that its batch
+    normalisation, if any, never mixes them.
+
+    Args:
+        generator: `keras.Model`, latents `(batch_size, …)` to images `(batch_size, …)`.
+        discriminator: `keras.Model`, images to logits `(batch_size, 1)`; no sigmoid at its end.
+        loss: `ganlib.losses.AdversarialLoss`, or the name of one.
+        update: one of `"alternating"`, `"shared"`, `"joint"`.
+        d_steps: int, discriminator steps per generator step; only with `"alternating"`. They see
+            the same real images and fresh fakes.
+        generator_batch: int, number of latents in the generator's own step; only with
+            `"alternating"`. `None`: as many as there are real images.
+        gradient_penalty: float, weight of the two-sided penalty on the gradient's norm between
+            real and generated images (Gulrajani et al., 2017). `None`: what the loss asks for.
+        r1: float, weight γ of the R1 penalty γ/2·‖∇D(x)‖² on real images (Mescheder et al., 2018).
+        instance_noise: float, standard deviation of Gaussian noise added to everything that the
+            discriminator sees in training (Sønderby et al., 2017), in units of the images.
+        instance_noise_steps: int, the noise falls linearly to zero over so many discriminator
+            steps. 0: it stays.
+        ema: float in [0, 1), decay of an exponential moving average of the generator, which then
+            makes the samples (`sampler`). Warmed up as min(ema, (1 + t) / (10 + t)). 0: none.
+        seed: int, seeds latents, penalties and instance noise.
+
+    Raises:
+        ValueError: an option is out of its range, does nothing with this `update`, or the players
+            do not fit each other.
+
+    Example:
+
+    >>> gan = Adversarial(generator, discriminator, loss="hinge", ema=0.999)
+    >>> gan.compile(keras.optimizers.Adam(2e-4, beta_1=0.5), keras.optimizers.Adam(2e-4, beta_1=0.5))
+    >>> gan.fit(images, batch_size=64, epochs=10)
+    >>> gan.save("gan.keras")
+    """
+
+    def __init__(
+        self,
+        generator,
+        discriminator,
+        loss="non_saturating",
+        *,
+        update="alternating",
+        d_steps=1,
+        generator_batch=None,
+        gradient_penalty=None,
+        r1=0.0,
+        instance_noise=0.0,
+        instance_noise_steps=0,
+        ema=0.0,
+        seed=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.adversarial_loss = losses.get(loss)
+        if gradient_penalty is None:
+            gradient_penalty = self.adversarial_loss.gradient_penalty
+        self.options = {
+            "update": update,
+            "d_steps": d_steps,
+            "generator_batch": generator_batch,
+            "gradient_penalty": gradient_penalty,
+            "r1": r1,
+            "instance_noise": instance_noise,
+            "instance_noise_steps": instance_noise_steps,
+            "ema": ema,
+            "seed": seed,
+        }
+        _check_options(**self.options)
+        _check_players(generator, discriminator)
+        self.generator = generator
+        self.discriminator = discriminator
+        self.average = _frozen_copy(generator) if ema else None
+        self.random = keras.random.SeedGenerator(seed)
+        self.images_seen = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False, name="images_seen"
+        )
+        names = ["d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"]
+        if gradient_penalty or r1:
+            names.append("d_penalty")
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        # Both players arrive built. Without this, fit() would build symbolically, and loading would
+        # leave weights and optimizer slots unrestored with no more than a warning.
+        self.built = True
+
+    @property
+    def metrics(self):
+        return self.trackers  # without the base class's "loss", which nothing updates
+
+    @property
+    def sampler(self):
+        """The generator to sample from: the moving average where there is one."""
+        return self.generator if self.average is None else self.average
+
+    @property
+    def latent_shape(self):
+        """Shape of one latent, without the batch axis."""
+        return tuple(self.generator.input_shape[1:])
+
+    def call(self, latents, training=False):
+        player = self.generator if training else self.sampler
+        return player(latents, training=training)
+
+    # -- the step ----------------------------------------------------------------------------------
+
+    def play(self, real):
+        """One training step on `real`, images `(batch_size, …)`; returns the logs."""
+        update = getattr(self, f"_{self.options['update']}_update")
+        d_loss, penalty, g_loss, real_logits, fake_logits = update(real)
+        self.images_seen.assign_add(ops.cast(ops.shape(real)[0], "int32"))
+        if self.average is not None:
+            self._update_average()
+        return self._report(d_loss, g_loss, penalty, real_logits, fake_logits, ops.shape(real)[0])
+
+    def score(self, real):
+        """The losses and accuracies on `real` in inference mode; returns the logs."""
+        n = ops.shape(real)[0]
+        fake = self.sampler(self._latents(n), training=False)
+        real_logits = self._logits(real, training=False)
+        fake_logits = self._logits(fake, training=False)
+        d_loss = self.adversarial_loss.discriminator_loss(real_logits, fake_logits)
+        g_loss = self.adversarial_loss.generator_loss(fake_logits)
+        penalty = self._penalty(real, fake)
+        return self._report(d_loss, g_loss, penalty, real_logits, fake_logits, n)
+
+    def _alternating_update(self, real):
+        n = ops.shape(real)[0]
+        for _ in range(self.options["d_steps"]):
+            fake = self.generator(self._latents(n), training=True)
+            d_loss, penalty, real_logits, fake_logits = self._discriminator_step(real, fake)
+        latents = self._latents(self.options["generator_batch"] or n)
+
+        def objective():
+            fake = self.generator(latents, training=True)
+            return (self.adversarial_loss.generator_loss(self._logits(fake)),), ()
+
+        (g_loss,), _ = self._descend(objective, GENERATOR)
+        return d_loss, penalty, g_loss, real_logits, fake_logits
+
+    def _shared_update(self, real):
+        latents = self._latents(ops.shape(real)[0])
+
+        def objective():  # the discriminator's own descent happens inside the generator's pass
+            fake = self.generator(latents, training=True)
+            step = self._discriminator_step(real, fake)
+            return (self.adversarial_loss.generator_loss(self._logits(fake)),), step
+
+        (g_loss,), (d_loss, penalty, real_logits, fake_logits) = self._descend(objective, GENERATOR)
+        return d_loss, penalty, g_loss, real_logits, fake_logits
+
+    def _joint_update(self, real):
+        latents = self._latents(ops.shape(real)[0])
+
+        def objective():
+            fake = self.generator(latents, training=True)
+            d_total, (d_loss, penalty, real_logits, fake_logits) = self._judge(real, fake)
+            g_loss = self.adversarial_loss.generator_loss(fake_logits)
+            return (d_total, g_loss), (d_loss, penalty, real_logits, fake_logits)
+
+        (_, g_loss), (d_loss, penalty, real_logits, fake_logits) = self._descend(
+            objective, DISCRIMINATOR, GENERATOR
+        )
+        return d_loss, penalty, g_loss, real_logits, fake_logits
+
+    def _discriminator_step(self, real, fake):
+        def objective():
+            total, aux = self._judge(real, ops.stop_gradient(fake))
+            return (total,), aux
+
+        _, aux = self._descend(objective, DISCRIMINATOR)
+        return aux
+
+    def _judge(self, real, fake):
+        """The discriminator's total loss, and (loss, penalty, real logits, fake logits)."""
+        real_logits, fake_logits = self._logits(real), self._logits(fake)
+        loss = self.adversarial_loss.discriminator_loss(real_logits, fake_logits)
+        penalty = self._penalty(real, fake)
+        return loss + penalty, (loss, penalty, real_logits, fake_logits)
+
+    def _descend(self, objective, *players):
+        """Each player descends its own loss: `objective()` returns (losses, auxiliary tensors).
+
+        A player's loss is differentiated with respect to that player's variables alone. Nothing
+        toggles `trainable`, which Keras 3 reads once, when it traces.
+        """
+        optimizers = [self.optimizer.optimizers[player] for player in players]
+        groups = [self.optimizer.groups()[player] for player in players]
+        results, aux, gradients = self.value_and_gradients(objective, optimizers, groups)
+        for optimizer, gradient, group in zip(optimizers, gradients, groups, strict=True):
+            optimizer.apply(gradient, group)
+        return results, aux
+
+    # -- its parts ---------------------------------------------------------------------------------
+
+    def _latents(self, n):
+        return keras.random.normal((n, *self.latent_shape), seed=self.random)
+
+    def _logits(self, images, training=True):
+        noise = self.options["instance_noise"]
+        if training and noise:
+            steps = self.options["instance_noise_steps"]
+            if steps:
+                done = ops.cast(self.optimizer.discriminator.iterations, "float32")
+                noise = noise * ops.maximum(0.0, 1.0 - done / steps)
+            images = ops.cast(images, self.compute_dtype)
+            random = keras.random.normal(ops.shape(images), seed=self.random)
+            images = images + ops.cast(noise * random, images.dtype)
+        # Losses and accuracies are computed in float32 whatever the players compute in.
+        return ops.cast(self.discriminator(images, training=training), "float32")
+
+    def _penalty(self, real, fake):
+        """Weighted sum of the penalties on the discriminator's input gradient.
+
+        The discriminator runs in inference mode here: dropout masks and batch statistics would make
+        one image's gradient depend on others.
+        """
+        total = ops.zeros((), "float32")
+        real = ops.cast(real, "float32")
+        if weight := self.options["gradient_penalty"]:
+            shape = (ops.shape(real)[0],) + (1,) * (len(real.shape) - 1)
+            mix = keras.random.uniform(shape, seed=self.random)
+            between = mix * real + (1.0 - mix) * ops.cast(ops.stop_gradient(fake), "float32")
+            norm = ops.sqrt(self._squared_gradient(between) + 1e-12)
+            total = total + weight * ops.mean(ops.square(norm - 1.0))
+        if weight := self.options["r1"]:
+            total = total + 0.5 * weight * ops.mean(self._squared_gradient(real))
+        return total
+
+    def _squared_gradient(self, images):
+        gradient = self.input_gradient(lambda x: self._logits(x, training=False), images)
+        return ops.sum(ops.square(gradient), axis=tuple(range(1, len(images.shape))))
+
+    def _update_average(self):
+        t = ops.cast(self.optimizer.generator.iterations, "float32")
+        decay = ops.minimum(self.options["ema"], (1.0 + t) / (10.0 + t))
+        for average, current in zip(self.average.weights, self.generator.weights, strict=True):
+            value = ops.cast(current, average.dtype)
+            # a - (1 - decay)(a - c) and not the textbook sum: equal weights stay exactly equal.
+            average.assign(average - ops.cast(1.0 - decay, average.dtype) * (average - value))
+
+    def _report(self, d_loss, g_loss, penalty, real_logits, fake_logits, n):
+        boundary = self.adversarial_loss.boundary
+        if boundary is None:
+            boundary = 0.5 * (ops.mean(real_logits) + ops.mean(fake_logits))
+        values = {
+            "d_loss": d_loss,
+            "g_loss": g_loss,
+            # Against hard labels: a rounded prediction never equals a smoothed label of 0.9.
+            "d_accuracy_real": ops.mean(ops.cast(real_logits > boundary, "float32")),
+            "d_accuracy_fake": ops.mean(ops.cast(fake_logits < boundary, "float32")),
+            "d_penalty": penalty,
+        }
+        for tracker in self.trackers:
+            tracker.update_state(values[tracker.name], sample_weight=n)
+        return self.get_metrics_result()
+
+    # -- compiling and saving ----------------------------------------------------------------------
+
+    def compile(self, d_optimizer="adam", g_optimizer="adam", **kwargs):
+        """Sets the two optimizers; other arguments as for `keras.Model.compile`.
+
+        Raises:
+            ValueError: `loss` or `optimizer` is given; both are set elsewhere.
+        """
+        for name in ("loss", "optimizer"):
+            if name in kwargs:
+                raise ValueError(
+                    f"`{name}` is not an argument here: the loss belongs to Adversarial(…), the "
+                    "optimizers are `d_optimizer` and `g_optimizer`. "
+                    f"Received: {name}={kwargs[name]!r}"
+                )
+        pair = OptimizerPair(
+            keras.optimizers.get(d_optimizer),
+            keras.optimizers.get(g_optimizer),
+            lambda: (self.discriminator.trainable_variables, self.generator.trainable_variables),
+        )
+        super().compile(pair, auto_scale_loss=False, **kwargs)
+        self._compile_options = kwargs
+
+    def get_compile_config(self):
+        if not self.compiled:
+            return None
+        d_optimizer, g_optimizer = map(keras.optimizers.serialize, self.optimizer.optimizers)
+        return {"d_optimizer": d_optimizer, "g_optimizer": g_optimizer, **self._compile_options}
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build()
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "loss": keras.saving.serialize_keras_object(self.adversarial_loss),
+            **self.options,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for player in ("generator", "discriminator"):
+            config[player] = keras.saving.deserialize_keras_object(config[player])
+        return cls(**config)
+
+    def _own_state(self):
+        # Keras saves no SeedGenerator, neither ours nor a Dropout layer's. Resuming needs them all.
+        weights = {id(weight) for weight in self.weights}
+        return [self.images_seen, *(v for v in self.variables if id(v) not in weights)]
+
+    def save_own_variables(self, store):
+        for i, variable in enumerate(self._own_state()):
+            store[f"state_{i}"] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store):
+        for i, variable in enumerate(self._own_state()):
+            variable.assign(store[f"state_{i}"])
+
+
+def _frozen_copy(generator):
+    copy = type(generator).from_config(generator.get_config())
+    copy.trainable = False
+    copy.set_weights(generator.get_weights())
+    return copy
+
+
+def _check_players(generator, discriminator):
+    for name, player in (("generator", generator), ("discriminator", discriminator)):
+        if not player.built:
+            raise ValueError(
+                f"The {name} must be built: give its first layer an Input, or call it once. "
+                f"Received: {player}"
+            )
+    made, expected = generator.output_shape[1:], discriminator.input_shape[1:]
+    if tuple(made) != tuple(expected):
+        raise ValueError(
+            f"The generator's images must have the discriminator's input shape. Received: "
+            f"generator.output_shape={generator.output_shape}, "
+            f"discriminator.input_shape={discriminator.input_shape}"
+        )
+
+
+def _check_options(
+    update,
+    d_steps,
+    generator_batch,
+    gradient_penalty,
+    r1,
+    instance_noise,
+    instance_noise_steps,
+    ema,
+    seed,
+):
+    if update not in UPDATES:
+        raise ValueError(f"`update` must be one of {UPDATES}. Received: update={update!r}")
+    if d_steps < 1:
+        raise ValueError(f"`d_steps` must be at least 1. Received: d_steps={d_steps}")
+    if update != "alternating" and (d_steps != 1 or generator_batch is not None):
+        raise ValueError(
+            '`d_steps` and `generator_batch` only mean something with update="alternating". '
+            f"Received: update={update!r}, d_steps={d_steps}, generator_batch={generator_batch}"
+        )
+    if generator_batch is not None and generator_batch < 1:
+        raise ValueError(
+            f"`generator_batch` must be at least 1. Received: generator_batch={generator_batch}"
+        )
+    weights = {
+        "gradient_penalty": gradient_penalty,
+        "r1": r1,
+        "instance_noise": instance_noise,
+        "instance_noise_steps": instance_noise_steps,
+    }
+    for name, value in weights.items():
+        if value < 0:
+            raise ValueError(f"`{name}` must not be negative. Received: {name}={value}")
+    if not 0.0 <= ema < 1.0:
+        raise ValueError(f"`ema` must lie in [0, 1). Received: ema={ema}")

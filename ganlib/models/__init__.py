@@ -1,0 +1,1 @@
+"""Functional Keras model builders, one file a family."""
