@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from ganlib.models.layers import Conv2DTranspose
+from ganlib.models.layers import Conv2DTranspose, ThinConv2D
 
 IMAGE_SHAPE = (28, 28, 1)
 
@@ -52,7 +52,7 @@ def build_generator(
             width, 4, strides=2, padding="same", kernel_initializer=initializer()
         )(x)
         x = activate(x)
-    images = layers.Conv2D(
+    images = ThinConv2D(
         1, 7, padding="same", activation=output, kernel_initializer=initializer(), name="images"
     )(x)
     return keras.Model(latents, images, name="generator")

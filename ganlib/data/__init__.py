@@ -1,0 +1,30 @@
+"""Data sets: `load` anything, `check` it before training, feed it in `Batches`.
+
+    digits = ganlib.data.load("digits", split="train")
+    check(digits, channels=1, labels=True)
+    batches = Batches(digits.as_range("signed"), batch_size=64, seed=0)
+
+The names below are loaded on first use, so that importing `ganlib.data` needs no Keras backend.
+"""
+
+import importlib
+
+_EXPORTS = {
+    "Batches": "ganlib.data.batches",
+    "DataError": "ganlib.data.errors",
+    "EpochOrder": "ganlib.data.batches",
+    "ImageSet": "ganlib.data.imageset",
+    "check": "ganlib.data.checks",
+    "load": "ganlib.data.sources",
+}
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name):
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'ganlib.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_EXPORTS])

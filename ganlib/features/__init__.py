@@ -1,0 +1,1 @@
+"""Networks whose features and class probabilities the metrics stand on."""

@@ -1,0 +1,141 @@
+"""A small digit classifier, trained in seconds, that stands in for Inception offline."""
+
+import dataclasses
+import pathlib
+
+import filelock
+import keras
+import numpy as np
+from keras import layers
+
+CLASSES = 10
+FEATURES = 64
+BATCH_SIZE = 64
+SHIFT = 2  # pixels
+OUTLIERS = 0.125  # per digit
+
+
+def build_classifier(seed=0):
+    """Builds a two-convolution network: images in [0, 1] to (logits, features).
+
+    Returns:
+        A `keras.Model`, `(batch_size, 28, 28, 1)` to `(batch_size, 10)` and `(batch_size, 64)`.
+    """
+    seeds = iter(range(1000 * seed, 1000 * seed + 10))
+
+    def initializer():
+        return keras.initializers.HeNormal(next(seeds))
+
+    images = keras.Input((28, 28, 1), name="images")
+    x = images
+    for filters, kernel in ((16, 5), (32, 3)):
+        convolution = layers.Conv2D(
+            filters, kernel, padding="same", activation="relu", kernel_initializer=initializer()
+        )
+        x = layers.MaxPooling2D()(convolution(x))
+    x = layers.Dropout(0.3, seed=next(seeds))(layers.Flatten()(x))
+    features = layers.Dense(
+        FEATURES, activation="relu", kernel_initializer=initializer(), name="features"
+    )(x)
+    logits = layers.Dense(CLASSES, kernel_initializer=initializer(), name="logits")(features)
+    return keras.Model(images, [logits, features], name="digit_classifier")
+
+
+@dataclasses.dataclass(frozen=True)
+class DigitClassifier:
+    """A trained classifier with its own measured accuracy.
+
+    Attributes:
+        model: as `build_classifier` makes it.
+        accuracy: float, on digits it was not trained on.
+        n: int, how many of those there were.
+    """
+
+    model: keras.Model
+    accuracy: float
+    n: int
+
+    def __call__(self, images):
+        """Returns class probabilities `(n, 10)` and features `(n, 64)`, float64 arrays."""
+        parts = [
+            [keras.ops.convert_to_numpy(x) for x in self.model(images[i : i + 500], training=False)]
+            for i in range(0, len(images), 500)
+        ]
+        logits, features = (np.concatenate(x).astype("float64") for x in zip(*parts, strict=True))
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True), features
+
+    def __repr__(self):
+        return f"<DigitClassifier tested on {self.n} digits>"
+
+
+def train_classifier(train, test, seed=0, steps=700):
+    """Trains a classifier on randomly shifted digits and on outliers.
+
+    Outliers (noise, and digits with their pixels shuffled) are taught even probabilities
+    (Hendrycks et al., 2019): a network that has seen only digits is as sure of noise as of a digit,
+    and its confidence then says nothing about quality.
+
+    Args:
+        train: `ganlib.data.ImageSet` with labels 0 to 9.
+        test: the same, other digits.
+        seed: int.
+        steps: int, number of batches of 64.
+
+    Returns:
+        A `DigitClassifier`.
+    """
+    model = build_classifier(seed)
+    rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
+    cross_entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss=[cross_entropy, None])
+    digits, targets = train.as_range("unit"), np.eye(CLASSES, dtype="float32")[train.labels]
+    per_round = max(1, min(steps, len(digits) // BATCH_SIZE))
+    for part, done in enumerate(range(0, steps, per_round)):
+        rng = np.random.default_rng((seed, part))
+        images, wanted = _batch(digits, targets, BATCH_SIZE * min(per_round, steps - done), rng)
+        model.fit(images, wanted, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+    return evaluate(model, test)
+
+
+def evaluate(model, test):
+    """Returns the `DigitClassifier` of a trained model, with its accuracy on `test`."""
+    probabilities, _ = DigitClassifier(model, float("nan"), 0)(test.as_range("unit"))
+    accuracy = float((probabilities.argmax(axis=1) == test.labels).mean())
+    return DigitClassifier(model, accuracy, len(test))
+
+
+def load_or_train(path, train, test, seed=0, steps=700):
+    """The classifier kept in `path` (.keras); trained first where it is missing, by one process."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{path}.lock"):
+        if path.exists():
+            return evaluate(keras.models.load_model(path), test)
+        classifier = train_classifier(train, test, seed, steps)
+        temporary = path.with_name(f"writing-{path.name}")
+        classifier.model.save(temporary)
+        temporary.replace(path)
+    return classifier
+
+
+def _batch(digits, targets, n, rng):
+    """n shuffled images and their targets: shifted digits, and a share of outliers."""
+    outliers = int(n * OUTLIERS / (1 + OUTLIERS))
+    chosen = rng.choice(len(digits), n - outliers, replace=n - outliers > len(digits))
+    noise = rng.random((outliers // 2, *digits.shape[1:]), dtype="float32")
+    shuffled = digits[rng.choice(len(digits), outliers - len(noise))]
+    shuffled = rng.permuted(shuffled.reshape(len(shuffled), -1), axis=1).reshape(shuffled.shape)
+    even = np.full((outliers, CLASSES), 1 / CLASSES, "float32")
+    images = np.concatenate([_shift(digits[chosen], rng), noise, shuffled])
+    wanted = np.concatenate([targets[chosen], even])
+    order = rng.permutation(n)
+    return images[order], wanted[order]
+
+
+def _shift(images, rng):
+    """Each image moved by up to SHIFT pixels along both axes; black moves in."""
+    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
+    y, x = rng.integers(0, 2 * SHIFT + 1, (2, len(images)))
+    return np.ascontiguousarray(windows[np.arange(len(images)), y, x].transpose(0, 2, 3, 1))

@@ -1,0 +1,53 @@
+"""Figures that fit a paper: column widths, colours for every eye, pictures in their true range."""
+
+import contextlib
+import pathlib
+
+import numpy as np
+
+COLUMN, PAGE = 3.4, 7.0  # inches
+STYLE = pathlib.Path(__file__).with_name("ganlib.mplstyle")
+
+
+@contextlib.contextmanager
+def style():
+    """The look of all figures, for as long as the context lasts."""
+    import matplotlib.pyplot as plt
+
+    with plt.style.context(STYLE):
+        yield plt
+
+
+def tile(images, columns):
+    """Puts images beside one another: `(n, h, w, c)` to `(rows·h, columns·w, c)`; spare cells 0."""
+    images = np.asarray(images)
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    blank = np.zeros((rows * columns - n, height, width, channels), images.dtype)
+    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def show_images(axes, images, columns, title=""):
+    """Draws a grid of images in [0, 1] on `axes`.
+
+    Raises:
+        ValueError: values outside [0, 1]: convert the range first, a clipped picture misleads.
+    """
+    images = np.asarray(images)
+    if images.min() < -1e-3 or images.max() > 1 + 1e-3:
+        raise ValueError(
+            "Pictures are drawn from [0, 1]; use ganlib.images.convert. Received: values in "
+            f"[{images.min():.3g}, {images.max():.3g}]"
+        )
+    grid = tile(np.clip(images, 0, 1), columns)
+    axes.imshow(grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0, vmax=1)
+    axes.set_title(title)
+    axes.axis("off")
+
+
+def mark_quick(figure):
+    """Says on the figure itself that a quick profile made it."""
+    figure.text(
+        0.995, 0.005, "quick profile", ha="right", va="bottom", fontsize=6, color="#D55E00"
+    )

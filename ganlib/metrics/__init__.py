@@ -1,0 +1,1 @@
+"""Metrics over whole sets: independent of batch size, computed in float64."""

@@ -1,0 +1,142 @@
+"""Figures and tables with their provenance, in the formats that a write-up takes."""
+
+import hashlib
+import pathlib
+import re
+import subprocess
+
+from ganlib.figures import mark_quick
+from ganlib.study import environment, write_atomically, write_json
+
+
+class Report:
+    """The folder `<out>/<profile>/<study>`, and all that is written into it.
+
+    Args:
+        study: name of the study.
+        profile: "quick" or "full"; quick figures carry a mark.
+        out: folder of all reports.
+    """
+
+    def __init__(self, study, profile, out="reports"):
+        self.study = study
+        self.profile = profile
+        self.path = pathlib.Path(out) / profile / study
+        self.written = []
+
+    def figure(self, name, figure):
+        """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
+        if self.profile == "quick":
+            mark_quick(figure)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
+            figure.savefig(self._file(name, suffix), metadata=metadata)
+        return self.path / f"{name}.png"
+
+    def table(self, name, table, caption=""):
+        """Saves a `pandas.DataFrame` as CSV, Markdown and LaTeX (booktabs); returns the CSV's path.
+
+        CSV keeps every digit; the other two show three significant ones.
+        """
+        shown = table.map(_three_digits)
+        write = self._write
+        write(name, "csv", table.to_csv(index=False))
+        write(name, "md", shown.to_markdown(index=False) + "\n")
+        latex = shown.map(_escape).rename(columns=_escape)
+        write(
+            name,
+            "tex",
+            latex.to_latex(
+                index=False, caption=_escape(caption) or None, label=f"tab:{self.study}-{name}"
+            ),
+        )
+        return self.path / f"{name}.csv"
+
+    def provenance(self, study, results, data, claims=None):
+        """Writes run.json: what made these files, from which data and by which code.
+
+        Args:
+            study: `ganlib.study.Study`.
+            results: list of result dicts.
+            data: the study's data, with `checksum`, `name` and `origin`.
+            claims: `ganlib.stats.Claims`, or None.
+        """
+        write_json(
+            self.path / "run.json",
+            {
+                "study": study.name,
+                "profile": self.profile,
+                "options": study.options,
+                "environment": environment(),
+                "git_revision": git_revision(),
+                "data": {
+                    "name": data.name,
+                    "origin": data.origin,
+                    "synthetic": data.synthetic,
+                    "checksum": data.checksum,
+                },
+                "seeds": sorted({result["seed"] for result in results}),
+                "wall_time_seconds": round(sum(result["seconds"] for result in results), 1),
+                "verdicts": claims.count() if claims else {},
+                "trials": [
+                    {k: r[k] for k in ("id", "name", "seed", "status", "seconds", "recipe")}
+                    for r in results
+                ],
+                "files": {path.name: _sha256(path) for path in sorted(set(self.written))},
+            },
+        )
+
+    def _file(self, name, suffix):
+        path = self.path / f"{name}.{suffix}"
+        self.written.append(path)
+        return path
+
+    def _write(self, name, suffix, text):
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._file(name, suffix), text)
+
+    def __repr__(self):
+        return f"<Report {self.study}, {self.profile} profile>"
+
+
+def git_revision():
+    """The commit of the working tree that ganlib runs from, "+" if it has changes; else None."""
+    root = pathlib.Path(__file__).parent.parent
+    try:
+        command = ["git", "-C", str(root)]
+        run = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+        revision = subprocess.run([*command, "rev-parse", "HEAD"], **run).stdout.strip()
+        tracked = subprocess.run([*command, "ls-files", "ganlib"], **run).stdout
+        changes = subprocess.run([*command, "status", "--porcelain", "ganlib"], **run).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if not tracked:  # installed into some other project's tree
+        return None
+    return revision + ("+" if changes else "")
+
+
+def _three_digits(value):
+    return f"{value:.3g}" if isinstance(value, float) else value
+
+
+def _escape(text):
+    """LaTeX's special characters, and the few others that our tables use."""
+    if not isinstance(text, str):
+        return text
+    text = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", r"\textbackslash "))
+    for character, command in {
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "≥": r"$\ge$",
+        "≤": r"$\le$",
+        "γ": r"$\gamma$",
+        "–": "--",
+    }.items():
+        text = text.replace(character, command)
+    return text
+
+
+def _sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()

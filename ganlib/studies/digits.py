@@ -1,0 +1,330 @@
+"""The digits study: the tutorial's MNIST GAN, its six variations, and what they did."""
+
+import dataclasses
+import time
+
+import keras
+import numpy as np
+
+from ganlib import losses, training
+from ganlib.adversarial import Adversarial
+from ganlib.data import check, load
+from ganlib.features.digits import load_or_train
+from ganlib.images import convert
+from ganlib.metrics.digits import digit_quality, noise_images
+from ganlib.models import digits as models
+from ganlib.monitor import HealthMonitor
+from ganlib.study import Study, Trial
+
+GRID = 64  # pictures in a sample grid
+PRINTED = 100  # real and fake images that the write-up's printed accuracy looks at
+RANGES = {"sigmoid": "unit", "tanh": "signed"}  # what the data is scaled to
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a digits trial depends on, except its seed.
+
+    The defaults are the write-up's base run: 128 real and 128 generated images in a discriminator
+    step, 256 latents in a generator step, Adam(2e-4, beta_1 = 0.5), binary cross-entropy.
+    """
+
+    data: str = "tfds:mnist"
+    width: int = 128
+    latent_dim: int = 100
+    output: str = "sigmoid"
+    batch_norm: bool = False
+    momentum: float = 0.99
+    dropout: float = 0.4
+    loss: str = "non_saturating"
+    real_label: float = 1.0
+    instance_noise: float = 0.0
+    ema: float = 0.0
+    update: str = "alternating"
+    batch_size: int = 128  # real images a step
+    generator_batch: int | None = 256
+    learning_rate: float = 2e-4
+    beta_1: float = 0.5
+    beta_2: float = 0.999
+    epochs: int = 100
+    samples: int = 5000  # generated images that are scored
+    score_every: int = 5  # epochs
+    patience: int = 10  # epochs in a row after which a blank generator ends the run
+
+
+# The quick profile: narrower networks, and Adam's memory 1 / (1 - beta_2) shortened with the run.
+QUICK = {
+    "width": 16,
+    "momentum": 0.9,
+    "update": "shared",
+    "batch_size": 32,
+    "generator_batch": None,
+    "learning_rate": 5e-4,
+    "beta_2": 0.99,
+    "epochs": 8,
+    "samples": 500,
+    "score_every": 1,
+    "patience": 4,
+}
+
+VARIATIONS = {
+    "base": {},
+    "tanh": {"output": "tanh"},
+    "latent-50": {"latent_dim": 50},
+    "label-smoothing": {"real_label": 0.9},
+    "batch-norm": {"batch_norm": True},
+    "least-squares": {"loss": "least_squares"},
+    "hinge": {"loss": "hinge"},
+    "instance-noise": {"instance_noise": 0.5},
+    # What the diagnosis leads to.
+    "repaired": {"batch_norm": True, "momentum": 0.9, "instance_noise": 0.3, "ema": 0.99},
+}
+
+
+@dataclasses.dataclass
+class DigitsData:
+    """Real digits in three parts that share no image.
+
+    Attributes:
+        train: `ImageSet`, for the GANs and for the classifier that judges them.
+        test: `ImageSet`, held out: its first half is the reference of all Fréchet distances and
+            measures the classifier, its second half is the row "real".
+    """
+
+    train: object
+    test: object
+
+    def __post_init__(self):
+        order = np.random.default_rng(0).permutation(len(self.test))
+        self.reference = self.test.subset(order[: len(order) // 2])
+        self.real = self.test.subset(order[len(order) // 2 :])
+        self.checksum = f"{self.train.checksum()[:32]}{self.test.checksum()[:32]}"
+        self.name, self.origin = self.train.name, self.train.origin
+        self.synthetic = self.train.synthetic
+        self._classifier = None
+
+    def classifier(self, folder):
+        """The `DigitClassifier` for this data, trained once and kept in `folder`."""
+        if self._classifier is None:
+            path = folder / f"classifier-{self.checksum[:8]}.keras"
+            self._classifier = load_or_train(path, self.train, self.test)
+        return self._classifier
+
+    def baselines(self, folder, samples):
+        """Quality of `samples` real digits never trained on, and of noise."""
+        classifier, reference = self.classifier(folder), self.reference.as_range("unit")
+        real = self.real.as_range("unit")[:samples]
+        return {
+            "real": digit_quality(classifier, real, reference),
+            "noise": digit_quality(classifier, noise_images(len(real)), reference),
+        }
+
+
+def load_data(spec):
+    """Loads and checks digits: "digits" (embedded), "tfds:mnist", an .npz or a folder.
+
+    Raises:
+        DataError: the images are no labelled 28×28 grey pictures of ten classes.
+    """
+    parts = []
+    for split, minimum in (("train", 500), ("test", 200)):
+        part = load(spec, split=split, size=28, channels=1)
+        parts.append(check(part, channels=1, size=28, labels=True, minimum=minimum))
+    return DigitsData(*parts)
+
+
+def build(profile="quick", data=None, seeds=None):
+    """Makes the digits study.
+
+    Args:
+        profile: "quick" (narrow networks, 5,000 embedded digits) or "full" (the write-up's scale).
+        data: what `load_data` takes; by default "digits" in quick and "tfds:mnist" in full.
+        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+
+    Returns:
+        A `Study` with a trial for each variation and seed.
+
+    Raises:
+        ValueError: the profile is unknown.
+    """
+    if profile not in ("quick", "full"):
+        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
+    quick = profile == "quick"
+    data = data or ("digits" if quick else "tfds:mnist")
+    seeds = seeds or (1 if quick else 3)
+    base = Recipe(data=str(data), **(QUICK if quick else {}))
+    return Study(
+        name="digits",
+        title="An MNIST GAN and its six variations",
+        trials=tuple(
+            Trial(name, dataclasses.replace(base, **change), seed)
+            for seed in range(seeds)
+            for name, change in VARIATIONS.items()
+        ),
+        load_data=lambda: load_data(data),
+        train=train,
+        module=__name__,
+        options={"profile": profile, "data": str(data), "seeds": seeds},
+        epochs=lambda trial: trial.recipe.epochs,
+    )
+
+
+def build_model(recipe, seed, steps):
+    """The compiled `Adversarial` of a recipe.
+
+    Args:
+        recipe: `Recipe`.
+        seed: int.
+        steps: int, discriminator steps of the whole run; instance noise ends halfway.
+    """
+    keras.utils.set_random_seed(seed)
+    generator = models.build_generator(
+        recipe.latent_dim,
+        recipe.width,
+        output=recipe.output,
+        batch_norm=recipe.batch_norm,
+        momentum=recipe.momentum,
+        seed=seed,
+    )
+    discriminator = models.build_discriminator(recipe.width, dropout=recipe.dropout, seed=seed)
+    # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
+    noise = recipe.instance_noise * (2 if recipe.output == "tanh" else 1)
+    gan = Adversarial(
+        generator,
+        discriminator,
+        losses.get(recipe.loss, recipe.real_label),
+        update=recipe.update,
+        generator_batch=recipe.generator_batch,
+        instance_noise=noise,
+        instance_noise_steps=steps // 2,
+        ema=recipe.ema,
+        seed=seed,
+    )
+
+    def adam():
+        return keras.optimizers.Adam(recipe.learning_rate, recipe.beta_1, recipe.beta_2)
+
+    gan.compile(adam(), adam())
+    return gan
+
+
+def expected(recipe, n):
+    """What `ReadBack` must find, computed from the recipe and not from the builders."""
+    w, latent = recipe.width, recipe.latent_dim
+    hidden = (latent + 1) * 49 * w + 2 * (16 * w + 1) * w
+    norms = 4 * (w * 49 + 2 * w) if recipe.batch_norm else 0
+    return {
+        "d_learning_rate": recipe.learning_rate,
+        "g_learning_rate": recipe.learning_rate,
+        "batch_size": min(recipe.batch_size, n),
+        "g_parameters": hidden + norms + 49 * w + 1,
+        "d_parameters": (9 + 1) * w + (9 * w + 1) * w + 49 * w + 1,
+    }
+
+
+def train(trial, data, run):
+    """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    recipe = trial.recipe
+    images = data.train.as_range(RANGES[recipe.output])
+    steps = recipe.epochs * -(-len(images) // recipe.batch_size)
+    gan = build_model(recipe, trial.seed, steps)
+    scorer = Scorer(gan, recipe, data, run)
+    monitor = HealthMonitor(
+        images[:256], patience=recipe.patience, stop_on=("generator_blank", "non_finite_loss")
+    )
+    history = training.fit(
+        gan,
+        images,
+        run,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        seed=trial.seed,
+        expected=expected(recipe, len(images)),
+        callbacks=[scorer, monitor],
+    )
+    gan.save(run.model)
+    return {
+        **training.status(gan),
+        "epochs": len(history),
+        **scorer.quality(),
+        **{key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")},
+        "seconds_per_epoch": float(history["train_seconds"].median()),
+        "d_parameters": gan.discriminator.count_params(),
+        "g_parameters": gan.generator.count_params(),
+        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
+    }
+
+
+class Scorer(keras.callbacks.Callback):
+    """Adds an epoch's scores to the logs, and saves a grid of pictures.
+
+    * `accuracy_real`, `accuracy_fake`: D on 100 real and 100 fake images by hard labels;
+    * `printed_real`, `printed_fake`: what the write-up's metric prints for the same images, Keras'
+      binary accuracy against the label that D was trained towards, smoothed or not;
+    * `confidence`, `digit_score`, `frechet_distance`, `missing_digits`: every `score_every` epochs;
+    * `train_seconds`: the epoch without this scoring.
+    """
+
+    def __init__(self, gan, recipe, data, run):
+        super().__init__()
+        self.gan = gan
+        self.recipe = recipe
+        self.run = run
+        self.range = RANGES[recipe.output]
+        self.classifier = data.classifier(run.path.parent)
+        self.reference = data.reference.as_range("unit")
+        self.real = data.real.as_range(self.range)[:PRINTED]
+        # Fixed latents, the same for all trials: what differs between two grids is the generator.
+        rng = np.random.default_rng(0)
+        count = max(recipe.samples, GRID, PRINTED)
+        self.latents = rng.normal(size=(count, recipe.latent_dim)).astype("float32")
+
+    def images(self, n):
+        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`."""
+        parts = [
+            keras.ops.convert_to_numpy(self.gan.sampler(self.latents[i : i + 500], training=False))
+            for i in range(0, n, 500)
+        ]
+        return convert(np.concatenate(parts)[:n], self.range, "unit")
+
+    def quality(self):
+        """The final scores, with the digit histogram."""
+        images = self.images(self.recipe.samples)
+        return digit_quality(self.classifier, images, self.reference)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["train_seconds"] = round(time.monotonic() - self._start, 3)
+        logs |= self._accuracies()
+        if (epoch + 1) % self.recipe.score_every == 0 or epoch + 1 == self.recipe.epochs:
+            quality = self.quality()
+            logs |= {key: value for key, value in quality.items() if np.isscalar(value)}
+            self._save_grid(epoch)
+
+    def _accuracies(self):
+        fakes = convert(self.images(PRINTED), "unit", self.range)
+        scores = {"real": self._logits(self.real), "fake": self._logits(fakes)}
+        boundary = self.gan.adversarial_loss.boundary
+        label = {"real": self.recipe.real_label, "fake": 0.0}
+        right = {"real": scores["real"] > boundary, "fake": scores["fake"] < boundary}
+        logs = {}
+        for side, logits in scores.items():
+            # The tutorial's D ends in a sigmoid, and its metric compares rounded probabilities.
+            printed = keras.metrics.BinaryAccuracy(threshold=0.5)
+            printed.update_state(np.full_like(logits, label[side]), logits > boundary)
+            logs[f"accuracy_{side}"] = float(right[side].mean())
+            logs[f"printed_{side}"] = float(printed.result())
+        return logs
+
+    def _logits(self, images):
+        return keras.ops.convert_to_numpy(self.gan.discriminator(images, training=False))
+
+    def _save_grid(self, epoch):
+        from PIL import Image
+
+        from ganlib.figures import tile
+
+        grid = convert(tile(self.images(GRID), 8), "unit", "byte")
+        Image.fromarray(grid[..., 0]).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")

@@ -1,0 +1,413 @@
+"""Tables, figures and claims of the digits study, from its run directories alone."""
+
+import math
+
+import numpy as np
+import pandas
+
+from ganlib.figures import COLUMN, PAGE, show_images, style
+from ganlib.report import Report
+from ganlib.stats import (
+    CANNOT_TELL,
+    Claim,
+    Claims,
+    judge,
+    judge_interval,
+    mean_interval,
+    paired_interval,
+)
+from ganlib.studies.digits import PRINTED
+from ganlib.study import DONE, STOPPED, run_folder
+
+SHOWN = 16  # pictures of a variation in the figure
+METRICS = {
+    "confidence": "confidence",
+    "digit_score": "digit score",
+    "frechet_distance": "Fréchet distance",
+    "missing_digits": "missing digits",
+}
+
+
+class DigitsResults:
+    """The finished trials of a digits study, with their histories.
+
+    Args:
+        study: `ganlib.study.Study`.
+        results: list of result dicts.
+        data: `DigitsData`.
+        out: folder of all runs.
+
+    Raises:
+        ValueError: no trial has finished.
+    """
+
+    def __init__(self, study, results, data, out="runs"):
+        self.study = study
+        self.data = data
+        self.results = [r for r in results if r["status"] in (DONE, STOPPED)]
+        if not self.results:
+            raise ValueError(
+                f"No trial of {study.name!r} has finished; run `ganlib run {study.name}` first. "
+                f"Received: {[r['status'] for r in results]}"
+            )
+        self.folders = {r["id"]: run_folder(study, study.trial(r["id"]), out) for r in self.results}
+        self.histories = {
+            r["id"]: pandas.read_csv(self.folders[r["id"]] / "history.csv") for r in self.results
+        }
+        samples = self.results[0]["recipe"]["samples"]
+        some_folder = next(iter(self.folders.values())).parent
+        self.baselines = data.baselines(some_folder, samples)
+
+    @property
+    def names(self):
+        """Names of the variations, in the study's order."""
+        finished = {result["name"] for result in self.results}
+        return [n for n in dict.fromkeys(t.name for t in self.study.trials) if n in finished]
+
+    def of(self, name):
+        """The results of a variation, one a seed."""
+        return [result for result in self.results if result["name"] == name]
+
+    def values(self, name, metric):
+        return [result["metrics"][metric] for result in self.of(name)]
+
+    def history(self, name):
+        """The histories of a variation, one a seed."""
+        return [self.histories[result["id"]] for result in self.of(name)]
+
+    def paired(self, name, metric, baseline="base", ratio=False):
+        """Interval of the difference to (or log-free ratio over) the base run, by seed; or None."""
+        base = {r["seed"]: r["metrics"][metric] for r in self.of(baseline)}
+        mine = {r["seed"]: r["metrics"][metric] for r in self.of(name)}
+        seeds = sorted(base.keys() & mine.keys())
+        if not seeds:
+            return None
+        a, b = [mine[s] for s in seeds], [base[s] for s in seeds]
+        if ratio:
+            return mean_interval(np.asarray(a) / np.asarray(b))
+        return paired_interval(a, b)
+
+    # -- tables ------------------------------------------------------------------------------------
+
+    def scores(self):
+        """Quality of each variation, between the rows "real digits" and "noise"."""
+        rows = []
+        for name in self.names:
+            row = {"variation": name, "status": ", ".join({r["status"] for r in self.of(name)})}
+            for key, label in METRICS.items():
+                row[label] = f"{mean_interval(self.values(name, key)):.3g}"
+            row["n"] = self.of(name)[0]["metrics"]["n"]
+            rows.append(row)
+        for name, label in (("real", "real digits (ceiling)"), ("noise", "noise (floor)")):
+            quality = self.baselines[name]
+            row = {"variation": label, "status": ""}
+            row |= {METRICS[key]: f"{quality[key]:.3g}" for key in METRICS}
+            rows.append({**row, "n": quality["n"]})
+        return pandas.DataFrame(rows)
+
+    def differences(self):
+        """Each variation less the base run with the same seed and data."""
+        rows = []
+        for name in self.names:
+            if name == "base" or not self.of("base"):
+                continue
+            row = {"variation": name}
+            for key, label in METRICS.items():
+                row[f"Δ {label}"] = f"{self.paired(name, key):+.3g}"
+            rows.append(row)
+        return pandas.DataFrame(rows)
+
+    def costs(self):
+        """Seconds an epoch and parameters, with ratios to the base run."""
+        rows = []
+        for name in self.names:
+            parameters = [self.of(name)[0]["metrics"][f"{p}_parameters"] for p in "gd"]
+            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
+            rows.append(
+                {
+                    "variation": name,
+                    "seconds an epoch": f"{mean_interval(self.values(name, 'seconds_per_epoch'))}",
+                    "ratio to base": "" if ratio is None else f"{ratio:.2f}",
+                    "epochs": ", ".join(str(r["metrics"]["epochs"]) for r in self.of(name)),
+                    "G parameters": parameters[0],
+                    "D parameters": parameters[1],
+                }
+            )
+        return pandas.DataFrame(rows)
+
+    def findings(self):
+        """What the health monitor saw, a row a finding."""
+        rows = [
+            {"variation": r["name"], "seed": r["seed"], **finding}
+            for r in self.results
+            for finding in r["metrics"]["findings"]
+        ]
+        return pandas.DataFrame(
+            rows, columns=["variation", "seed", "check", "epoch", "evidence", "remedy"]
+        )
+
+    def trials(self):
+        """Every number of every trial, a row a trial."""
+        rows = []
+        for r in self.results:
+            metrics = {k: v for k, v in r["metrics"].items() if not isinstance(v, list)}
+            histogram = dict(enumerate(r["metrics"]["histogram"]))
+            shares = {f"share_of_{digit}": share for digit, share in histogram.items()}
+            rows.append({"id": r["id"], "variation": r["name"], "seed": r["seed"], **metrics})
+            rows[-1] |= {**shares, "status": r["status"], "seconds": r["seconds"]}
+        return pandas.DataFrame(rows)
+
+    # -- figures -----------------------------------------------------------------------------------
+
+    def grid(self, result, n=SHOWN):
+        """The last saved pictures of a trial, float32 `(n, 28, 28, 1)` in [0, 1]."""
+        from PIL import Image
+
+        path = max((self.folders[result["id"]] / "samples").glob("*.png"))
+        pixels = np.asarray(Image.open(path), "float32") / 255
+        cells = pixels.reshape(8, 28, 8, 28).transpose(0, 2, 1, 3).reshape(64, 28, 28, 1)
+        return cells[:n]
+
+    def samples_figure(self):
+        """The same latents through each variation's generator, and real digits."""
+        panels = [(name, self.grid(self.of(name)[0])) for name in self.names]
+        panels.append(("real digits", self.data.real.as_range("unit")[:SHOWN]))
+        columns = 5
+        rows = math.ceil(len(panels) / columns)
+        with style() as plt:
+            figure, axes = plt.subplots(rows, columns, figsize=(PAGE, 1.55 * rows), squeeze=False)
+            for ax in axes.flat:
+                ax.axis("off")
+            for ax, (name, images) in zip(axes.flat, panels, strict=False):
+                show_images(ax, images, 4, name)
+        return figure
+
+    def accuracy_figure(self):
+        """D's accuracy over epochs by hard labels, and what the write-up's metric prints."""
+        columns = 3
+        rows = math.ceil(len(self.names) / columns)
+        with style() as plt:
+            figure, axes = plt.subplots(
+                rows,
+                columns,
+                figsize=(PAGE, 1.45 * rows + 0.4),
+                sharex=True,
+                sharey=True,
+                squeeze=False,
+            )
+            for ax in axes.flat[len(self.names) :]:
+                ax.axis("off")
+            for ax, name in zip(axes.flat, self.names, strict=False):
+                history = pandas.concat(self.history(name)).groupby("epoch").mean()
+                for side, color in (("real", "C0"), ("fake", "C1")):
+                    ax.plot(history[f"accuracy_{side}"] * 100, color=color, label=f"{side} images")
+                    printed = history[f"printed_{side}"] * 100
+                    label = f"{side}, as printed"
+                    ax.plot(printed, color=color, ls=":", lw=2.2, alpha=0.7, label=label)
+                ax.axhline(50, color="0.6", lw=0.6)
+                ax.set(title=name, ylim=(-5, 105))
+            figure.supxlabel("epoch", fontsize=8)
+            figure.supylabel(f"D is right on … % of {PRINTED} images", fontsize=8)
+            handles, labels = axes.flat[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper center", ncols=4)
+        return figure
+
+    def quality_figure(self):
+        """Digit score and Fréchet distance of each variation, between noise and real digits."""
+        with style() as plt:
+            figure, axes = plt.subplots(1, 2, figsize=(PAGE, 0.24 * len(self.names) + 0.9))
+            for ax, key in zip(axes, ("digit_score", "frechet_distance"), strict=True):
+                for y, name in enumerate(reversed(self.names)):
+                    values = self.values(name, key)
+                    interval = mean_interval(values)
+                    ax.plot(values, [y] * len(values), "o", color="C0", alpha=0.5)
+                    if interval.low is not None:
+                        ax.plot([interval.low, interval.high], [y, y], color="C0")
+                for label, color in (("real", "C2"), ("noise", "C1")):
+                    ax.axvline(
+                        self.baselines[label][key], color=color, ls="--", label=f"{label} images"
+                    )
+                ax.set_yticks(range(len(self.names)), self.names[::-1])
+                better = "higher" if key == "digit_score" else "lower"
+                ax.set_xlabel(f"{METRICS[key]} ({better} is better)")
+            axes[1].set_yticklabels([])
+            axes[1].set_xscale("log")
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper center", ncols=2)
+        return figure
+
+    def histogram_figure(self):
+        """Share of each digit among a variation's pictures; an even share is 10 %."""
+        named = {name: np.mean(self.values(name, "histogram"), axis=0) for name in self.names}
+        named["real digits"] = np.asarray(self.baselines["real"]["histogram"])
+        with style() as plt:
+            figure, ax = plt.subplots(figsize=(COLUMN, 0.2 * len(named) + 0.7))
+            shares = 100 * np.stack(list(named.values()))
+            mesh = ax.imshow(shares, vmin=0, vmax=30, aspect="auto")
+            ax.set_xticks(range(10))
+            ax.set_yticks(range(len(named)), list(named))
+            ax.set_xlabel("digit it is taken for")
+            ax.grid(False)
+            figure.colorbar(mesh, label="% of pictures", extend="max")
+        return figure
+
+    # -- claims ------------------------------------------------------------------------------------
+
+    def claims(self):
+        """What the write-up reported, against our runs; see `ganlib.stats.Claims`."""
+        makers = {
+            "tanh": (self._tanh_blank, self._tanh_perfect),
+            "latent-50": (self._latent_quality, self._latent_time),
+            "label-smoothing": (self._smoothing_zero, self._smoothing_quality),
+            "least-squares": (self._losses_diversity,),
+            "instance-noise": (self._noise_coin_flip,),
+            "batch-norm": (self._norm_steadier, self._norm_slower),
+        }
+        if not self.of("base"):
+            return Claims(())
+        return Claims(
+            tuple(make() for name in makers if self.of(name) for make in makers[name])
+        )
+
+    def _tanh_blank(self):
+        blank = [
+            any(f["check"] == "generator_blank" for f in r["metrics"]["findings"])
+            for r in self.of("tanh")
+        ]
+        verdict = judge(all(blank)) if len(set(blank)) == 1 else CANNOT_TELL
+        return Claim(
+            "Tanh output with pixels in [-1, 1]: the pictures are almost blank.",
+            verdict,
+            f"The monitor found a blank generator in {sum(blank)} of {len(blank)} runs; "
+            f"digit score {mean_interval(self.values('tanh', 'digit_score')):.3g}, base "
+            f"{mean_interval(self.values('base', 'digit_score')):.3g}.",
+        )
+
+    def _tanh_perfect(self):
+        least = min(h[["accuracy_real", "accuracy_fake"]].min().min() for h in self.history("tanh"))
+        return Claim(
+            "With tanh, D is 100 % right on real and fake images in every epoch.",
+            judge(least == 1.0),
+            f"Lowest accuracy of any epoch: {least:.0%} (n = {PRINTED} images a side).",
+        )
+
+    def _latent_quality(self):
+        return self._same_quality("latent-50", "Half the latent values hardly change the quality.")
+
+    def _smoothing_quality(self):
+        return self._same_quality(
+            "label-smoothing", "With label smoothing the pictures are as good as the base run's."
+        )
+
+    def _same_quality(self, name, statement):
+        # "Hardly" is a tenth of the way from noise to real digits.
+        margin = 0.1 * (
+            self.baselines["real"]["digit_score"] - self.baselines["noise"]["digit_score"]
+        )
+        difference = self.paired(name, "digit_score")
+        return Claim(
+            statement,
+            judge_interval(difference, -margin, margin),
+            f"Digit score less the base run's: {difference:+.2f}; taken as equal within "
+            f"±{margin:.2f}.",
+        )
+
+    def _latent_time(self):
+        ratio = self.paired("latent-50", "seconds_per_epoch", ratio=True)
+        return Claim(
+            "Half the latent values hardly change the time (reported: 40 s of 79 min).",
+            judge_interval(ratio, 0.95, 1.05),
+            f"Seconds an epoch over the base run's: {ratio:.3f}.",
+        )
+
+    def _smoothing_zero(self):
+        histories = self.history("label-smoothing")
+        printed = max(h["printed_real"].max() for h in histories)
+        hard = float(np.mean([h["accuracy_real"].mean() for h in histories]))
+        return Claim(
+            "With label smoothing D is 0 % right on real images in every epoch.",
+            judge(hard < 0.01),
+            f"The metric prints at most {printed:.0%}, because no rounded output equals 0.9; by "
+            f"hard labels D is right on {hard:.0%} of real images (mean over epochs).",
+        )
+
+    def _losses_diversity(self):
+        names = [name for name in ("least-squares", "hinge") if self.of(name)]
+        differences = {name: self.paired(name, "digit_score") for name in names}
+        verdicts = {judge_interval(d, low=0.0) for d in differences.values()}
+        return Claim(
+            "Another loss remedies a lack of diversity.",
+            verdicts.pop() if len(verdicts) == 1 else CANNOT_TELL,
+            "Digit score less the base run's: "
+            + "; ".join(f"{name} {d:+.2f}" for name, d in differences.items())
+            + ".",
+        )
+
+    def _noise_coin_flip(self):
+        def advantage(name):  # of D over a coin, at the end of training
+            return [
+                float(h[["d_accuracy_real", "d_accuracy_fake"]].iloc[-1].mean() - 0.5)
+                for h in self.history(name)
+            ]
+
+        n = min(len(self.of("instance-noise")), len(self.of("base")))
+        difference = paired_interval(advantage("instance-noise")[:n], advantage("base")[:n])
+        return Claim(
+            "Noise on D's inputs keeps D from ending as a coin flip.",
+            judge_interval(difference, low=0.0),
+            "D's training accuracy above 50 %, less the base run's, in the last epoch: "
+            f"{difference:+.3f}; the base run's is {np.mean(advantage('base')):+.3f}.",
+        )
+
+    def _norm_steadier(self):
+        def unrest(name):
+            columns = ["accuracy_real", "accuracy_fake"]
+            return [float(h[columns].diff().abs().mean().mean()) for h in self.history(name)]
+
+        n = min(len(self.of("batch-norm")), len(self.of("base")))
+        difference = paired_interval(unrest("batch-norm")[:n], unrest("base")[:n])
+        return Claim(
+            "Batch normalisation in G makes D's accuracies steadier.",
+            judge_interval(difference, high=0.0),
+            f"Mean change from epoch to epoch, less the base run's: {difference:+.3f}.",
+        )
+
+    def _norm_slower(self):
+        ratio = self.paired("batch-norm", "seconds_per_epoch", ratio=True)
+        return Claim(
+            "Batch normalisation makes an epoch about 13 % slower (89 against 79 min).",
+            judge_interval(ratio, 1.05, 1.25),
+            f"Seconds an epoch over the base run's: {ratio:.2f}.",
+        )
+
+
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the study's figures, tables and run.json.
+
+    Args:
+        study: the digits `Study`.
+        results: list of result dicts; only finished trials are shown.
+        data: `DigitsData`.
+        out: folder of all runs.
+        reports: folder of all reports.
+
+    Returns:
+        The `Report` and the `Claims`.
+    """
+    found = DigitsResults(study, results, data, out)
+    claims = found.claims()
+    report = Report(study.name, study.options["profile"], reports)
+    for name in ("samples", "accuracy", "quality", "histogram"):
+        report.figure(name, getattr(found, f"{name}_figure")())
+    tables = {
+        "scores": "Quality of the generated digits, between noise and real digits.",
+        "differences": "Each variation less the base run, same data and seeds.",
+        "costs": "Time and size of each variation.",
+        "findings": "What the health monitor found.",
+        "trials": "All numbers of all trials.",
+    }
+    for name, caption in tables.items():
+        report.table(name, getattr(found, name)(), caption)
+    report.table("claims", claims.table(), "The write-up's claims against these runs.")
+    report.provenance(study, found.results, data, claims)
+    return report, claims

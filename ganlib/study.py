@@ -1,0 +1,324 @@
+"""A study is a list of trials over one recipe; a run directory holds what a trial left behind.
+
+    runs/<study>/<trial id>/
+      trial.json     what is asked for: recipe, seed, data
+      history.csv    a row an epoch
+      checkpoints/   the last two epochs, enough to go on exactly
+      samples/       pictures
+      model.keras    the trained model
+      result.json    what came out; written last, atomically: its presence means "finished"
+
+Nothing about a trial is kept anywhere else, so killing a study at any moment loses at most the
+epochs since the last checkpoint of the trials under way.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import json
+import math
+import os
+import pathlib
+import platform
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import filelock
+
+DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
+# A failed trial runs again with the next command: the fault may have been the machine's.
+FINAL = (DONE, STOPPED, OUT_OF_MEMORY)
+BUSY = "busy"  # another process has it
+
+
+class StudyError(RuntimeError):
+    """A study can't go on as asked; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One recipe with one seed.
+
+    Attributes:
+        name: of the variation, for people; it takes part in the id only to be readable.
+        recipe: frozen dataclass of JSON values.
+        seed: int, of everything random.
+    """
+
+    name: str
+    recipe: Any
+    seed: int
+
+    @property
+    def id(self):
+        """Made here, once, from recipe and seed. Nothing ever reads a setting back out of it."""
+        asked = {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-seed{self.seed}-{digest[:8]}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Trials, their data, and the one function that trains them.
+
+    Attributes:
+        name: of the study and its folder.
+        title: one line for people.
+        trials: sequence of `Trial`.
+        load_data: `() -> data`; `data.checksum` identifies it.
+        train: `(trial, data, run) -> dict`, the metrics; may put `"status": "stopped"` in it.
+        module: import path of the module whose `build(**options)` makes this study again in
+            another process.
+        options: JSON values, the arguments of that `build`.
+        epochs: `(trial) -> int`, for the time left.
+    """
+
+    name: str
+    title: str
+    trials: Sequence[Trial]
+    load_data: Callable[[], Any]
+    train: Callable[[Trial, Any, "Run"], dict]
+    module: str
+    options: dict
+    epochs: Callable[[Trial], int]
+
+    def __post_init__(self):
+        ids = [trial.id for trial in self.trials]
+        if twice := {trial_id for trial_id in ids if ids.count(trial_id) > 1}:
+            raise ValueError(f"A study must not hold a trial twice. Received: {sorted(twice)}")
+
+    def trial(self, trial_id):
+        return next(trial for trial in self.trials if trial.id == trial_id)
+
+    def select(self, pattern):
+        """The same study with only the trials whose id or name matches a shell pattern.
+
+        Raises:
+            ValueError: no trial matches.
+        """
+        from fnmatch import fnmatchcase
+
+        chosen = [t for t in self.trials if fnmatchcase(t.id, pattern) or t.name == pattern]
+        if not chosen:
+            names = sorted({trial.name for trial in self.trials})
+            raise ValueError(
+                f"No trial of {self.name!r} matches. Give a name, or a pattern of ids such as "
+                f"'*-seed0-*'; the names are {', '.join(names)}. Received: {pattern!r}"
+            )
+        return dataclasses.replace(self, trials=tuple(chosen))
+
+
+def build(module, options):
+    """Makes a study from its module and options, as `Study.module` and `Study.options` name it."""
+    return importlib.import_module(module).build(**options)
+
+
+class Run:
+    """A trial's run directory.
+
+    Args:
+        path: folder; made when it is missing.
+        progress: callable `(epoch, epochs)`, called after each epoch.
+    """
+
+    def __init__(self, path, progress=None):
+        self.path = pathlib.Path(path)
+        self.progress = progress or (lambda epoch, epochs: None)
+
+    @property
+    def samples(self):
+        folder = self.path / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def checkpoints(self):
+        folder = self.path / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def model(self):
+        return self.path / "model.keras"
+
+    def result(self):
+        """The parsed result.json, or None where there is none that can be read."""
+        return read_json(self.path / "result.json")
+
+    def lock(self):
+        """An operating-system lock on the run directory: it ends with the process that holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self.path / ".lock", timeout=0)
+
+
+def run_folder(study, trial, out):
+    return pathlib.Path(out) / study.name / trial.id
+
+
+def run_trial(study, trial, data, out, progress=None):
+    """Runs a trial unless it is finished, or under way elsewhere.
+
+    Args:
+        study: `Study`.
+        trial: `Trial`, one of the study's.
+        data: what `study.load_data` returned.
+        out: folder of all runs.
+        progress: callable `(epoch, epochs)`.
+
+    Returns:
+        The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",
+        or "busy" when another process holds the trial.
+
+    Raises:
+        StudyError: the run directory was made from other data.
+    """
+    run = Run(run_folder(study, trial, out), progress)
+    try:
+        with run.lock():
+            result = run.result()
+            if result and result.get("status") in FINAL:
+                _check_data(run, data)
+                return result
+            return _train(study, trial, data, run)
+    except filelock.Timeout:
+        return {"id": trial.id, "name": trial.name, "seed": trial.seed, "status": BUSY}
+
+
+def _train(study, trial, data, run):
+    _check_data(run, data)
+    asked = {
+        "study": study.name,
+        "id": trial.id,
+        "name": trial.name,
+        "recipe": dataclasses.asdict(trial.recipe),
+        "seed": trial.seed,
+        "data_checksum": data.checksum,
+    }
+    write_json(run.path / "trial.json", asked)
+    start = time.monotonic()
+    outcome = {"status": DONE, "metrics": {}}
+    try:
+        metrics = dict(study.train(trial, data, run))
+        outcome["status"] = metrics.pop("status", DONE)
+        outcome["metrics"] = metrics
+    except Exception as error:  # a trial's fault must not take the others with it
+        outcome["status"] = OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED
+        outcome["error"] = f"{type(error).__name__}: {error}"
+        (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    seconds = time.monotonic() - start
+    result = {**asked, **outcome, "seconds": round(seconds, 3), "environment": environment()}
+    write_json(run.path / "result.json", result)
+    if outcome["status"] in (DONE, STOPPED):
+        shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+    return result
+
+
+def _check_data(run, data):
+    before = read_json(run.path / "trial.json")
+    if before and before.get("data_checksum") != data.checksum:
+        raise StudyError(
+            f"{run.path} was made from other data (checksum {before.get('data_checksum')!s:.12}…, "
+            f"now {data.checksum:.12}…). Use another --out, or --fresh to begin again."
+        )
+
+
+def _is_out_of_memory(error):
+    # TensorFlow, JAX and torch each have an error of their own, and only one of them is installed.
+    text = f"{type(error).__name__} {error}".lower()
+    words = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
+    return isinstance(error, MemoryError) or any(word in text for word in words)
+
+
+def environment():
+    """Versions, backend and device: what a figure's provenance needs."""
+    import keras
+    import numpy
+
+    from ganlib import __version__
+
+    backend = keras.backend.backend()
+    return {
+        "ganlib": __version__,
+        "keras": keras.__version__,
+        "numpy": numpy.__version__,
+        "backend": backend,
+        backend: importlib.import_module(backend).__version__,
+        "device": device_name(backend),
+        "python": platform.python_version(),
+    }
+
+
+def device_name(backend):
+    """The accelerator's name, or the number of processor cores."""
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        names = [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus]
+    elif backend == "jax":
+        import jax
+
+        names = [d.device_kind for d in jax.devices() if d.platform != "cpu"]
+    else:
+        import torch
+
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ", ".join(map(str, names)) or f"CPU, {os.cpu_count()} cores"
+
+
+def results(study, out):
+    """The results that exist, in the order of the study's trials.
+
+    Raises:
+        StudyError: a trial that `study` asks for has no result yet, never; see `missing`.
+    """
+    found = (Run(run_folder(study, trial, out)).result() for trial in study.trials)
+    return [result for result in found if result]
+
+
+def write_json(path, value):
+    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(_plain(value), indent=2, sort_keys=False) + "\n")
+
+
+def write_atomically(path, text):
+    """Replaces a text file in one step; on a full disk the old one stays."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def read_json(path):
+    """The parsed file, or None where it is missing or no JSON object."""
+    try:
+        value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _plain(value):
+    """NumPy scalars and arrays as Python values; a number that is not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,184 @@
+"""`fit` for a trial: resumable exactly, checked against its recipe, with a history file."""
+
+import os
+import shutil
+import time
+
+import keras
+import pandas
+
+from ganlib.data import Batches, EpochOrder
+from ganlib.study import STOPPED, read_json, write_atomically, write_json
+
+CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
+
+
+class RecipeMismatch(RuntimeError):
+    """What the model trains with is not what the recipe says."""
+
+
+def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=()):
+    """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
+
+    The order of the images in an epoch is a function of seed and epoch alone, and a checkpoint
+    holds weights, both optimizers, all random states and the state of the callbacks. A resumed run
+    therefore equals an uninterrupted one, bit for bit on the same machine.
+
+    Args:
+        model: compiled `Adversarial`.
+        images: float32 array `(n, height, width, channels)`.
+        run: `ganlib.study.Run`.
+        epochs: int.
+        batch_size: int, real images a step.
+        seed: int, of the order of the images.
+        expected: dict for `ReadBack`.
+        callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
+            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too.
+
+    Returns:
+        The history, a `pandas.DataFrame` with a row an epoch.
+
+    Raises:
+        RecipeMismatch: see `ReadBack`.
+    """
+    batches = Batches(images, batch_size, seed=seed)
+    checkpoint = Checkpoint(run, epochs, callbacks)
+    start = checkpoint.restore(model)
+    if start < epochs and not checkpoint.stopped:
+        model.fit(
+            batches,
+            epochs=epochs,
+            initial_epoch=start,
+            shuffle=False,
+            verbose=0,
+            callbacks=[EpochOrder(batches), ReadBack(expected), *callbacks, checkpoint],
+        )
+    return pandas.DataFrame(checkpoint.rows)
+
+
+def status(model):
+    """`{"status": "stopped"}` if a callback stopped the training early, else nothing."""
+    return {"status": STOPPED} if model.stop_training else {}
+
+
+class ReadBack(keras.callbacks.Callback):
+    """Compares the model with its recipe after the first step, and stops at a difference.
+
+    A published grid search once trained all its learning rates at the default, because the
+    optimizer ignored a misspelt argument. So nothing here asks the recipe what it asked for: the
+    numbers come from the optimizers' variables, the weights and the images that went through.
+
+    Args:
+        expected: dict with any of `d_learning_rate`, `g_learning_rate`, `batch_size` (at most, for
+            a set smaller than a batch), `d_parameters`, `g_parameters`.
+
+    Raises:
+        RecipeMismatch: after the first step, naming each value that differs.
+    """
+
+    def __init__(self, expected):
+        super().__init__()
+        self.expected = expected
+        self._checked = False
+
+    def on_train_begin(self, logs=None):
+        self._seen_before = int(self.model.images_seen.numpy())
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._checked:
+            return
+        self._checked = True
+        if hasattr(self.model, "jax_state_sync"):  # JAX keeps the state outside while it trains
+            self.model.jax_state_sync()
+        actual = self._read()
+        wrong = {k: (v, actual[k]) for k, v in self.expected.items() if not _equal(v, actual[k])}
+        if wrong:
+            listed = "; ".join(f"{k}: recipe {v}, model {a}" for k, (v, a) in wrong.items())
+            raise RecipeMismatch(
+                f"The model does not train by its recipe: {listed}. Check that the builder and "
+                "compile() pass these settings on."
+            )
+
+    def _read(self):
+        rates = {
+            f"{player}_learning_rate": _scalar(optimizer.learning_rate)
+            for player, optimizer in zip("dg", self.model.optimizer.optimizers, strict=True)
+        }
+        return {
+            **rates,
+            "batch_size": int(self.model.images_seen.numpy()) - self._seen_before,
+            "d_parameters": self.model.discriminator.count_params(),
+            "g_parameters": self.model.generator.count_params(),
+        }
+
+
+def _scalar(value):
+    return float(keras.ops.convert_to_numpy(value))
+
+
+def _equal(expected, actual):
+    return abs(expected - actual) <= 1e-6 * abs(expected)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves all that a resumed run needs after each epoch, and the history as history.csv.
+
+    Unlike `keras.callbacks.BackupAndRestore` it also carries the history and the other callbacks'
+    state, and a kill while it writes leaves the checkpoint before in place.
+    """
+
+    def __init__(self, run, epochs, callbacks=()):
+        super().__init__()
+        self.run = run
+        self.epochs = epochs
+        self.stateful = [c for c in callbacks if hasattr(c, "get_state")]
+        self.rows = []
+        self.stopped = False
+
+    def restore(self, model):
+        """Loads the newest checkpoint that is whole; returns the epochs done."""
+        for folder in self._folders():
+            state = read_json(folder / "state.json")
+            if state is None:
+                continue
+            try:
+                model.load_weights(folder / "model.weights.h5")
+            except (OSError, ValueError, KeyError):  # cut short: the one before still stands
+                continue
+            self.rows = state["rows"]
+            self.stopped = model.stop_training = state["stopped"]
+            for callback, saved in zip(self.stateful, state["callbacks"], strict=True):
+                callback.set_state(saved)
+            return len(self.rows)
+        return 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, **{key: float(value) for key, value in (logs or {}).items()}}
+        self.rows.append({**row, "seconds": round(time.monotonic() - self._start, 3)})
+        self._save(epoch + 1)
+        table = pandas.DataFrame(self.rows).to_csv(index=False)
+        write_atomically(self.run.path / "history.csv", table)
+        self.run.progress(epoch + 1, self.epochs)
+
+    def _folders(self):
+        return sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
+
+    def _save(self, epoch):
+        temporary = self.run.checkpoints / f".writing-{os.getpid()}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        self.model.save_weights(temporary / "model.weights.h5")
+        state = {
+            "rows": self.rows,
+            "stopped": bool(self.model.stop_training),
+            "callbacks": [callback.get_state() for callback in self.stateful],
+        }
+        write_json(temporary / "state.json", state)
+        folder = self.run.checkpoints / f"epoch-{epoch:06d}"
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+        for old in self._folders()[CHECKPOINTS_KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
