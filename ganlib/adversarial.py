@@ -57,7 +57,7 @@ class Adversarial(BackendStep, keras.Model):
     Example:
 
     >>> gan = Adversarial(generator, discriminator, loss="hinge", ema=0.999)
-    >>> gan.compile(keras.optimizers.Adam(2e-4, beta_1=0.5), keras.optimizers.Adam(2e-4, beta_1=0.5))
+    >>> gan.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
     >>> gan.fit(images, batch_size=64, epochs=10)
     >>> gan.save("gan.keras")
     """

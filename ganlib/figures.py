@@ -48,6 +48,4 @@ def show_images(axes, images, columns, title=""):
 
 def mark_quick(figure):
     """Says on the figure itself that a quick profile made it."""
-    figure.text(
-        0.995, 0.005, "quick profile", ha="right", va="bottom", fontsize=6, color="#D55E00"
-    )
+    figure.text(0.995, 0.005, "quick profile", ha="right", va="bottom", fontsize=6, color="#D55E00")

@@ -307,9 +307,9 @@ class HealthMonitor(keras.callbacks.Callback):
                 is_norm = isinstance(layer, keras.layers.BatchNormalization)
                 for variable in layer.weights:
                     kind = "weight"
-                    if is_norm and variable is layer.moving_mean:
-                        kind = "statistic"
-                    elif is_norm and variable is layer.moving_variance:
+                    if (is_norm and variable is layer.moving_mean) or (
+                        is_norm and variable is layer.moving_variance
+                    ):
                         kind = "statistic"
                     elif "seed_generator" in variable.path:
                         continue

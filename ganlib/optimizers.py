@@ -22,6 +22,8 @@ class OptimizerPair(keras.optimizers.Optimizer):
 
     def __init__(self, discriminator, generator, groups, name="optimizer_pair"):
         super().__init__(learning_rate=0.0, name=name)
+        # Learning-rate callbacks log by optimizer name: two Adams would share one column.
+        discriminator.name, generator.name = "discriminator", "generator"
         self.optimizers = [discriminator, generator]
         self._groups = groups
 

@@ -217,6 +217,12 @@ def _train(study, trial, data, run):
     return result
 
 
+def check_data(study, data, out):
+    """Raises `StudyError` if a run directory of the study was made from other data."""
+    for trial in study.trials:
+        _check_data(Run(run_folder(study, trial, out)), data)
+
+
 def _check_data(run, data):
     before = read_json(run.path / "trial.json")
     if before and before.get("data_checksum") != data.checksum:
@@ -271,11 +277,7 @@ def device_name(backend):
 
 
 def results(study, out):
-    """The results that exist, in the order of the study's trials.
-
-    Raises:
-        StudyError: a trial that `study` asks for has no result yet, never; see `missing`.
-    """
+    """The results that exist, in the order of the study's trials."""
     found = (Run(run_folder(study, trial, out)).result() for trial in study.trials)
     return [result for result in found if result]
 
@@ -284,7 +286,7 @@ def write_json(path, value):
     """Writes JSON so that a reader sees the old file or the new one, never half of it."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(_plain(value), indent=2, sort_keys=False) + "\n")
+    write_atomically(path, json.dumps(plain(value), indent=2, sort_keys=False) + "\n")
 
 
 def write_atomically(path, text):
@@ -311,14 +313,14 @@ def read_json(path):
     return value if isinstance(value, dict) else None
 
 
-def _plain(value):
+def plain(value):
     """NumPy scalars and arrays as Python values; a number that is not finite as None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,16 +1,40 @@
-"""Sets the Keras backend before anything imports Keras, and says what runs on it."""
+"""Sets the Keras backend before anything imports Keras, and says which backends are not tested."""
 
+import importlib.metadata
 import importlib.util
 import os
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# A resumed model is a new one, and JAX compiles it again: let it find what it compiled before.
-os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "true")
 
-BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+# JAX compiles for most of a test's time. A resumed model is a new one, which finds here what its
+# twin compiled; and tiny arrays gain nothing from XLA's later passes. Numbers that are compared
+# between backends, or before and after a kill, come from subprocesses without these two.
+_compiled = tempfile.TemporaryDirectory(prefix="ganlib-jax-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
+# torch's threads wait for each other longer than tiny arrays take to compute, above all when other
+# programs want the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def pytest_report_header(config):
+def pytest_configure(config):
+    config.addinivalue_line(
+        "filterwarnings",
+        # Keras' variables and NumPy 2, in get_weights and save; neither is ours to change.
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
+    )
+
+
+def pytest_report_header():
     running = os.environ["KERAS_BACKEND"]
-    return f"keras backend: {running}"
+    lines = [f"keras backend: {running} {importlib.metadata.version(running)}"]
+    for backend in BACKENDS:
+        if importlib.util.find_spec(backend) is None:
+            lines.append(f"{backend}: not installed, its tests do not run")
+    return lines

@@ -1,62 +1,113 @@
-"""Checks and tiny models that the tests share."""
+"""Tiny models and checks that the tests share."""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+from unittest import mock
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from ganlib.adversarial import Adversarial
 from ganlib.models.layers import Conv2DTranspose
 
 LATENT = 4
 IMAGE = (8, 8, 1)
+TESTS = pathlib.Path(__file__).parent
 
 
-def build_generator(batch_norm=False, seed=0):
-    """Latents `(batch_size, 4)` to images `(batch_size, 8, 8, 1)`; smooth everywhere."""
-    norm = [layers.BatchNormalization(momentum=0.9)] if batch_norm else []
-    initializers = [keras.initializers.GlorotUniform(100 + 10 * seed + i) for i in range(2)]
+# -- models --------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("ganlib_tests")
+class Probe(layers.Layer):
+    """Passes its input on; counts the training passes and keeps what the last input looked like."""
+
+    def build(self, input_shape):
+        def weight(name):
+            return self.add_weight(name=name, initializer="zeros", trainable=False)
+
+        self.passes, self.batch, self.spread = map(weight, ("passes", "batch", "spread"))
+
+    def call(self, inputs, training=False):
+        if training:
+            self.passes.assign_add(1.0)
+        self.batch.assign(ops.cast(ops.shape(inputs)[0], "float32"))
+        self.spread.assign(ops.std(inputs))
+        return inputs
+
+    def read(self):
+        """`(training passes, size of the last batch, its standard deviation)`."""
+        return tuple(float(v.numpy()) for v in (self.passes, self.batch, self.spread))
+
+
+# Smooth activations only: where a ReLU's input is near 0, two backends can take different branches.
+
+
+def build_generator(batch_norm=False, probe=False):
+    """Latents `(batch_size, 4)` to images `(batch_size, 8, 8, 1)`; the same weights each time."""
+    kernels = [keras.initializers.GlorotUniform(seed) for seed in (1, 2)]
     stack = [
         keras.Input((LATENT,)),
-        layers.Dense(4 * 4 * 2, kernel_initializer=initializers[0]),
-        *norm,
+        *([Probe(name="probe")] if probe else []),
+        # No bias before a BatchNorm: its gradient is rounding noise, which Adam blows up.
+        layers.Dense(4 * 4 * 2, use_bias=not batch_norm, kernel_initializer=kernels[0]),
+        *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []),
         layers.Activation("tanh"),
         layers.Reshape((4, 4, 2)),
         Conv2DTranspose(
-            1, 4, strides=2, padding="same", activation="tanh", kernel_initializer=initializers[1]
+            1, 4, strides=2, padding="same", activation="tanh", kernel_initializer=kernels[1]
         ),
     ]
     return keras.Sequential(stack, name="generator")
 
 
-def build_discriminator(batch_norm=False, dropout=0.0, seed=0):
-    """Images `(batch_size, 8, 8, 1)` to logits `(batch_size, 1)`; smooth everywhere."""
-    norm = [layers.BatchNormalization(momentum=0.9)] if batch_norm else []
-    drop = [layers.Dropout(dropout, seed=seed)] if dropout else []
-    initializers = [keras.initializers.GlorotUniform(200 + 10 * seed + i) for i in range(2)]
+def build_discriminator(batch_norm=False, dropout=0.0, probe=False):
+    """Images `(batch_size, 8, 8, 1)` to logits `(batch_size, 1)`; the same weights each time."""
+    kernels = [keras.initializers.GlorotUniform(seed) for seed in (3, 4)]
     stack = [
         keras.Input(IMAGE),
-        layers.Conv2D(2, 4, strides=2, padding="same", kernel_initializer=initializers[0]),
-        *norm,
+        *([Probe(name="probe")] if probe else []),
+        layers.Conv2D(
+            2, 4, strides=2, padding="same", use_bias=not batch_norm, kernel_initializer=kernels[0]
+        ),
+        *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []),
         layers.Activation("tanh"),
-        *drop,
+        *([layers.Dropout(dropout, seed=5)] if dropout else []),
         layers.Flatten(),
-        layers.Dense(1, kernel_initializer=initializers[1]),
+        layers.Dense(1, kernel_initializer=kernels[1]),
     ]
     return keras.Sequential(stack, name="discriminator")
 
 
+def build_linear_discriminator(weights, bias=0.0):
+    """Images to logits w·x + b; `weights` is an array of the images' shape."""
+    model = keras.Sequential([keras.Input(IMAGE), layers.Flatten(), layers.Dense(1)])
+    model.set_weights([np.reshape(weights, (-1, 1)), np.array([bias])])
+    return model
+
+
 def make_gan(
     *,
+    generator=None,
+    discriminator=None,
     batch_norm=False,
     dropout=0.0,
+    probe=False,
     d_optimizer=None,
     g_optimizer=None,
     compile_options=None,
     **options,
 ):
-    """A compiled `Adversarial` on the two players above; the same weights at each call."""
+    """A compiled `Adversarial` on the players above; `options` are its own."""
     gan = Adversarial(
-        build_generator(batch_norm), build_discriminator(batch_norm, dropout), **options
+        generator or build_generator(batch_norm, probe),
+        discriminator or build_discriminator(batch_norm, dropout, probe),
+        **options,
     )
     gan.compile(
         d_optimizer or keras.optimizers.Adam(1e-2, beta_1=0.5),
@@ -66,20 +117,83 @@ def make_gan(
     return gan
 
 
+# -- data and checks -----------------------------------------------------------------------------
+
+
 def images(n, seed=0):
-    """`n` images in [-1, 1] that a discriminator can tell from a new generator's."""
+    """`n` images in [-1, 1], brighter than an untrained generator's."""
     rng = np.random.default_rng(seed)
     return np.tanh(rng.normal(0.5, 0.5, (n, *IMAGE))).astype("float32")
 
 
+def fit(gan, data, *, batch_size=4, epochs=1, **kwargs):
+    """`gan.fit` without shuffling or output; returns the history's dict."""
+    history = gan.fit(
+        data, batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0, **kwargs
+    )
+    return history.history
+
+
+def arrays(variables):
+    """The variables' values as float64 arrays."""
+    return [ops.convert_to_numpy(v).astype("float64") for v in variables]
+
+
 def state(model):
-    """Every variable of the model and of its optimizers, as float64 arrays."""
-    variables = model.variables + model.optimizer.variables
-    return [keras.ops.convert_to_numpy(v).astype("float64") for v in variables]
+    """Every variable of the model (random states, too) and of its optimizers, as float64 arrays."""
+    return arrays(model.variables + model.optimizer.variables)
 
 
 def gap(a, b):
-    """The largest difference between two lists of arrays of the same shapes."""
-    return max(
-        float(np.max(np.abs(x - y), initial=0.0)) for x, y in zip(a, b, strict=True)
+    """The largest difference between two lists of arrays."""
+    return max(float(np.max(np.abs(x - y), initial=0.0)) for x, y in zip(a, b, strict=True))
+
+
+def fixed_random():
+    """Context in which the step draws the same numbers on every backend and in every mode."""
+
+    def draw(kind):
+        def function(shape, seed=None):
+            n, *rest = shape
+            rng = np.random.default_rng(0)
+            table = rng.normal(size=(64, *rest)) if kind == "normal" else rng.uniform(size=64)
+            table = table.reshape(64, *rest).astype("float32")
+            return ops.convert_to_tensor(table)[:n]
+
+        return function
+
+    stack = contextlib.ExitStack()
+    for kind in ("normal", "uniform"):
+        stack.enter_context(mock.patch.object(keras.random, kind, draw(kind)))
+    return stack
+
+
+# -- subprocesses --------------------------------------------------------------------------------
+
+
+def installed(*backends):
+    """Those of the backends that are installed."""
+    return [name for name in backends if importlib.util.find_spec(name) is not None]
+
+
+def start_python(*arguments, backend):
+    """Starts Python as a user would: with that backend, and none of the tests' JAX settings."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    env["KERAS_BACKEND"] = backend
+    paths = [str(TESTS.parent), str(TESTS), env.get("PYTHONPATH", "")]
+    env["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+
+
+def run_python(*arguments, backend, expect=0):
+    """Runs Python to its end and returns what it printed."""
+    process = start_python(*arguments, backend=backend)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == expect, output
+    return output

@@ -1,6 +1,7 @@
 """Runs a study on this machine: in this process, or in worker processes."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 
-from ganlib.study import BUSY, FAILED, Run, StudyError, run_folder, run_trial
+from ganlib.study import BUSY, FAILED, Run, check_data, run_folder, run_trial
 
 RETRIES = 1  # of a trial whose worker died
 POLL_SECONDS = 1.0  # between looks at a trial that another process has
@@ -43,6 +44,7 @@ def run(study, out="runs", *, workers=0, fresh=False, memory_limit=None, show=Tr
         for trial in study.trials:
             _remove(run_folder(study, trial, out))
     data = study.load_data()  # errors in the data come before any long work
+    check_data(study, data, out)
     with _Progress(study, show) as progress:
         if workers:
             return _Pool(study, out, workers, memory_limit, progress).run()
@@ -151,11 +153,10 @@ class _Pool:
                 "trial": worker.trial.id,
                 "out": str(self.out),
             }
-            try:
+            # A worker that died idle: its "died" event will give the trial back.
+            with contextlib.suppress(BrokenPipeError):
                 worker.process.stdin.write(json.dumps(job) + "\n")
                 worker.process.stdin.flush()
-            except BrokenPipeError:
-                pass  # it died idle; its "died" event gives the trial back
 
     def _handle(self, worker, event):
         """Returns the trial that this event finishes, if any."""
@@ -201,10 +202,8 @@ def _stop(process):
     process.kill()  # at any moment: a run directory survives it
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        try:
+        with contextlib.suppress(BrokenPipeError):
             pipe.close()
-        except BrokenPipeError:
-            pass
 
 
 class _Progress:

@@ -48,9 +48,9 @@ def build_generator(
     x = activate(layers.Dense(7 * 7 * width, kernel_initializer=initializer())(latents))
     x = layers.Reshape((7, 7, width))(x)
     for _ in range(2):  # 7 -> 14 -> 28
-        x = Conv2DTranspose(
-            width, 4, strides=2, padding="same", kernel_initializer=initializer()
-        )(x)
+        x = Conv2DTranspose(width, 4, strides=2, padding="same", kernel_initializer=initializer())(
+            x
+        )
         x = activate(x)
     images = ThinConv2D(
         1, 7, padding="same", activation=output, kernel_initializer=initializer(), name="images"

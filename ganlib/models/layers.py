@@ -76,7 +76,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable("ganlib")
 class ThinConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` for few output channels, faster on TensorFlow's CPU; the same elsewhere.
+    """`keras.layers.Conv2D` for few output channels, faster on TensorFlow's CPU.
 
     A k×k convolution to one channel leaves the CPU's vector units idle: they work across output
     channels. Here it becomes a k×1 convolution to k channels (one for each column of the kernel)

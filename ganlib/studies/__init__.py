@@ -1,4 +1,4 @@
-"""The studies by name. Each module has `build(profile, data, seeds, **options) -> Study`."""
+"""The studies by name. `<name>.py` trains, `<name>_report.py` reads what came out."""
 
 import importlib
 
@@ -14,18 +14,19 @@ def build(name, **options):
         name: one of `STUDIES`.
         **options: as the study's own `build` takes them: `profile`, `data`, `seeds`.
 
-    Raises:
-        ValueError: there is no such study.
-    """
-    return module(name).build(**options)
-
-
-def module(name):
-    """The module of a study: `build`, and `write_report`.
+    Returns:
+        A `ganlib.study.Study`.
 
     Raises:
-        ValueError: there is no such study.
+        ValueError: there is no such study, or an option is wrong.
     """
     if name not in STUDIES:
-        raise ValueError(f"There is no such study; choose from {', '.join(STUDIES)}. Received: {name}")
-    return importlib.import_module(f"ganlib.studies.{name}")
+        raise ValueError(
+            f"There is no such study; choose from {', '.join(STUDIES)}. Received: {name!r}"
+        )
+    return importlib.import_module(f"ganlib.studies.{name}").build(**options)
+
+
+def report_module(name):
+    """The module with a study's `write_report(study, results, data, out, reports)`."""
+    return importlib.import_module(f"ganlib.studies.{name}_report")

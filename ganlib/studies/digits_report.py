@@ -265,9 +265,7 @@ class DigitsResults:
         }
         if not self.of("base"):
             return Claims(())
-        return Claims(
-            tuple(make() for name in makers if self.of(name) for make in makers[name])
-        )
+        return Claims(tuple(make() for name in makers if self.of(name) for make in makers[name]))
 
     def _tanh_blank(self):
         blank = [

@@ -1,0 +1,245 @@
+"""The command line: `ganlib`, or `python -m ganlib`.
+
+Nothing here imports a Keras backend before a command needs it, so `--help` answers at once.
+"""
+
+import json
+import os
+import pathlib
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Reproduce, diagnose and repair the GAN experiments people learn with.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
+Profile = Annotated[str, typer.Option(help="quick: minutes on a laptop; full: a GPU, real data.")]
+Data = Annotated[str | None, typer.Option(help="digits, tfds:NAME, an .npz file or a folder.")]
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")
+]
+Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
+Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+
+DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
+
+
+def _study(name, profile, data=None, seeds=None, trials=None):
+    from ganlib import studies
+
+    try:
+        study = studies.build(name, profile=profile, data=data, seeds=seeds)
+        return study.select(trials) if trials else study
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _print_json(value):
+    from ganlib.study import plain
+
+    typer.echo(json.dumps(plain(value), indent=2))
+
+
+def _print_table(table):
+    typer.echo(table.to_string(index=False))
+
+
+@app.command(epilog="Example: ganlib doctor --data digits")
+def doctor(data: Data = None, as_json: AsJson = False):
+    """Checks the environment: backends, devices, data.
+
+    With --data it loads a data set and says what is in it, or what is wrong with it.
+    """
+    from ganlib import doctor
+
+    facts = doctor.examine(data)
+    if as_json:
+        _print_json(facts)
+    else:
+        typer.echo(doctor.describe(facts))
+    if facts["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: ganlib studies --json")
+def studies(as_json: AsJson = False):
+    """Lists the studies."""
+    from ganlib.studies import STUDIES
+
+    if as_json:
+        _print_json(STUDIES)
+        return
+    for name, title in STUDIES.items():
+        typer.echo(f"{name:12} {title}")
+
+
+@app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
+def run(
+    study: StudyName,
+    profile: Profile = DEFAULT_PROFILE,
+    data: Data = None,
+    trials: Annotated[str | None, typer.Option(help="A variation, or a pattern of ids.")] = None,
+    seeds: Seeds = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    out: Out = pathlib.Path("runs"),
+    reports: Reports = pathlib.Path("reports"),
+    fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
+    as_json: AsJson = False,
+):
+    """Runs a study's trials that are not finished, and writes its report.
+
+    Stop it with Ctrl-C, or kill it: the same command goes on where it was.
+    """
+    from ganlib.engines import local
+
+    chosen = _study(study, profile, data, seeds, trials)
+    try:
+        results = local.run(chosen, out, workers=workers, fresh=fresh, show=not as_json)
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. Everything up to the last epoch is kept; resume with:", err=True)
+        resume = [word for word in sys.argv[1:] if word != "--fresh"]
+        typer.echo(f"  ganlib {' '.join(resume)}", err=True)
+        raise typer.Exit(1) from None
+    failed = [r for r in results if r["status"] not in ("done", "stopped")]
+    if as_json:
+        _print_json(results)
+    for result in failed:
+        typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
+    if len(failed) < len(results):
+        path = _report(_study(study, profile, data, seeds), out, reports)
+        typer.echo(f"Report: {path}", err=as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: ganlib status digits --profile full")
+def status(
+    study: StudyName,
+    profile: Profile = DEFAULT_PROFILE,
+    data: Data = None,
+    seeds: Seeds = None,
+    out: Out = pathlib.Path("runs"),
+    as_json: AsJson = False,
+):
+    """Shows what is done, running and still to do."""
+    from ganlib.engines.status import study_status
+
+    rows = study_status(_study(study, profile, data, seeds), out)
+    if as_json:
+        _print_json(rows)
+        return
+    import pandas
+
+    _print_table(pandas.DataFrame(rows))
+
+
+@app.command(epilog="Example: ganlib report digits --profile quick")
+def report(
+    study: StudyName,
+    profile: Profile = DEFAULT_PROFILE,
+    data: Data = None,
+    seeds: Seeds = None,
+    out: Out = pathlib.Path("runs"),
+    reports: Reports = pathlib.Path("reports"),
+):
+    """Writes figures and tables from the trials that have finished."""
+    typer.echo(f"Report: {_report(_study(study, profile, data, seeds), out, reports)}")
+
+
+def _report(study, out, reports):
+    import matplotlib
+
+    from ganlib import studies
+    from ganlib.study import results
+
+    matplotlib.use("Agg")
+    written, _ = studies.report_module(study.name).write_report(
+        study, results(study, out), study.load_data(), out, reports
+    )
+    return written.path
+
+
+@app.command(epilog="Example: ganlib sample runs/digits/base-…/model.keras -n 64 --out grid.png")
+def sample(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an Adversarial model.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of pictures.")] = 64,
+    out: Annotated[pathlib.Path, typer.Option(help="PNG file to write.")] = pathlib.Path(
+        "grid.png"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
+):
+    """Draws pictures from a trained generator."""
+    from ganlib.sampling import load_gan, sample_images, save_grid
+
+    images = sample_images(load_gan(model), n, seed)
+    save_grid(images, out)
+    typer.echo(f"{out}: {n} pictures of {images.shape[1]}×{images.shape[2]}")
+
+
+score = typer.Typer(help="Scores a trained model against real data.", no_args_is_help=True)
+app.add_typer(score, name="score")
+
+
+@score.callback()
+def _score():
+    """Keeps `gan` a subcommand while it is the only one."""
+
+
+@score.command("gan", epilog="Example: ganlib score gan model.keras digits --json")
+def score_gan(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an Adversarial model.")],
+    real: Annotated[str, typer.Argument(help="digits, tfds:mnist, an .npz file or a folder.")],
+    n: Annotated[int | None, typer.Option("-n", min=100, help="Pictures to score.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
+    as_json: AsJson = False,
+):
+    """Scores a digits GAN by a digit classifier, beside real digits and noise.
+
+    The classifier is trained on REAL's training part first, which takes some seconds; the scores
+    refer to its test part.
+    """
+    from ganlib.sampling import load_gan
+    from ganlib.scoring import score_digits_gan
+
+    scores = score_digits_gan(load_gan(model), real, n, seed)
+    if as_json:
+        _print_json(scores)
+        return
+    import pandas
+
+    keys = ("confidence", "digit_score", "frechet_distance", "missing_digits", "n")
+    rows = {"generated": scores["generated"], **scores["baselines"]}
+    _print_table(
+        pandas.DataFrame(
+            [{"images": name, **{k: values[k] for k in keys}} for name, values in rows.items()]
+        ).round(3)
+    )
+    typer.echo(
+        f"Digit classifier: {scores['classifier']['accuracy']:.1%} right on "
+        f"{scores['classifier']['n']} held-out digits."
+    )
+
+
+def main():
+    """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from ganlib.data import DataError
+    from ganlib.study import StudyError
+
+    try:
+        app()
+    except (DataError, StudyError) as error:  # one clear message; only a bug shows its traceback
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What is done, running and still to do, read from the run directories alone."""
+
+import pathlib
+
+import filelock
+
+from ganlib.study import Run, run_folder
+
+
+def study_status(study, out="runs"):
+    """A dict for each trial of a study: id, status, epochs done and asked for, seconds.
+
+    The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
+    process holds the trial's lock, "interrupted" with a checkpoint to resume from, else "to do".
+    """
+    return [_trial_status(study, trial, out) for trial in study.trials]
+
+
+def _trial_status(study, trial, out):
+    folder = run_folder(study, trial, out)
+    result = Run(folder).result()
+    row = {"id": trial.id, "status": "to do", "epoch": 0, "epochs": study.epochs(trial)}
+    if result:
+        seconds = result.get("seconds")
+        done = result.get("metrics", {}).get("epochs", 0)
+        return {**row, "status": result["status"], "epoch": done, "seconds": seconds}
+    row["epoch"] = _epochs_done(folder / "history.csv")
+    if _is_locked(folder / ".lock"):
+        row["status"] = "running"
+    elif row["epoch"]:
+        row["status"] = "interrupted"
+    return {**row, "seconds": None}
+
+
+def _epochs_done(path):
+    try:
+        return max(0, len(pathlib.Path(path).read_text(encoding="utf-8").splitlines()) - 1)
+    except FileNotFoundError:
+        return 0
+
+
+def _is_locked(path):
+    if not path.exists():
+        return False
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True

@@ -1,0 +1,40 @@
+"""A machine may have JAX or torch alone: nothing may import TensorFlow or its data sets there."""
+
+import pytest
+from helpers import installed, run_python
+
+SCRIPT = """
+import importlib, pkgutil, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+
+import keras
+import ganlib
+
+others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
+modules = [m.name for m in pkgutil.walk_packages(ganlib.__path__, "ganlib.", onerror=print)]
+for name in modules:
+    if name not in {f"ganlib.backend.{other}" for other in others}:
+        importlib.import_module(name)
+assert "ganlib.adversarial" in modules and "ganlib.models.layers" in modules
+assert all(getattr(ganlib, name) for name in ganlib.__all__)
+
+import helpers
+
+gan = helpers.make_gan(batch_norm=True)
+helpers.fit(gan, helpers.images(8))
+assert int(gan.optimizer.iterations) == 2
+assert "tensorflow" not in sys.modules
+"""
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_imports_and_trains(backend):
+    if not installed(backend):
+        pytest.skip(f"{backend} is not installed")
+    run_python("-W", "error::ImportWarning", "-c", SCRIPT, backend=backend)

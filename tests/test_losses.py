@@ -1,0 +1,150 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from helpers import LATENT, arrays, fit, fixed_random, gap, images, make_gan
+from keras import ops
+from scipy.optimize import minimize_scalar
+
+from ganlib import losses
+from ganlib.losses import AdversarialLoss, Hinge, LeastSquares, NonSaturating, Wasserstein
+
+LOGITS = np.array([-80.0, -4.0, -1.0, -0.3, 0.0, 0.7, 1.0, 5.0, 80.0])
+
+
+def log_sigmoid(x):
+    return -np.logaddexp(0.0, -x)
+
+
+def cross_entropy(label):
+    # 1 - sigmoid(x) = sigmoid(-x)
+    return lambda x: -label * log_sigmoid(x) - (1.0 - label) * log_sigmoid(-x)
+
+
+def square(label):
+    return lambda x: 0.5 * (x - label) ** 2
+
+
+# real, fake and generator in float64, from the papers' formulas
+CASES = {
+    "non_saturating": (NonSaturating(), cross_entropy(1.0), cross_entropy(0.0), cross_entropy(1.0)),
+    "smoothed": (NonSaturating(0.9), cross_entropy(0.9), cross_entropy(0.0), cross_entropy(1.0)),
+    "least_squares": (LeastSquares(), square(1.0), square(0.0), square(1.0)),
+    "smoothed_squares": (LeastSquares(0.8), square(0.8), square(0.0), square(1.0)),
+    "hinge": (
+        Hinge(),
+        lambda x: np.maximum(0.0, 1.0 - x),
+        lambda x: np.maximum(0.0, 1.0 + x),
+        lambda x: -x,
+    ),
+    "wasserstein": (Wasserstein(), lambda x: -x, lambda x: x, lambda x: -x),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.mark.backend
+def test_values(case):
+    loss, *oracle = case
+    logits = ops.convert_to_tensor(LOGITS.astype("float32"))
+    for function, expected in zip((loss.real, loss.fake, loss.generator), oracle, strict=True):
+        values = ops.convert_to_numpy(function(logits))
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, expected(LOGITS), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.backend
+def test_player_losses_are_means(case):
+    loss, real, fake, generator = case
+    a, b = LOGITS[:5, None], LOGITS[3:, None]  # a ragged pair: each mean is over its own batch
+    d_loss = loss.discriminator_loss(ops.convert_to_tensor(a), ops.convert_to_tensor(b))
+    g_loss = loss.generator_loss(ops.convert_to_tensor(b))
+    assert float(d_loss) == pytest.approx(real(a).mean() + fake(b).mean(), rel=1e-6)
+    assert float(g_loss) == pytest.approx(generator(b).mean(), rel=1e-6)
+
+
+def test_chance_is_the_best_constant_output(case):
+    loss, real, fake, _ = case
+    best = minimize_scalar(lambda x: real(x) + fake(x), bounds=(-20, 20), method="bounded")
+    assert loss.chance == pytest.approx(best.fun, abs=1e-6)
+
+
+def test_floor_is_the_least_loss(case):
+    loss, real, fake, _ = case
+    grid = np.linspace(-80.0, 80.0, 160_001)
+    least = real(grid).min() + fake(grid).min()
+    if loss.floor is None:
+        assert least < -100  # falls with the range of the logits: there is none
+    else:
+        assert loss.floor == pytest.approx(least, abs=1e-6)
+
+
+def test_round_trip(case):
+    loss = case[0]
+    config = keras.saving.serialize_keras_object(loss)
+    assert losses.get(config) == loss
+    assert losses.get(loss) is loss
+
+
+def test_get_by_name():
+    for name, cls in losses.LOSSES.items():
+        assert losses.get(name) == cls()
+    assert losses.get("non_saturating", real_label=0.9) == NonSaturating(0.9)
+    assert losses.get("least_squares", real_label=0.9) == LeastSquares(0.9)
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"hinge.*wasserstein.*Received: bce"):
+        losses.get("bce")
+
+
+@pytest.mark.parametrize("name", ["hinge", "wasserstein"])
+def test_nothing_to_smooth(name):
+    with pytest.raises(ValueError, match=f"'{name}' has none.*Received: real_label=0.9"):
+        losses.get(name, real_label=0.9)
+
+
+@pytest.mark.parametrize("cls", [NonSaturating, LeastSquares])
+@pytest.mark.parametrize("real_label", [0.5, 1.1])
+def test_real_label_out_of_range(cls, real_label):
+    with pytest.raises(ValueError, match=f"Received: real_label={real_label}"):
+        cls(real_label)
+
+
+@keras.saving.register_keras_serializable("ganlib_tests")
+@dataclasses.dataclass(frozen=True)
+class Quartic(AdversarialLoss):
+    target: float = 1.0
+
+    def real(self, logits):
+        return (logits - self.target) ** 4
+
+    def fake(self, logits):
+        return logits**4
+
+    def generator(self, logits):
+        return (logits - self.target) ** 4
+
+
+@pytest.mark.backend
+def test_a_loss_of_ones_own_trains():
+    gan = make_gan(loss=Quartic(0.5), compile_options={"run_eagerly": True})
+    assert type(gan).from_config(gan.get_config()).adversarial_loss == Quartic(0.5)
+    before = arrays(gan.trainable_variables)
+    with fixed_random():
+        fakes = gan.generator(keras.random.normal((4, LATENT)), training=True)
+        real_logits, fake_logits = map(gan.discriminator.predict_on_batch, (images(4), fakes))
+        history = fit(gan, images(4))
+    expected = np.mean((real_logits - 0.5) ** 4) + np.mean(fake_logits**4)
+    assert history["d_loss"][0] == pytest.approx(expected, rel=1e-5)
+    assert gap(before, arrays(gan.trainable_variables)) > 1e-3
+
+
+@pytest.mark.parametrize("method", ["real", "fake", "generator"])
+def test_what_a_loss_must_define(method):
+    with pytest.raises(NotImplementedError, match=rf"AdversarialLoss must define {method}\("):
+        getattr(AdversarialLoss(), method)(0.0)

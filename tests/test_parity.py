@@ -1,0 +1,28 @@
+"""One step is one step: TensorFlow, JAX and torch train to the same weights."""
+
+import itertools
+
+import numpy as np
+import pytest
+from helpers import TESTS, installed, start_python
+
+BACKENDS = installed("tensorflow", "jax", "torch")
+
+
+@pytest.mark.skipif(len(BACKENDS) < 2, reason="needs two backends to compare")
+def test_backends_agree(tmp_path):
+    processes = {
+        backend: start_python(
+            TESTS / "workers.py", "parity", tmp_path / f"{backend}.npz", backend=backend
+        )
+        for backend in BACKENDS
+    }
+    for process in processes.values():
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    results = {backend: np.load(tmp_path / f"{backend}.npz") for backend in BACKENDS}
+    for a, b in itertools.combinations(BACKENDS, 2):
+        assert results[a].files == results[b].files
+        gaps = {name: np.max(np.abs(results[a][name] - results[b][name])) for name in results[a]}
+        print(f"{a} and {b}: losses and weights differ by at most {max(gaps.values()):.1e}")
+        assert {name: gap for name, gap in gaps.items() if not gap <= 1e-5} == {}, (a, b)
