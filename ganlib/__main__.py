@@ -6,6 +6,8 @@ Nothing here imports a Keras backend before a command needs it, so `--help` answ
 import json
 import os
 import pathlib
+import shlex
+import signal
 import sys
 from typing import Annotated
 
@@ -88,7 +90,9 @@ def run(
     data: Data = None,
     trials: Annotated[str | None, typer.Option(help="A variation, or a pattern of ids.")] = None,
     seeds: Seeds = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; default: one a core, or one a GPU.")
+    ] = None,
     out: Out = pathlib.Path("runs"),
     reports: Reports = pathlib.Path("reports"),
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
@@ -98,15 +102,18 @@ def run(
 
     Stop it with Ctrl-C, or kill it: the same command goes on where it was.
     """
+    # A cluster's scheduler sends SIGTERM before it kills.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from ganlib.engines import local
 
     chosen = _study(study, profile, data, seeds, trials)
+    workers = workers or max(1, local.default_workers())
     try:
         results = local.run(chosen, out, workers=workers, fresh=fresh, show=not as_json)
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Everything up to the last epoch is kept; resume with:", err=True)
         resume = [word for word in sys.argv[1:] if word != "--fresh"]
-        typer.echo(f"  ganlib {' '.join(resume)}", err=True)
+        typer.echo(f"  ganlib {shlex.join(resume)}", err=True)
         raise typer.Exit(1) from None
     failed = [r for r in results if r["status"] not in ("done", "stopped")]
     if as_json:
@@ -158,11 +165,14 @@ def _report(study, out, reports):
     import matplotlib
 
     from ganlib import studies
-    from ganlib.study import results
+    from ganlib.study import DONE, STOPPED, StudyError, results
 
+    finished = [r for r in results(study, out) if r["status"] in (DONE, STOPPED)]
+    if not finished:
+        raise StudyError(f"No trial in {out / study.name} has finished: ganlib run {study.name}")
     matplotlib.use("Agg")
     written, _ = studies.report_module(study.name).write_report(
-        study, results(study, out), study.load_data(), out, reports
+        study, finished, study.load_data(), out, reports
     )
     return written.path
 

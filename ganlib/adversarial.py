@@ -15,9 +15,13 @@ DISCRIMINATOR, GENERATOR = 0, 1
 class Adversarial(BackendStep, keras.Model):
     """A generator and a discriminator, with an optimizer each, as one `keras.Model`.
 
-    `fit`, `evaluate`, `save`, `load_model`, `save_weights` and all Keras callbacks work as on any
+    `fit`, `evaluate`, `save`, `load_model`, `save_weights` and Keras' callbacks work as on any
     model. A saved model holds both players, both optimizers and every random state, so training
     goes on from it exactly. Calling the model (or `predict`) maps latents to images.
+
+    There is no `loss` in the logs, since no single number falls when a GAN gets better. Callbacks
+    that watch one need `monitor="d_loss", mode="min"` or the like; `keras.callbacks.TerminateOnNaN`
+    looks for `loss` alone and never stops: use `HealthMonitor(…, stop_on=["non_finite_loss"])`.
 
     Three ways to take a step, from most to least work:
 
@@ -303,6 +307,8 @@ class Adversarial(BackendStep, keras.Model):
             lambda: (self.discriminator.trainable_variables, self.generator.trainable_variables),
         )
         super().compile(pair, auto_scale_loss=False, **kwargs)
+        # Not at the first step: a model saved before it, or one to load weights into, needs slots.
+        pair.build()
         self._compile_options = kwargs
 
     def get_compile_config(self):
@@ -313,7 +319,6 @@ class Adversarial(BackendStep, keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build()
 
     def get_config(self):
         return {

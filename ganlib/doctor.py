@@ -1,7 +1,6 @@
 """What `ganlib doctor` looks at: versions, backends, devices, data."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import sys
@@ -63,7 +62,7 @@ def _examine_backend(facts):
 
         facts["backend"] = keras.backend.backend()
         facts["device"] = device_name(facts["backend"])
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # Keras raises a ValueError for a name unknown to it
         facts["problems"].append(
             f"Keras can't load its backend: {error}. Installed: {', '.join(installed)}; set "
             f"KERAS_BACKEND to one of them, such as KERAS_BACKEND={installed[0]}."

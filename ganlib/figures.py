@@ -18,9 +18,21 @@ def style():
         yield plt
 
 
+def close(figure):
+    """Frees a figure, so that a notebook does not show it once more."""
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+
+
 def tile(images, columns):
     """Puts images beside one another: `(n, h, w, c)` to `(rows·h, columns·w, c)`; spare cells 0."""
     images = np.asarray(images)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(
+            "`images` must hold at least one image, (n, height, width, channels). Received: shape "
+            f"{images.shape}"
+        )
     n, height, width, channels = images.shape
     rows = -(-n // columns)
     blank = np.zeros((rows * columns - n, height, width, channels), images.dtype)
@@ -32,10 +44,11 @@ def show_images(axes, images, columns, title=""):
     """Draws a grid of images in [0, 1] on `axes`.
 
     Raises:
-        ValueError: values outside [0, 1]: convert the range first, a clipped picture misleads.
+        ValueError: no images, or values outside [0, 1]: convert the range first, a clipped picture
+            misleads.
     """
     images = np.asarray(images)
-    if images.min() < -1e-3 or images.max() > 1 + 1e-3:
+    if images.size and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):  # NaN, too
         raise ValueError(
             "Pictures are drawn from [0, 1]; use ganlib.images.convert. Received: values in "
             f"[{images.min():.3g}, {images.max():.3g}]"

@@ -1,8 +1,8 @@
 """Health checks for anybody's GAN, as one Keras callback.
 
 The model needs two attributes, `generator` and `discriminator`, both Keras models; logs that hold
-`d_loss` (and `g_loss`) make the loss checks possible. `Adversarial` and the DCGAN of keras.io's
-examples are such models. Without `fit`, call the callback's methods yourself:
+`d_loss` and `g_loss` sharpen the checks. `Adversarial` and the DCGAN of keras.io's examples are
+such models. Without `fit`, call the callback's methods yourself:
 
     monitor = HealthMonitor(images[:256])
     monitor.set_model(types.SimpleNamespace(generator=g, discriminator=d))
@@ -13,51 +13,41 @@ examples are such models. Without `fit`, call the callback's methods yourself:
 """
 
 import dataclasses
+import hashlib
 import html
-import math
 
 import keras
 import numpy as np
 
+from ganlib import losses
+
+PLAYERS = ("generator", "discriminator")
+REACHES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
+STATISTICS = {"moving_mean", "moving_variance"}
+STATE = ("checks", "streaks", "unchecked", "fingerprints")
+
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """When a check speaks. Each is a number that the finding's evidence shows.
+    """When a check speaks. Each is a number that the finding's evidence shows."""
 
-    Attributes:
-        saturated_loss: share of the way from the loss's floor to its chance value.
-        saturated_accuracy: least accuracy on real and on fake images.
-        chance_loss: relative distance from the chance value.
-        chance_auc: distance of the ROC area from 0.5.
-        collapsed: spread between fakes, as a share of the spread between real images.
-        blank: contrast within fakes, as a share of the contrast within real images.
-        outside: share of the data's pixel values that the generator can't reach.
-    """
-
-    saturated_loss: float = 0.02
-    saturated_accuracy: float = 0.995
-    chance_loss: float = 0.01
-    chance_auc: float = 0.05
-    collapsed: float = 0.1
-    blank: float = 0.05
-    outside: float = 0.01
+    saturated_loss: float = 0.02  # share of the way from the loss's floor to its chance value
+    chance_loss: float = 0.01  # relative distance from the chance value
+    chance_area: float = 0.05  # of the ROC area from 0.5, where only the order of outputs counts
+    collapsed: float = 0.1  # distance to the most similar fake, as a share of the same among real
+    blank: float = 0.05  # contrast within fakes, as a share of the contrast within real images
+    outside: float = 0.01  # share of the data's pixel values that the generator can't reach
+    covered: float = 0.05  # share of the generator's range that the data spans
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check saw.
+    """What a check saw."""
 
-    Attributes:
-        check: name of the check, such as `"generator_blank"`.
-        epoch: int from 1, when it was first seen.
-        evidence: the numbers, each beside what it is compared with.
-        remedy: what to try.
-    """
-
-    check: str
-    epoch: int
-    evidence: str
-    remedy: str
+    check: str  # its name, such as "generator_blank"
+    epoch: int  # from 1, when it was reported
+    evidence: str  # the numbers, each beside what it is compared with
+    remedy: str  # what to try
 
     def __str__(self):
         return f"{self.check} (epoch {self.epoch}): {self.evidence} {self.remedy}"
@@ -70,45 +60,46 @@ REMEDIES = {
     "discriminator_frozen": "Compile no model that shares it after `trainable = False`: Keras 3 "
     "reads that flag when it traces. Differentiate by each player's variables instead.",
     "generator_frozen": "Check that its variables reach an optimizer and the loss depends on them.",
-    "batch_norm_not_updated": "Call the generator with training=True in the training step.",
+    "batch_norm_not_updated": "Call the player with training=True in the training step.",
     "discriminator_saturated": "Weaken the discriminator (dropout, instance noise, R1, a lower "
     "learning rate) or strengthen the generator (batch normalisation).",
     "discriminator_at_chance": "Give the discriminator more steps, width or learning rate; if it "
     "was better before, add instance noise or change the loss.",
     "generator_collapsed": "Try another loss (hinge, Wasserstein with gradient penalty), R1, or "
     "batch normalisation.",
-    "generator_blank": "Restart with a weaker discriminator or a normalised generator; a lower "
-    "learning rate leaves it time. Waiting seldom helps.",
+    "generator_blank": "Restart with a weaker discriminator, a normalised generator or a lower "
+    "learning rate. Waiting seldom helps.",
 }
 
 
 class HealthMonitor(keras.callbacks.Callback):
     """Names what goes wrong in a GAN while it trains, with evidence and a remedy.
 
-    At the end of each epoch (or every `frequency` batches) it samples a fixed batch of latents and
-    runs both players in inference mode. A state is reported when it holds for `patience` checks in
-    a row; what cannot heal (a non-finite loss, a value-range mismatch) at once. Each check reports
-    once.
+    At the end of each epoch (or every `frequency` batches) it runs both players in inference mode
+    on a fixed batch; the training stays as it is. A state is reported when it holds for `patience`
+    checks in a row; what cannot heal (a loss that is not finite, a value-range mismatch) at once.
+    Each check reports once. Of a frozen player nothing else is said: it would only follow.
 
     Args:
         real: array `(n, height, width, channels)` of training images, as the discriminator sees
             them; 64 to 256 are enough.
         loss: `AdversarialLoss` or its name, for the chance and floor values of `d_loss`. `None`:
-            the model's `adversarial_loss`; without one the loss checks rest on the ROC area alone.
+            the model's `adversarial_loss`. Without one, a discriminator that ends in a sigmoid is
+            judged by binary cross-entropy, and any other by the ROC area alone.
         patience: int, checks in a row.
-        warm_up: int, checks before the first one that counts: a generator starts out grey, and a
-            discriminator knows nothing.
-        stop_on: names of checks that end the training, or `"all"`.
+        warm_up: int, checks before the first one that counts: a generator starts out grey, and may
+            stay so for hundreds of steps if it is not normalised. Raise it for a small `frequency`.
+        stop_on: names of checks that set the model's `stop_training`, or `"all"`.
         frequency: `"epoch"`, or an int: batches between two checks.
         thresholds: `Thresholds`.
-        latents: array of latents to sample; drawn from N(0, 1) with a fixed seed by default.
-        seed: int, of those latents.
+        latents: array, what the generator is called on. `None`: as many latents as real images,
+            drawn from N(0, 1), the same each time.
 
     Attributes:
         findings: list of `Finding`, in the order they were made.
 
     Raises:
-        ValueError: fewer than two real images, or an unknown check in `stop_on`.
+        ValueError: an argument is not as above; the model lacks a player or an input shape.
     """
 
     def __init__(
@@ -122,87 +113,104 @@ class HealthMonitor(keras.callbacks.Callback):
         frequency="epoch",
         thresholds=None,
         latents=None,
-        seed=0,
     ):
         super().__init__()
         self.real = np.asarray(real, "float32")
-        if self.real.ndim != 4 or len(self.real) < 2:
+        if self.real.ndim != 4 or len(self.real) < 2 or not np.isfinite(self.real).all():
             raise ValueError(
-                "`real` must hold at least two images, (n, height, width, channels). Received: "
-                f"shape {self.real.shape}"
+                "`real` must hold at least two images, (n, height, width, channels), without NaN "
+                f"or infinity. Received: shape {self.real.shape}"
             )
         self.stop_on = tuple(REMEDIES) if stop_on == "all" else tuple(stop_on)
         if unknown := set(self.stop_on) - set(REMEDIES):
             raise ValueError(
                 f"`stop_on` names checks among {sorted(REMEDIES)}. Received: {sorted(unknown)}"
             )
-        self.loss = loss
+        if frequency != "epoch" and not (isinstance(frequency, int) and frequency > 0):
+            raise ValueError(
+                f'`frequency` must be "epoch" or a positive int. Received: frequency={frequency!r}'
+            )
+        self.loss = None if loss is None else losses.get(loss)
         self.patience = patience
         self.warm_up = warm_up
         self.frequency = frequency
         self.thresholds = thresholds or Thresholds()
         self.latents = latents
-        self.seed = seed
         self.findings = []
-        self._checks = 0
-        self._streaks = {}
-        self._epoch = 0
+        self._checks, self._streaks, self._fingerprints = 0, {}, None
+        self._unchecked = 0  # batches since the last check
+        self._epoch, self._batch = 0, -1  # the last batch seen in this epoch
 
     # -- Keras' side -------------------------------------------------------------------------------
 
     def on_train_begin(self, logs=None):
+        model = self.model
+        if not all(hasattr(model, player) for player in PLAYERS):
+            raise ValueError(
+                "The model needs the attributes `generator` and `discriminator`; ganlib.monitor's "
+                f"docstring shows how to do without. Received: {type(model).__name__}"
+            )
         if self.latents is None:
-            shape = (len(self.real), *self.model.generator.input_shape[1:])
-            self.latents = np.random.default_rng(self.seed).normal(size=shape).astype("float32")
-        loss = self.loss or getattr(self.model, "adversarial_loss", None)
-        if isinstance(loss, str):
-            from ganlib import losses
-
-            loss = losses.get(loss)
-        self._loss = loss
-        self._logits = not _ends_in_sigmoid(self.model.discriminator)
-        self._weights = self._copy_weights()
+            self.latents = self._draw_latents(getattr(model.generator, "input_shape", None))
+        self._sigmoid = _last_activation(model.discriminator) == "sigmoid"
+        self._loss = self.loss or getattr(model, "adversarial_loss", None)
+        self._guessed = self._loss is None and self._sigmoid
+        if self._guessed:
+            self._loss = losses.NonSaturating()
+        if self._fingerprints is None:  # else resumed: the last check's
+            self._fingerprints = _fingerprints(self.model)
         if evidence := self._range_evidence():
             self._report("value_range_mismatch", evidence)
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch = epoch
+        self._batch = -1
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.frequency != "epoch" and (batch + 1) % self.frequency == 0:
-            if hasattr(self.model, "jax_state_sync"):
-                self.model.jax_state_sync()
-            self.check(logs or {})
+        self._unchecked += batch - self._batch  # more than 1 with steps_per_execution
+        self._batch = batch
+        if self.frequency != "epoch" and self._unchecked >= self.frequency:
+            self.check(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         self._epoch = epoch
         if self.frequency == "epoch":
-            self.check(logs or {})
+            self.check(logs)
 
     # -- the checks --------------------------------------------------------------------------------
 
-    def check(self, logs):
+    def check(self, logs=None):
         """Runs all checks once, on the model as it is and the losses in `logs`."""
         self._checks += 1
-        bad = [k for k in ("d_loss", "g_loss") if k in logs and not math.isfinite(logs[k])]
-        if bad:
-            self._report("non_finite_loss", f"{' and '.join(bad)} became {logs[bad[0]]}.")
-            return  # everything below would only repeat it
-        before, self._weights = self._weights, self._copy_weights()
-        fakes = self._run(self.model.generator, self.latents)
-        real_scores = self._scores(self.real)
-        fake_scores = self._scores(fakes)
-        observed = {
-            "discriminator_frozen": _frozen(before, self._weights, "discriminator"),
-            "generator_frozen": _frozen(before, self._weights, "generator"),
-            "batch_norm_not_updated": _statistics_unmoved(before, self._weights),
-            "discriminator_saturated": self._saturated(logs, real_scores, fake_scores),
-            "discriminator_at_chance": self._at_chance(logs, real_scores, fake_scores),
-            **self._generator_faults(fakes),
+        self._unchecked = 0
+        logged = {
+            key: float(np.mean(keras.ops.convert_to_numpy(value)))  # a tensor in a custom step
+            for key, value in (logs or {}).items()
+            if "loss" in key
         }
+        before, after = self._fingerprints, _fingerprints(self.model)
+        self._fingerprints = after
+        fakes = self._run(self.model.generator, self.latents)
+        scores = self._scores(self.real), self._scores(fakes)
+        outputs = {"G's output": fakes, "D's output": np.concatenate(scores)}
+        if evidence := _not_finite({**logged, **outputs}):
+            self._report("non_finite_loss", evidence)
+            return  # all that follows would only repeat it
+        faults = self._generator_faults(fakes), self._discriminator_faults(logged, *scores)
+        observed = {}
+        for player, others in zip(PLAYERS, faults, strict=True):
+            weights, was, now = getattr(self.model, player).weights, before[player], after[player]
+            moved = [a != b for a, b in zip(was, now, strict=True)]
+            if evidence := _frozen(player, weights, moved):
+                observed[f"{player}_frozen"] = evidence
+                continue
+            if evidence := _statistics_unmoved(player, weights, moved):
+                observed.setdefault("batch_norm_not_updated", evidence)
+            observed |= others
+        if self._checks <= self.warm_up:
+            return
+        self._streaks = {name: self._streaks.get(name, 0) + 1 for name in observed}
         for name, evidence in observed.items():
-            counts = evidence and self._checks > self.warm_up
-            self._streaks[name] = self._streaks.get(name, 0) + 1 if counts else 0
             if self._streaks[name] >= self.patience:
                 self._report(name, evidence)
 
@@ -221,116 +229,91 @@ class HealthMonitor(keras.callbacks.Callback):
         return np.concatenate(outputs).astype("float32")
 
     def _scores(self, images):
-        scores = self._run(self.model.discriminator, images).reshape(len(images), -1).mean(axis=1)
-        if self._logits:
+        """A logit per image; the mean over patches where the discriminator judges patches."""
+        outputs = self._run(self.model.discriminator, images)
+        scores = outputs.reshape(len(images), -1).mean(axis=1)
+        if not self._sigmoid:
             return scores
         p = np.clip(scores.astype("float64"), 1e-12, 1 - 1e-12)
-        return np.log(p) - np.log1p(-p)
+        return (np.log(p) - np.log1p(-p)).astype("float32")
 
-    def _accuracies(self, real_scores, fake_scores):
-        boundary = 0.0 if self._loss is None else self._loss.boundary
-        if boundary is None:
-            boundary = (real_scores.mean() + fake_scores.mean()) / 2
-        return (real_scores > boundary).mean(), (fake_scores < boundary).mean()
-
-    def _saturated(self, logs, real_scores, fake_scores):
-        loss = self._loss
-        if loss is None or loss.floor is None or "d_loss" not in logs:
-            return None
-        share = (logs["d_loss"] - loss.floor) / (loss.chance - loss.floor)
-        accuracies = self._accuracies(real_scores, fake_scores)
-        t = self.thresholds
-        if share > t.saturated_loss or min(accuracies) < t.saturated_accuracy:
-            return None
-        return (
-            f"D's loss is {logs['d_loss']:.4f}, {share:.1%} of the way from perfect "
-            f"({loss.floor:.3f}) to chance ({loss.chance:.3f}); D is right on {accuracies[0]:.0%} "
-            f"of real and {accuracies[1]:.0%} of fake images (n = {len(real_scores)} each), so G "
-            "gets next to no gradient."
-        )
-
-    def _at_chance(self, logs, real_scores, fake_scores):
-        area = roc_area(real_scores, fake_scores)
-        if abs(area - 0.5) > self.thresholds.chance_auc:
-            return None
-        text = (
-            f"D ranks a real image above a fake one in {area:.0%} of all pairs (chance: 50%, "
-            f"n = {len(real_scores)} each)"
-        )
-        loss = self._loss
-        if loss is None or not loss.chance or "d_loss" not in logs:
-            return f"{text}."
-        if abs(logs["d_loss"] / loss.chance - 1) > self.thresholds.chance_loss:
-            return None
-        return f"{text}; its loss is {logs['d_loss']:.4f}, without information {loss.chance:.4f}."
+    def _discriminator_faults(self, logged, real, fake):
+        loss, t = self._loss, self.thresholds
+        # By binary cross-entropy, were it 0 for reals: keras.io's DCGAN labels the fakes 1.
+        if self._guessed and real.mean() < fake.mean():
+            real, fake = -real, -fake
+        area = roc_area(real, fake)
+        pairs = f"{len(real)} × {len(fake)} pairs (chance: 50%)"
+        ranks = f"D ranks a real image above a fake one in {area:.1%} of {pairs}."
+        if loss is None or not loss.chance:  # only the order of the outputs counts
+            at_chance = abs(area - 0.5) <= t.chance_area
+            return {"discriminator_at_chance": ranks} if at_chance else {}
+        measured = {"in inference mode": float(loss.discriminator_loss(real, fake))}
+        if "d_loss" in logged and not self._guessed:  # else: a mean or a sum, smoothed or not
+            measured["in training"] = logged["d_loss"]
+        text = f"D's loss is {' and '.join(f'{v:.4f} {where}' for where, v in measured.items())}"
+        if all(abs(value / loss.chance - 1) <= t.chance_loss for value in measured.values()):
+            text = f"{text}; without information it is {loss.chance:.4f}. {ranks}"
+            return {"discriminator_at_chance": text}
+        if loss.floor is None:
+            return {}
+        share = (max(measured.values()) - loss.floor) / (loss.chance - loss.floor)
+        way = f"from perfect ({loss.floor:.4f}) to chance ({loss.chance:.4f})"
+        text = f"{text}, at most {max(share, 0):.1%} of the way {way}. {ranks}"
+        return {"discriminator_saturated": text} if share <= t.saturated_loss else {}
 
     def _generator_faults(self, fakes):
-        faults = {"generator_blank": None, "generator_collapsed": None}
-        if not np.isfinite(fakes).all():
-            faults["generator_blank"] = "G's output holds NaN or infinity."
-            return faults
-        contrast, real_contrast = _contrast(fakes), _contrast(self.real)
-        spread, real_spread = _spread(fakes), _spread(self.real)
-        if contrast < self.thresholds.blank * real_contrast:
-            faults["generator_blank"] = (
-                f"The standard deviation within a fake is {contrast:.4f} on average, within a real "
-                f"image {real_contrast:.4f} (n = {len(fakes)} each)."
-            )
-        elif spread < self.thresholds.collapsed * real_spread:
-            faults["generator_collapsed"] = (
-                f"Two fakes differ by {spread:.4f} a pixel (root mean square), two real images by "
-                f"{real_spread:.4f} (n = {len(fakes)} each)."
-            )
-        return faults
+        t, n = self.thresholds, f"(n = {len(fakes)} and {len(self.real)})"
+        fake, real = _contrast(fakes), _contrast(self.real)
+        if fake < t.blank * real:
+            text = "The standard deviation within a fake is {:.4f} on average, within a real image"
+            return {"generator_blank": f"{text.format(fake)} {real:.4f} {n}."}
+        fake, real = _nearest(fakes), _nearest(self.real)
+        if fake < t.collapsed * real:
+            text = "A fake differs from the fake most like it by {:.4f} a pixel, a real image from"
+            return {"generator_collapsed": f"{text.format(fake)} its like by {real:.4f} {n}."}
+        return {}
 
     def _range_evidence(self):
-        low, high = float(self.real.min()), float(self.real.max())
-        reach = _reach(self.model.generator)
-        if reach is None:
+        activation = _last_activation(self.model.generator)
+        if activation not in REACHES:
             return None
-        outside = ((self.real < reach[0] - 1e-3) | (self.real > reach[1] + 1e-3)).mean()
-        text = (
-            f"The data lies in [{low:.3g}, {high:.3g}], the generator reaches only "
-            f"[{reach[0]:g}, {reach[1]:g}]"
+        (low, high), real, t = REACHES[activation], self.real, self.thresholds
+        width = high - low
+        outside = ((real < low - 1e-3) | (real > high + 1e-3)).mean()
+        lower = (real < low + 0.475 * width).mean()
+        covered = (real.max() - real.min()) / width
+        if outside > t.outside:
+            text = f"{outside:.0%} of its values lie outside"
+        elif low < 0 and lower <= t.outside:  # [0, 1] images for a tanh
+            text = f"{lower:.1%} of its values lie in the lower half"
+        elif covered < t.covered:  # divided by 255 twice
+            text = f"it covers {covered:.1%} of that"
+        else:
+            return None
+        return (
+            f"The generator's {activation} reaches [{low:g}, {high:g}], the data lies in "
+            f"[{real.min():.3g}, {real.max():.3g}]: {text}."
         )
-        if outside > self.thresholds.outside:
-            return f"{text}: {outside:.0%} of the data's pixel values can't be made."
-        # Data in the upper half of a symmetric range: [0, 1] images for a tanh.
-        if reach[0] < 0 <= low:
-            return f"{text.replace('only ', '')}: the data never uses the lower half."
-        return None
 
-    def _copy_weights(self):
-        copies = {}
-        for player in ("generator", "discriminator"):
-            for layer in getattr(self.model, player)._flatten_layers(include_self=False):
-                is_norm = isinstance(layer, keras.layers.BatchNormalization)
-                for variable in layer.weights:
-                    kind = "weight"
-                    if (is_norm and variable is layer.moving_mean) or (
-                        is_norm and variable is layer.moving_variance
-                    ):
-                        kind = "statistic"
-                    elif "seed_generator" in variable.path:
-                        continue
-                    value = keras.ops.convert_to_numpy(variable)
-                    copies[player, kind, variable.path] = np.array(value)
-        return copies
-
-    # -- for a study -------------------------------------------------------------------------------
+    def _draw_latents(self, shape):
+        if not isinstance(shape, tuple) or not all(isinstance(size, int) for size in shape[1:]):
+            raise ValueError(
+                "Pass `latents`: the shape of the generator's input must be known to draw them. "
+                f"Received: generator.input_shape={shape}"
+            )
+        size = len(self.real), *shape[1:]
+        return np.random.default_rng(0).normal(size=size).astype("float32")
 
     def get_state(self):
         """JSON values; a resumed run sees the same streaks and findings."""
-        return {
-            "findings": [dataclasses.asdict(finding) for finding in self.findings],
-            "checks": self._checks,
-            "streaks": dict(self._streaks),
-        }
+        findings = [dataclasses.asdict(finding) for finding in self.findings]
+        return {"findings": findings, **{name: getattr(self, f"_{name}") for name in STATE}}
 
     def set_state(self, state):
         self.findings = [Finding(**finding) for finding in state["findings"]]
-        self._checks = state["checks"]
-        self._streaks = dict(state["streaks"])
+        for name in STATE:
+            setattr(self, f"_{name}", state[name])
 
     def __repr__(self):
         names = ", ".join(finding.check for finding in self.findings) or "nothing found"
@@ -339,41 +322,61 @@ class HealthMonitor(keras.callbacks.Callback):
     def _repr_html_(self):
         if not self.findings:
             return f"<p>HealthMonitor: nothing found in {self._checks} checks.</p>"
-        rows = "".join(
-            f"<tr><td>{f.check}</td><td>{f.epoch}</td><td style='text-align:left'>"
-            f"{html.escape(f.evidence)}</td><td style='text-align:left'>{html.escape(f.remedy)}"
-            "</td></tr>"
-            for f in self.findings
-        )
-        head = "<tr><th>check</th><th>epoch</th><th>evidence</th><th>remedy</th></tr>"
-        return f"<table>{head}{rows}</table>"
+        lines = ["<tr><th>check</th><th>epoch</th><th>evidence</th><th>remedy</th></tr>"]
+        for finding in self.findings:
+            cells = (html.escape(str(value)) for value in dataclasses.astuple(finding))
+            lines.append(f"<tr><td>{'</td><td>'.join(cells)}</td></tr>")
+        return f"<table style='text-align:left'>{''.join(lines)}</table>"
 
 
 def roc_area(positive, negative):
     """Probability that a positive score exceeds a negative one; ties count half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)].sum()
-    n, m = len(positive), len(negative)
-    return float((ranks - n * (n + 1) / 2) / (n * m))
+    difference = np.subtract.outer(positive, negative)
+    return float((difference > 0).mean() + (difference == 0).mean() / 2)
 
 
-def _frozen(before, after, player):
+def _not_finite(outputs):
+    for name, values in outputs.items():
+        values = np.ravel(values)
+        bad = values[~np.isfinite(values)]
+        if len(bad):
+            return f"{name} became {bad[0]} ({len(bad)} of {len(values)} values)."
+    return None
+
+
+def _fingerprints(model):
+    """A hash of each weight's values, by player: small, whatever the model's size."""
+
+    def fingerprint(weight):
+        values = keras.ops.convert_to_numpy(weight).tobytes()
+        return hashlib.blake2b(values, digest_size=8).hexdigest()
+
+    return {player: [fingerprint(w) for w in getattr(model, player).weights] for player in PLAYERS}
+
+
+def _frozen(player, weights, moved):
     # Kernels only: biases may rest at zero gradient, statistics move without any gradient.
-    keys = [k for k in after if k[0] == player and k[1] == "weight" and after[k].ndim > 1]
-    if not keys or any(not np.array_equal(before[key], after[key]) for key in keys):
+    kernels = [moves for w, moves in zip(weights, moved, strict=True) if len(w.shape) > 1]
+    if not kernels or any(kernels):
         return None
-    return f"None of its {len(keys)} kernels has changed since the last check."
+    return f"0 of the {player}'s {len(kernels)} kernels have changed since the last check."
 
 
-def _statistics_unmoved(before, after):
-    keys = [key for key in after if key[1] == "statistic"]
-    still = [key for key in keys if np.array_equal(before[key], after[key])]
-    if not keys or not still:
-        return None
-    return (
-        f"{len(still)} of {len(keys)} moving statistics have not changed since the last check, "
-        f"first {still[0][2]} of the {still[0][0]}."
+def _statistics_unmoved(player, weights, moved):
+    layers = {}
+    for weight, moves in zip(weights, moved, strict=True):
+        layer, _, name = weight.path.rpartition("/")
+        layers.setdefault(layer, {})[name] = moves
+    norms = {layer: moves for layer, moves in layers.items() if moves.keys() >= STATISTICS}
+    still = []
+    for layer, moves in norms.items():
+        others = [moves[name] for name in moves.keys() - STATISTICS]
+        # One whose own weights rest as well was frozen on purpose.
+        if not any(moves[name] for name in STATISTICS) and (any(others) or not others):
+            still.append(layer)
+    return still and (
+        f"{len(still)} of the {player}'s {len(norms)} batch normalisations ({still[0]} first) have "
+        "kept their moving statistics since the last check, while it trains."
     )
 
 
@@ -381,22 +384,19 @@ def _contrast(images):
     return float(images.std(axis=(1, 2)).mean())
 
 
-def _spread(images):
-    """Root mean square difference of a pixel between two images: sqrt(2) × the pixels' std."""
-    return float(np.sqrt(2.0 * images.var(axis=0).mean()))
+def _nearest(images):
+    """Median over images of the root mean square difference to the most similar other image."""
+    x = (images - images.mean(axis=0)).reshape(len(images), -1)
+    norms = (x**2).sum(axis=1)
+    squares = norms[:, None] + norms - 2.0 * x @ x.T
+    np.fill_diagonal(squares, np.inf)
+    return float(np.sqrt(np.median(squares.min(axis=1).clip(0)) / x.shape[1]))
 
 
 def _last_activation(model):
-    layer = model.layers[-1]
-    activation = getattr(layer, "activation", None)
-    return getattr(activation, "__name__", None) or type(layer).__name__.lower()
-
-
-def _ends_in_sigmoid(model):
-    return bool(getattr(model, "layers", None)) and _last_activation(model) == "sigmoid"
-
-
-def _reach(generator):
-    if not getattr(generator, "layers", None):
-        return None
-    return {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}.get(_last_activation(generator))
+    """Name of the activation that makes the outputs; `None` if the model doesn't show it."""
+    passing = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Cropping2D)
+    # A subclass lists its layers as they were assigned, which need not be how they are called.
+    while isinstance(model, keras.Model) and getattr(model, "inputs", None):
+        model = [layer for layer in model.layers if not isinstance(layer, passing)][-1]
+    return getattr(getattr(model, "activation", None), "__name__", None)

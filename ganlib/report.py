@@ -1,6 +1,7 @@
 """Figures and tables with their provenance, in the formats that a write-up takes."""
 
 import hashlib
+import html
 import pathlib
 import re
 import subprocess
@@ -99,6 +100,28 @@ class Report:
         return f"<Report {self.study}, {self.profile} profile>"
 
 
+class Table:
+    """A table with two faces: all numbers in HTML for the reader, its size alone in text.
+
+    Text is what strict notebook tests compare, and numbers differ between machines.
+
+    Args:
+        frame: `pandas.DataFrame`.
+        caption: str.
+    """
+
+    def __init__(self, frame, caption=""):
+        self.frame = frame
+        self.caption = caption
+
+    def __repr__(self):
+        return f"<table of {len(self.frame)} rows: {', '.join(map(str, self.frame.columns))}>"
+
+    def _repr_html_(self):
+        table = self.frame.map(_three_digits).to_html(index=False, border=0, justify="left")
+        return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
+
+
 def git_revision():
     """The commit of the working tree that ganlib runs from, "+" if it has changes; else None."""
     root = pathlib.Path(__file__).parent.parent
@@ -132,6 +155,7 @@ def _escape(text):
         "≥": r"$\ge$",
         "≤": r"$\le$",
         "γ": r"$\gamma$",
+        "Δ": r"$\Delta$",
         "–": "--",
     }.items():
         text = text.replace(character, command)

@@ -147,7 +147,22 @@ class Run:
 
     def result(self):
         """The parsed result.json, or None where there is none that can be read."""
-        return read_json(self.path / "result.json")
+        result = read_json(self.path / "result.json")
+        return result if result and "status" in result else None
+
+    def finished(self):
+        """The result if there is nothing left to do, else None."""
+        result = self.result()
+        if result is None or result["status"] not in FINAL:
+            return None
+        if result["status"] in (DONE, STOPPED):  # a kill may have come before this
+            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        return result
+
+    def discard_attempt(self):
+        """Removes what a failed or killed attempt left, except the checkpoints to go on from."""
+        for path in (self.path / "result.json", self.path / "error.txt", *self.path.glob(".*.tmp")):
+            path.unlink(missing_ok=True)
 
     def lock(self):
         """An operating-system lock on the run directory: it ends with the process that holds it."""
@@ -179,18 +194,43 @@ def run_trial(study, trial, data, out, progress=None):
     run = Run(run_folder(study, trial, out), progress)
     try:
         with run.lock():
-            result = run.result()
-            if result and result.get("status") in FINAL:
-                _check_data(run, data)
-                return result
-            return _train(study, trial, data, run)
+            _check_data(run, data)
+            return run.finished() or _train(study, trial, data, run)
     except filelock.Timeout:
-        return {"id": trial.id, "name": trial.name, "seed": trial.seed, "status": BUSY}
+        return _busy(trial)
 
 
 def _train(study, trial, data, run):
-    _check_data(run, data)
-    asked = {
+    run.discard_attempt()
+    asked = _asked(study, trial, data)
+    start = time.monotonic()
+    outcome = {"status": DONE, "metrics": {}}
+    try:
+        write_json(run.path / "trial.json", asked)
+        metrics = dict(study.train(trial, data, run))
+        outcome["status"] = metrics.pop("status", DONE)
+        outcome["metrics"] = metrics
+    except Exception as error:  # a trial's fault must not take the others with it
+        outcome["status"] = OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED
+        outcome["error"] = f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):  # the disk may be what is full
+            (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    return _conclude(run, asked, outcome, time.monotonic() - start)
+
+
+def give_up(study, trial, data, out, error):
+    """Records the failure of a trial whose process could not do so itself; returns the result."""
+    run = Run(run_folder(study, trial, out))
+    try:
+        with run.lock():
+            outcome = {"status": FAILED, "metrics": {}, "error": error}
+            return _conclude(run, _asked(study, trial, data), outcome, 0.0)
+    except filelock.Timeout:
+        return _busy(trial)
+
+
+def _asked(study, trial, data):
+    return {
         "study": study.name,
         "id": trial.id,
         "name": trial.name,
@@ -198,23 +238,20 @@ def _train(study, trial, data, run):
         "seed": trial.seed,
         "data_checksum": data.checksum,
     }
-    write_json(run.path / "trial.json", asked)
-    start = time.monotonic()
-    outcome = {"status": DONE, "metrics": {}}
-    try:
-        metrics = dict(study.train(trial, data, run))
-        outcome["status"] = metrics.pop("status", DONE)
-        outcome["metrics"] = metrics
-    except Exception as error:  # a trial's fault must not take the others with it
-        outcome["status"] = OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED
-        outcome["error"] = f"{type(error).__name__}: {error}"
-        (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-    seconds = time.monotonic() - start
+
+
+def _conclude(run, asked, outcome, seconds):
     result = {**asked, **outcome, "seconds": round(seconds, 3), "environment": environment()}
-    write_json(run.path / "result.json", result)
-    if outcome["status"] in (DONE, STOPPED):
-        shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+    try:
+        write_json(run.path / "result.json", result)
+    except OSError as error:  # the checkpoints stand: the next command goes on from them
+        return {**result, "status": FAILED, "error": f"The result can't be written: {error}"}
+    run.finished()
     return result
+
+
+def _busy(trial):
+    return {"id": trial.id, "name": trial.name, "seed": trial.seed, "status": BUSY}
 
 
 def check_data(study, data, out):

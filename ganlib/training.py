@@ -1,5 +1,7 @@
 """`fit` for a trial: resumable exactly, checked against its recipe, with a history file."""
 
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -8,7 +10,7 @@ import keras
 import pandas
 
 from ganlib.data import Batches, EpochOrder
-from ganlib.study import STOPPED, read_json, write_atomically, write_json
+from ganlib.study import STOPPED, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
 
@@ -44,6 +46,7 @@ def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=())
     batches = Batches(images, batch_size, seed=seed)
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
+    checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
     if start < epochs and not checkpoint.stopped:
         model.fit(
             batches,
@@ -139,12 +142,11 @@ class Checkpoint(keras.callbacks.Callback):
         """Loads the newest checkpoint that is whole; returns the epochs done."""
         for folder in self._folders():
             state = read_json(folder / "state.json")
-            if state is None:
+            weights = folder / "model.weights.h5"
+            # Cut short: the one before still stands. Loading would find out only halfway through.
+            if state is None or not weights.exists() or state["weights"] != _sha256(weights):
                 continue
-            try:
-                model.load_weights(folder / "model.weights.h5")
-            except (OSError, ValueError, KeyError):  # cut short: the one before still stands
-                continue
+            model.load_weights(weights)
             self.rows = state["rows"]
             self.stopped = model.stop_training = state["stopped"]
             for callback, saved in zip(self.stateful, state["callbacks"], strict=True):
@@ -159,26 +161,38 @@ class Checkpoint(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, **{key: float(value) for key, value in (logs or {}).items()}}
         self.rows.append({**row, "seconds": round(time.monotonic() - self._start, 3)})
         self._save(epoch + 1)
-        table = pandas.DataFrame(self.rows).to_csv(index=False)
-        write_atomically(self.run.path / "history.csv", table)
+        self.write_history()
         self.run.progress(epoch + 1, self.epochs)
+
+    def write_history(self):
+        if self.rows:
+            table = pandas.DataFrame(self.rows).to_csv(index=False)
+            write_atomically(self.run.path / "history.csv", table)
 
     def _folders(self):
         return sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
 
     def _save(self, epoch):
-        temporary = self.run.checkpoints / f".writing-{os.getpid()}"
-        shutil.rmtree(temporary, ignore_errors=True)
+        temporary = self.run.checkpoints / ".writing"
+        shutil.rmtree(temporary, ignore_errors=True)  # a kill's
         temporary.mkdir()
-        self.model.save_weights(temporary / "model.weights.h5")
+        weights = temporary / "model.weights.h5"
+        self.model.save_weights(weights)
         state = {
             "rows": self.rows,
             "stopped": bool(self.model.stop_training),
             "callbacks": [callback.get_state() for callback in self.stateful],
+            "weights": _sha256(weights),
         }
-        write_json(temporary / "state.json", state)
+        # Not write_json, which has no infinity: the rows must come back as they are.
+        write_atomically(temporary / "state.json", json.dumps(state))
         folder = self.run.checkpoints / f"epoch-{epoch:06d}"
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
         for old in self._folders()[CHECKPOINTS_KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

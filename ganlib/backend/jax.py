@@ -65,8 +65,15 @@ class BackendStep(StatefulStep):
         return losses, aux, gradients
 
     def input_gradient(self, function, x):
+        # Moving statistics updated just before are functions of the weights here. Elsewhere they
+        # are plain numbers, and so they must be to the penalty's gradient.
+        state = [
+            (variable, value if variable.trainable else ops.stop_gradient(value))
+            for variable, value in self._snapshot()
+        ]
+
         def total(x):
-            with keras.StatelessScope(self._snapshot()):  # a second look: its state is dropped
+            with keras.StatelessScope(state):  # a second look: what it assigns is dropped
                 return ops.sum(function(x))
 
         return jax.grad(total)(x)

@@ -13,10 +13,27 @@ import sys
 import threading
 import time
 
-from ganlib.study import BUSY, FAILED, Run, check_data, run_folder, run_trial
+import filelock
+
+from ganlib.study import BUSY, Run, StudyError, check_data, give_up, run_folder, run_trial
 
 RETRIES = 1  # of a trial whose worker died
+MOST_WORKERS = 8  # by default; each needs about a gigabyte
 POLL_SECONDS = 1.0  # between looks at a trial that another process has
+
+
+def default_workers():
+    """Worker processes that suit this machine: one a core, but none beside an accelerator.
+
+    Small networks keep one core busy and no more, so several trials at once use the cores best. An
+    accelerator is one device, and its backend would claim all of its memory for each process.
+    """
+    import keras
+
+    from ganlib.study import device_name
+
+    on_cpu = device_name(keras.backend.backend()).startswith("CPU")
+    return min(os.cpu_count() or 1, MOST_WORKERS) if on_cpu else 0
 
 
 def run(study, out="runs", *, workers=0, fresh=False, memory_limit=None, show=True):
@@ -40,29 +57,41 @@ def run(study, out="runs", *, workers=0, fresh=False, memory_limit=None, show=Tr
         StudyError: a run directory belongs to other data.
         KeyboardInterrupt: after the workers have been stopped. Run again to resume.
     """
+    data = study.load_data()  # errors in the data come before any long work, and any deletion
     if fresh:
         for trial in study.trials:
             _remove(run_folder(study, trial, out))
-    data = study.load_data()  # errors in the data come before any long work
     check_data(study, data, out)
     with _Progress(study, show) as progress:
+        results = {}
+        for trial in study.trials:
+            if result := Run(run_folder(study, trial, out)).finished():
+                results[trial.id] = result
+                progress.end(trial, result["status"])
         if workers:
-            return _Pool(study, out, workers, memory_limit, progress).run()
-        return _run_here(study, data, out, progress)
+            _Pool(study, data, out, workers, memory_limit, progress).run(results)
+        else:
+            _run_here(study, data, out, progress, results)
+    return [results[trial.id] for trial in study.trials]
 
 
 def _remove(folder):
-    with Run(folder).lock():  # raises if another process is at work there
-        for path in folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
+    try:
+        with Run(folder).lock():
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != ".lock":
+                    path.unlink()
+    except filelock.Timeout:
+        raise StudyError(
+            f"Another process is at work in {folder}. Wait for it or stop it; nothing of this "
+            "trial has been deleted."
+        ) from None
 
 
-def _run_here(study, data, out, progress):
-    results = {}
-    pending = collections.deque(study.trials)
+def _run_here(study, data, out, progress, results):
+    pending = collections.deque(trial for trial in study.trials if trial.id not in results)
     while pending:
         trial = pending.popleft()
         progress.begin(trial)
@@ -75,21 +104,23 @@ def _run_here(study, data, out, progress):
             continue
         results[trial.id] = result
         progress.end(trial, result["status"])
-    return [results[trial.id] for trial in study.trials]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Worker:
     process: subprocess.Popen
+    listener: threading.Thread = None
     trial: object = None
 
 
 class _Pool:
-    def __init__(self, study, out, workers, memory_limit, progress):
+    def __init__(self, study, data, out, workers, memory_limit, progress):
         import psutil
 
         self.study = study
+        self.data = data
         self.out = out
+        # By all trials, not by those left: a resumed study must compute with as many threads.
         self.size = min(workers, len(study.trials))
         self.memory_limit = memory_limit or 0.8 * psutil.virtual_memory().total / workers
         self.progress = progress
@@ -98,25 +129,26 @@ class _Pool:
         self.deaths = collections.Counter()
         self.log = pathlib.Path(out) / study.name / "workers.log"
 
-    def run(self):
+    def run(self, results):
+        """Adds a result to `results` for each trial that has none."""
         # (not before, trial): one that another process has is looked at again a little later.
-        self.pending = collections.deque((0.0, trial) for trial in self.study.trials)
-        results = {}
+        left = [trial for trial in self.study.trials if trial.id not in results]
+        self.pending = collections.deque((0.0, trial) for trial in left)
         try:
-            self.workers = [self._start() for _ in range(self.size)]
+            for _ in range(min(self.size, len(left))):
+                self.workers.append(self._start())
             while len(results) < len(self.study.trials):
                 self._hand_out()
                 try:
                     worker, event = self.events.get(timeout=POLL_SECONDS)
                 except queue.Empty:
                     continue
-                if trial := self._handle(worker, event):
-                    results[trial.id] = self._result(trial)
-                    self.progress.end(trial, results[trial.id]["status"])
+                if result := self._handle(worker, event):
+                    results[result["id"]] = result
+                    self.progress.end(self.study.trial(result["id"]), result["status"])
         finally:
             for worker in self.workers:
-                _stop(worker.process)
-        return [results[trial.id] for trial in self.study.trials]
+                _stop(worker)
 
     def _start(self):
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -133,12 +165,14 @@ class _Pool:
                 env={**dict.fromkeys(variables, threads), **os.environ},
             )
         worker = _Worker(process)
-        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        worker.listener = threading.Thread(target=self._listen, args=(worker,), daemon=True)
+        worker.listener.start()
         return worker
 
     def _listen(self, worker):
-        for line in worker.process.stdout:
-            self.events.put((worker, json.loads(line)))
+        with worker.process.stdout as lines, contextlib.suppress(ValueError):  # killed mid-line
+            for line in lines:
+                self.events.put((worker, json.loads(line)))
         self.events.put((worker, {"event": "died"}))
 
     def _hand_out(self):
@@ -159,7 +193,7 @@ class _Pool:
                 worker.process.stdin.flush()
 
     def _handle(self, worker, event):
-        """Returns the trial that this event finishes, if any."""
+        """Returns the result that this event brings, if any."""
         trial = worker.trial
         if event["event"] == "epoch":
             self.progress.epoch(trial, event["epoch"])
@@ -174,36 +208,32 @@ class _Pool:
             if self.deaths[trial.id] <= RETRIES:
                 self.pending.appendleft((0.0, trial))
                 return None
-            return trial
+            message = f"The worker process died {self.deaths[trial.id]} times; see {self.log}."
+            return self._unless_busy(
+                trial, give_up(self.study, trial, self.data, self.out, message)
+            )
         worker.trial = None
-        if event["status"] == BUSY:
-            self.pending.append((time.monotonic() + POLL_SECONDS, trial))
-            return None
         if event["memory"] > self.memory_limit:
             self._replace(worker)
-        return trial
+        return self._unless_busy(trial, event["result"])
+
+    def _unless_busy(self, trial, result):
+        if result["status"] != BUSY:
+            return result
+        self.pending.append((time.monotonic() + POLL_SECONDS, trial))
+        return None
 
     def _replace(self, worker):
         self.workers[self.workers.index(worker)] = self._start()
-        _stop(worker.process)
-
-    def _result(self, trial):
-        result = Run(run_folder(self.study, trial, self.out)).result()
-        return result or {
-            "id": trial.id,
-            "name": trial.name,
-            "seed": trial.seed,
-            "status": FAILED,
-            "error": f"The worker process died {self.deaths[trial.id]} times; see {self.log}.",
-        }
+        _stop(worker)
 
 
-def _stop(process):
-    process.kill()  # at any moment: a run directory survives it
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        with contextlib.suppress(BrokenPipeError):
-            pipe.close()
+def _stop(worker):
+    worker.process.kill()  # at any moment: a run directory survives it
+    worker.process.wait()
+    with contextlib.suppress(BrokenPipeError):
+        worker.process.stdin.close()
+    worker.listener.join(POLL_SECONDS)  # it reads to the end, and closes its pipe
 
 
 class _Progress:

@@ -19,15 +19,13 @@ def study_status(study, out="runs"):
 def _trial_status(study, trial, out):
     folder = run_folder(study, trial, out)
     result = Run(folder).result()
-    row = {"id": trial.id, "status": "to do", "epoch": 0, "epochs": study.epochs(trial)}
+    done = _epochs_done(folder / "history.csv")
+    row = {"id": trial.id, "status": "to do", "epoch": done, "epochs": study.epochs(trial)}
     if result:
-        seconds = result.get("seconds")
-        done = result.get("metrics", {}).get("epochs", 0)
-        return {**row, "status": result["status"], "epoch": done, "seconds": seconds}
-    row["epoch"] = _epochs_done(folder / "history.csv")
+        return {**row, "status": result["status"], "seconds": result.get("seconds")}
     if _is_locked(folder / ".lock"):
         row["status"] = "running"
-    elif row["epoch"]:
+    elif done:
         row["status"] = "interrupted"
     return {**row, "seconds": None}
 

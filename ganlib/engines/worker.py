@@ -26,7 +26,7 @@ def main():
     study = data = None
     while True:
         job = jobs.get()
-        from ganlib.study import build, run_trial
+        from ganlib.study import build, plain, run_trial
 
         if study is None:
             study = build(job["module"], job["options"])
@@ -39,7 +39,7 @@ def main():
             job["out"],
             lambda epoch, epochs, trial=trial: send("epoch", trial=trial.id, epoch=epoch),
         )
-        send("finished", trial=trial.id, status=result["status"], memory=_resident_memory())
+        send("finished", result=plain(result), memory=_resident_memory())
 
 
 def _read_jobs(jobs):

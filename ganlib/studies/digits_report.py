@@ -5,18 +5,11 @@ import math
 import numpy as np
 import pandas
 
-from ganlib.figures import COLUMN, PAGE, show_images, style
+from ganlib.figures import COLUMN, PAGE, close, show_images, style
 from ganlib.report import Report
-from ganlib.stats import (
-    CANNOT_TELL,
-    Claim,
-    Claims,
-    judge,
-    judge_interval,
-    mean_interval,
-    paired_interval,
-)
+from ganlib.stats import mean_interval, paired_interval
 from ganlib.studies.digits import PRINTED
+from ganlib.studies.digits_claims import claims
 from ganlib.study import DONE, STOPPED, run_folder
 
 SHOWN = 16  # pictures of a variation in the figure
@@ -25,6 +18,7 @@ METRICS = {
     "digit_score": "digit score",
     "frechet_distance": "Fréchet distance",
     "missing_digits": "missing digits",
+    "output_slope": "slope of G's output",
 }
 
 
@@ -101,7 +95,7 @@ class DigitsResults:
         for name, label in (("real", "real digits (ceiling)"), ("noise", "noise (floor)")):
             quality = self.baselines[name]
             row = {"variation": label, "status": ""}
-            row |= {METRICS[key]: f"{quality[key]:.3g}" for key in METRICS}
+            row |= {label: f"{quality[k]:.3g}" for k, label in METRICS.items() if k in quality}
             rows.append({**row, "n": quality["n"]})
         return pandas.DataFrame(rows)
 
@@ -251,133 +245,6 @@ class DigitsResults:
             figure.colorbar(mesh, label="% of pictures", extend="max")
         return figure
 
-    # -- claims ------------------------------------------------------------------------------------
-
-    def claims(self):
-        """What the write-up reported, against our runs; see `ganlib.stats.Claims`."""
-        makers = {
-            "tanh": (self._tanh_blank, self._tanh_perfect),
-            "latent-50": (self._latent_quality, self._latent_time),
-            "label-smoothing": (self._smoothing_zero, self._smoothing_quality),
-            "least-squares": (self._losses_diversity,),
-            "instance-noise": (self._noise_coin_flip,),
-            "batch-norm": (self._norm_steadier, self._norm_slower),
-        }
-        if not self.of("base"):
-            return Claims(())
-        return Claims(tuple(make() for name in makers if self.of(name) for make in makers[name]))
-
-    def _tanh_blank(self):
-        blank = [
-            any(f["check"] == "generator_blank" for f in r["metrics"]["findings"])
-            for r in self.of("tanh")
-        ]
-        verdict = judge(all(blank)) if len(set(blank)) == 1 else CANNOT_TELL
-        return Claim(
-            "Tanh output with pixels in [-1, 1]: the pictures are almost blank.",
-            verdict,
-            f"The monitor found a blank generator in {sum(blank)} of {len(blank)} runs; "
-            f"digit score {mean_interval(self.values('tanh', 'digit_score')):.3g}, base "
-            f"{mean_interval(self.values('base', 'digit_score')):.3g}.",
-        )
-
-    def _tanh_perfect(self):
-        least = min(h[["accuracy_real", "accuracy_fake"]].min().min() for h in self.history("tanh"))
-        return Claim(
-            "With tanh, D is 100 % right on real and fake images in every epoch.",
-            judge(least == 1.0),
-            f"Lowest accuracy of any epoch: {least:.0%} (n = {PRINTED} images a side).",
-        )
-
-    def _latent_quality(self):
-        return self._same_quality("latent-50", "Half the latent values hardly change the quality.")
-
-    def _smoothing_quality(self):
-        return self._same_quality(
-            "label-smoothing", "With label smoothing the pictures are as good as the base run's."
-        )
-
-    def _same_quality(self, name, statement):
-        # "Hardly" is a tenth of the way from noise to real digits.
-        margin = 0.1 * (
-            self.baselines["real"]["digit_score"] - self.baselines["noise"]["digit_score"]
-        )
-        difference = self.paired(name, "digit_score")
-        return Claim(
-            statement,
-            judge_interval(difference, -margin, margin),
-            f"Digit score less the base run's: {difference:+.2f}; taken as equal within "
-            f"±{margin:.2f}.",
-        )
-
-    def _latent_time(self):
-        ratio = self.paired("latent-50", "seconds_per_epoch", ratio=True)
-        return Claim(
-            "Half the latent values hardly change the time (reported: 40 s of 79 min).",
-            judge_interval(ratio, 0.95, 1.05),
-            f"Seconds an epoch over the base run's: {ratio:.3f}.",
-        )
-
-    def _smoothing_zero(self):
-        histories = self.history("label-smoothing")
-        printed = max(h["printed_real"].max() for h in histories)
-        hard = float(np.mean([h["accuracy_real"].mean() for h in histories]))
-        return Claim(
-            "With label smoothing D is 0 % right on real images in every epoch.",
-            judge(hard < 0.01),
-            f"The metric prints at most {printed:.0%}, because no rounded output equals 0.9; by "
-            f"hard labels D is right on {hard:.0%} of real images (mean over epochs).",
-        )
-
-    def _losses_diversity(self):
-        names = [name for name in ("least-squares", "hinge") if self.of(name)]
-        differences = {name: self.paired(name, "digit_score") for name in names}
-        verdicts = {judge_interval(d, low=0.0) for d in differences.values()}
-        return Claim(
-            "Another loss remedies a lack of diversity.",
-            verdicts.pop() if len(verdicts) == 1 else CANNOT_TELL,
-            "Digit score less the base run's: "
-            + "; ".join(f"{name} {d:+.2f}" for name, d in differences.items())
-            + ".",
-        )
-
-    def _noise_coin_flip(self):
-        def advantage(name):  # of D over a coin, at the end of training
-            return [
-                float(h[["d_accuracy_real", "d_accuracy_fake"]].iloc[-1].mean() - 0.5)
-                for h in self.history(name)
-            ]
-
-        n = min(len(self.of("instance-noise")), len(self.of("base")))
-        difference = paired_interval(advantage("instance-noise")[:n], advantage("base")[:n])
-        return Claim(
-            "Noise on D's inputs keeps D from ending as a coin flip.",
-            judge_interval(difference, low=0.0),
-            "D's training accuracy above 50 %, less the base run's, in the last epoch: "
-            f"{difference:+.3f}; the base run's is {np.mean(advantage('base')):+.3f}.",
-        )
-
-    def _norm_steadier(self):
-        def unrest(name):
-            columns = ["accuracy_real", "accuracy_fake"]
-            return [float(h[columns].diff().abs().mean().mean()) for h in self.history(name)]
-
-        n = min(len(self.of("batch-norm")), len(self.of("base")))
-        difference = paired_interval(unrest("batch-norm")[:n], unrest("base")[:n])
-        return Claim(
-            "Batch normalisation in G makes D's accuracies steadier.",
-            judge_interval(difference, high=0.0),
-            f"Mean change from epoch to epoch, less the base run's: {difference:+.3f}.",
-        )
-
-    def _norm_slower(self):
-        ratio = self.paired("batch-norm", "seconds_per_epoch", ratio=True)
-        return Claim(
-            "Batch normalisation makes an epoch about 13 % slower (89 against 79 min).",
-            judge_interval(ratio, 1.05, 1.25),
-            f"Seconds an epoch over the base run's: {ratio:.2f}.",
-        )
-
 
 def write_report(study, results, data, out="runs", reports="reports"):
     """Writes the study's figures, tables and run.json.
@@ -393,10 +260,12 @@ def write_report(study, results, data, out="runs", reports="reports"):
         The `Report` and the `Claims`.
     """
     found = DigitsResults(study, results, data, out)
-    claims = found.claims()
+    judged = claims(found)
     report = Report(study.name, study.options["profile"], reports)
     for name in ("samples", "accuracy", "quality", "histogram"):
-        report.figure(name, getattr(found, f"{name}_figure")())
+        figure = getattr(found, f"{name}_figure")()
+        report.figure(name, figure)
+        close(figure)
     tables = {
         "scores": "Quality of the generated digits, between noise and real digits.",
         "differences": "Each variation less the base run, same data and seeds.",
@@ -406,6 +275,6 @@ def write_report(study, results, data, out="runs", reports="reports"):
     }
     for name, caption in tables.items():
         report.table(name, getattr(found, name)(), caption)
-    report.table("claims", claims.table(), "The write-up's claims against these runs.")
-    report.provenance(study, found.results, data, claims)
-    return report, claims
+    report.table("claims", judged.table(), "The write-up's claims against these runs.")
+    report.provenance(study, found.results, data, judged)
+    return report, judged

@@ -1,0 +1,53 @@
+# Two commands: `make reproduce` and `make test`. Each sets up all it needs, and neither asks the
+# package index again once that is done, so both work offline from then on.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PYTHONUNBUFFERED = 1
+
+.PHONY: setup reproduce test test-floors lint notebooks benchmark clean
+
+setup: $(VENV)/ready ## make the virtual environment, with the ganlib command in it
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt -e ".[dev]"
+	touch $@
+
+reproduce: setup ## run all notebooks in the quick profile into reports/quick/
+	$(BIN)/python -m ganlib.notebooks run
+
+test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
+	$(BIN)/python -m pytest tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backend
+	@if $(BIN)/python -c "import torch" 2>/dev/null; then \
+	  KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backend; \
+	else \
+	  echo "torch is not installed: its tests did not run ($(BIN)/pip install torch adds them)."; \
+	fi
+	$(BIN)/python -m pytest --nbval notebooks
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+test-floors: $(VENV)-floors/ready ## the tests against the oldest versions that are admitted
+	KERAS_BACKEND=tensorflow $(VENV)-floors/bin/python -m pytest tests
+
+$(VENV)-floors/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-floors
+	sed 's/>=/==/' requirements.txt > $(VENV)-floors/floors.txt
+	$(VENV)-floors/bin/python -m pip install --quiet -r $(VENV)-floors/floors.txt pytest jax
+	$(VENV)-floors/bin/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+notebooks: setup ## execute all notebooks and commit-clean their outputs
+	$(BIN)/python -m ganlib.notebooks refresh
+
+benchmark: setup ## speed against peers, as ratios
+	$(BIN)/python benchmarks/speed.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-floors runs reports/quick
