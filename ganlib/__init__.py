@@ -16,10 +16,13 @@ _EXPORTS = {
     "Study": "ganlib.study",
     "Trial": "ganlib.study",
 }
-__all__ = sorted(_EXPORTS)
+_MODULES = ("data", "losses", "studies")
+__all__ = sorted([*_EXPORTS, *_MODULES])
 
 
 def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"ganlib.{name}")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'ganlib' has no attribute {name!r}")
     return getattr(importlib.import_module(_EXPORTS[name]), name)

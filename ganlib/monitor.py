@@ -15,6 +15,7 @@ such models. Without `fit`, call the callback's methods yourself:
 import dataclasses
 import hashlib
 import html
+import itertools
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ STATE = ("checks", "streaks", "unchecked", "fingerprints")
 class Thresholds:
     """When a check speaks. Each is a number that the finding's evidence shows."""
 
-    saturated_loss: float = 0.02  # share of the way from the loss's floor to its chance value
+    saturated_loss: float = 0.05  # share of the way from the loss's floor to its chance value
     chance_loss: float = 0.01  # relative distance from the chance value
     chance_area: float = 0.05  # of the ROC area from 0.5, where only the order of outputs counts
     collapsed: float = 0.1  # distance to the most similar fake, as a share of the same among real
@@ -188,19 +189,20 @@ class HealthMonitor(keras.callbacks.Callback):
             for key, value in (logs or {}).items()
             if "loss" in key
         }
-        before, after = self._fingerprints, _fingerprints(self.model)
-        self._fingerprints = after
         fakes = self._run(self.model.generator, self.latents)
         scores = self._scores(self.real), self._scores(fakes)
         outputs = {"G's output": fakes, "D's output": np.concatenate(scores)}
         if evidence := _not_finite({**logged, **outputs}):
             self._report("non_finite_loss", evidence)
             return  # all that follows would only repeat it
+        before, self._fingerprints = self._fingerprints, _fingerprints(self.model)
         faults = self._generator_faults(fakes), self._discriminator_faults(logged, *scores)
         observed = {}
         for player, others in zip(PLAYERS, faults, strict=True):
-            weights, was, now = getattr(self.model, player).weights, before[player], after[player]
-            moved = [a != b for a, b in zip(was, now, strict=True)]
+            weights = getattr(self.model, player).weights
+            # Weights that were built since the last check have moved.
+            pairs = itertools.zip_longest(before[player], self._fingerprints[player])
+            moved = [was != now for was, now in pairs]
             if evidence := _frozen(player, weights, moved):
                 observed[f"{player}_frozen"] = evidence
                 continue
@@ -264,7 +266,7 @@ class HealthMonitor(keras.callbacks.Callback):
 
     def _generator_faults(self, fakes):
         t, n = self.thresholds, f"(n = {len(fakes)} and {len(self.real)})"
-        fake, real = _contrast(fakes), _contrast(self.real)
+        fake, real = (images.std(axis=(1, 2)).mean() for images in (fakes, self.real))
         if fake < t.blank * real:
             text = "The standard deviation within a fake is {:.4f} on average, within a real image"
             return {"generator_blank": f"{text.format(fake)} {real:.4f} {n}."}
@@ -378,10 +380,6 @@ def _statistics_unmoved(player, weights, moved):
         f"{len(still)} of the {player}'s {len(norms)} batch normalisations ({still[0]} first) have "
         "kept their moving statistics since the last check, while it trains."
     )
-
-
-def _contrast(images):
-    return float(images.std(axis=(1, 2)).mean())
 
 
 def _nearest(images):

@@ -91,12 +91,12 @@ class ReadBack(keras.callbacks.Callback):
         if self._checked:
             return
         self._checked = True
-        if hasattr(self.model, "jax_state_sync"):  # JAX keeps the state outside while it trains
-            self.model.jax_state_sync()
         actual = self._read()
         wrong = {k: (v, actual[k]) for k, v in self.expected.items() if not _equal(v, actual[k])}
         if wrong:
-            listed = "; ".join(f"{k}: recipe {v}, model {a}" for k, (v, a) in wrong.items())
+            listed = "; ".join(
+                f"{k}: recipe {v:.12g}, model {a:.7g}" for k, (v, a) in wrong.items()
+            )
             raise RecipeMismatch(
                 f"The model does not train by its recipe: {listed}. Check that the builder and "
                 "compile() pass these settings on."

@@ -9,8 +9,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # JAX compiles for most of a test's time. A resumed model is a new one, which finds here what its
-# twin compiled; and tiny arrays gain nothing from XLA's later passes. Numbers that are compared
-# between backends, or before and after a kill, come from subprocesses without these two.
+# twin compiled, and tiny arrays gain nothing from XLA's later passes.
 _compiled = tempfile.TemporaryDirectory(prefix="ganlib-jax-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

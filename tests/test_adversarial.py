@@ -372,6 +372,31 @@ def test_r1_on_a_curved_discriminator():
         assert logs["d_penalty"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.backend
+def test_penalties_take_batch_statistics_as_given():
+    """D(x) = (w·x - μ)/σ with moving μ and σ: R1's gradient is γw/σ², with none through σ(w)."""
+    stack = [
+        keras.Input(IMAGE),
+        layers.Flatten(),
+        layers.Dense(1, use_bias=False),
+        layers.BatchNormalization(momentum=0.0, center=False, scale=False),
+    ]
+    discriminator = keras.Sequential(stack)
+    discriminator.layers[1].set_weights([WEIGHTS.reshape(-1, 1)])
+    gan = make_gan(
+        discriminator=discriminator,
+        loss=Silent(),
+        update="joint",  # the last passes before the penalty are the last of the step
+        r1=3.0,
+        d_optimizer=sgd(0.05),
+        compile_options=EAGER,
+    )
+    fit(gan, images(4))
+    moved, _, variance = discriminator.get_weights()
+    expected = (1.0 - 0.05 * 3.0 / (variance + 1e-3)) * WEIGHTS
+    np.testing.assert_allclose(moved.reshape(IMAGE), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_wasserstein_brings_its_penalty():
     assert make_gan(loss="wasserstein").options["gradient_penalty"] == 10.0
     assert make_gan(loss="wasserstein", gradient_penalty=0.0).options["gradient_penalty"] == 0.0

@@ -3,15 +3,24 @@
 import pytest
 from helpers import installed, run_python
 
-SCRIPT = """
+SCRIPT = '''
 import importlib, pkgutil, sys
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class Without:
+    """A finder that sees all but TensorFlow; torch asks whether there is one, and gets a no."""
 
-sys.meta_path.insert(0, Absent())
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
+            return None
+        return self.finder.find_spec(name, *rest)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 
 import keras
 import ganlib
@@ -30,11 +39,11 @@ gan = helpers.make_gan(batch_norm=True)
 helpers.fit(gan, helpers.images(8))
 assert int(gan.optimizer.iterations) == 2
 assert "tensorflow" not in sys.modules
-"""
+'''
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_imports_and_trains(backend):
     if not installed(backend):
         pytest.skip(f"{backend} is not installed")
-    run_python("-W", "error::ImportWarning", "-c", SCRIPT, backend=backend)
+    run_python("-c", SCRIPT, backend=backend)

@@ -11,6 +11,7 @@ from ganlib.models.layers import Conv2DTranspose, ThinConv2D
 pytestmark = pytest.mark.backend
 
 RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(0.0, 0.3, 1000).astype("float32")
 INPUTS = RNG.normal(size=(2, 5, 6, 3)).astype("float32")
 
 TRANSPOSED = [
@@ -36,16 +37,13 @@ def values_and_gradients(layer, run_eagerly=True):
     # The first layer is a trainable input: its kernel's gradient tells the input's.
     mixer = layers.Dense(3, use_bias=False, kernel_initializer=keras.initializers.GlorotUniform(1))
     model = keras.Sequential([keras.Input(INPUTS.shape[1:]), mixer, layer])
-    layer.set_weights([RNG_WEIGHTS[: w.size].reshape(w.shape) for w in layer.get_weights()])
+    layer.set_weights([WEIGHTS[: w.size].reshape(w.shape) for w in layer.get_weights()])
     before = [w.astype("float64") for w in model.get_weights()]
     outputs = model.predict_on_batch(INPUTS).astype("float64")
     model.compile(keras.optimizers.SGD(1.0), "mse", run_eagerly=run_eagerly)
     targets = np.linspace(-1.0, 1.0, outputs.size).reshape(outputs.shape)
     model.fit(INPUTS, targets, batch_size=2, verbose=0)
     return outputs, [a - b for a, b in zip(model.get_weights(), before, strict=True)]
-
-
-RNG_WEIGHTS = RNG.normal(0.0, 0.3, 1000).astype("float32")
 
 
 @pytest.mark.parametrize(("cls", "own", "options"), CASES)
@@ -96,7 +94,7 @@ def test_round_trip(cls, own, options, tmp_path):
     ],
 )
 def test_what_the_transposed_convolution_leaves_out(options):
-    with pytest.raises(ValueError, match="use Keras' own. Received: output_padding="):
+    with pytest.raises(ValueError, match=r"use Keras' own. Received: output_padding="):
         Conv2DTranspose(2, 4, **options)
 
 

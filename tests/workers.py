@@ -53,9 +53,12 @@ def sgd():
 
 SETUPS = {
     "alternating": (adam, {"d_steps": 2, "loss": "non_saturating", "ema": 0.9}),
-    "alternating, WGAN-GP": (sgd, {"loss": "wasserstein"}),
+    "alternating, WGAN-GP": (sgd, {"loss": "wasserstein", "gradient_penalty": 1.0}),
     "shared": (sgd, {"update": "shared", "loss": "least_squares", "batch_norm": True}),
-    "shared, R1": (adam, {"update": "shared", "loss": "non_saturating", "r1": 1.0}),
+    "shared, R1": (
+        adam,
+        {"update": "shared", "loss": "non_saturating", "r1": 1.0, "batch_norm": True},
+    ),
     "joint": (sgd, {"update": "joint", "loss": "non_saturating", "instance_noise": 0.2}),
     "joint, WGAN-GP": (adam, {"update": "joint", "loss": "wasserstein", "batch_norm": True}),
 }

@@ -6,6 +6,7 @@ from ganlib.metrics.fidelity import frechet_distance, inception_score
 
 DIGITS = 10
 MISSING_SHARE = 0.01  # a tenth of an even share
+SURE = 0.5  # less probable than this, a picture counts as no digit
 
 
 def digit_quality(classifier, images, reference):
@@ -22,19 +23,22 @@ def digit_quality(classifier, images, reference):
         `digit_score`: the Inception Score's formula over the digit classifier, in [1, 10],
         `frechet_distance`: in the classifier's feature space, 0 for equal distributions,
         `missing_digits`: int, how many digits make up less than 1 % of the images,
-        `histogram`: list of ten shares,
+        `histogram`: list of ten shares of the images, by the digit they are taken for,
+        `no_digit`: share of images that are taken for none, with less than 50 % confidence,
         `n`: int.
     """
     probabilities, features = classifier(images)
     _, reference_features = classifier(reference)
-    taken_for = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    taken_for = probabilities.argmax(axis=1)[confidence >= SURE]
     histogram = np.bincount(taken_for, minlength=DIGITS) / len(images)
     return {
-        "confidence": float(probabilities.max(axis=1).mean()),
+        "confidence": float(confidence.mean()),
         "digit_score": inception_score(probabilities),
         "frechet_distance": frechet_distance(features, reference_features),
         "missing_digits": int((histogram < MISSING_SHARE).sum()),
         "histogram": [float(share) for share in histogram],
+        "no_digit": float((confidence < SURE).mean()),
         "n": len(images),
     }
 

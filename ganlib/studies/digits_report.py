@@ -231,19 +231,24 @@ class DigitsResults:
         return figure
 
     def histogram_figure(self):
-        """Share of each digit among a variation's pictures; an even share is 10 %."""
-        named = {name: np.mean(self.values(name, "histogram"), axis=0) for name in self.names}
-        named["real digits"] = np.asarray(self.baselines["real"]["histogram"])
+        """Share of each digit, and of pictures that are none; an even share is 10 %."""
+        rows = {name: self._shares([r["metrics"] for r in self.of(name)]) for name in self.names}
+        rows["real digits"] = self._shares([self.baselines["real"]])
+        shares = 100 * np.stack(list(rows.values()))
         with style() as plt:
-            figure, ax = plt.subplots(figsize=(COLUMN, 0.2 * len(named) + 0.7))
-            shares = 100 * np.stack(list(named.values()))
+            figure, ax = plt.subplots(figsize=(COLUMN, 0.2 * len(rows) + 0.7))
             mesh = ax.imshow(shares, vmin=0, vmax=30, aspect="auto")
-            ax.set_xticks(range(10))
-            ax.set_yticks(range(len(named)), list(named))
+            ax.set_xticks(range(11), [*range(10), "none"])
+            ax.set_yticks(range(len(rows)), list(rows))
             ax.set_xlabel("digit it is taken for")
+            ax.axvline(9.5, color="white", lw=2)
             ax.grid(False)
             figure.colorbar(mesh, label="% of pictures", extend="max")
         return figure
+
+    @staticmethod
+    def _shares(qualities):
+        return np.mean([[*q["histogram"], q["no_digit"]] for q in qualities], axis=0)
 
 
 def write_report(study, results, data, out="runs", reports="reports"):

@@ -1,0 +1,242 @@
+"""`kill -9` at any moment, then the same command: the files of an undisturbed run."""
+
+import dataclasses
+import io
+import json
+import os
+import random
+import shutil
+import time
+
+import keras
+import pandas
+import pytest
+import toy_study
+from helpers import TESTS, gap, start_python, state
+from toy_study import wait_for, write_plan
+
+from ganlib import training
+from ganlib.study import Run, read_json, run_folder, run_trial
+
+BACKEND = keras.backend.backend()
+# The one list of what may differ between two runs of a trial on one machine.
+TIMING = {"seconds", "train_seconds", "seconds_per_epoch"}
+
+
+def make_trial(folder, **recipe):
+    """`(study, trial)`: a small GAN."""
+    study = toy_study.build(data=write_plan(folder / "plan.json", gan={"action": "gan", **recipe}))
+    return study, study.trials[0]
+
+
+def train(study, out):
+    return run_trial(study, study.trials[0], study.load_data(), out)
+
+
+def without_timing(value):
+    if isinstance(value, dict):
+        return {k: without_timing(v) for k, v in value.items() if k not in TIMING}
+    return value
+
+
+def left_behind(folder):
+    """All that a finished run left, but for timing: `(result, history, files, weights)`."""
+    history = pandas.read_csv(folder / "history.csv", dtype=str, keep_default_na=False)
+    return (
+        without_timing(read_json(folder / "result.json")),
+        history[[column for column in history if column not in TIMING]].to_csv(),
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
+        state(keras.models.load_model(folder / "model.keras")),
+    )
+
+
+def assert_same(folder, undisturbed):
+    result, history, files, weights = left_behind(folder)
+    assert result == undisturbed[0]
+    assert history == undisturbed[1]
+    assert files == undisturbed[2]
+    assert gap(weights, undisturbed[3]) == 0.0
+
+
+# -- killed by the system ------------------------------------------------------------------------
+
+
+@pytest.mark.backend
+def test_killed_runs_end_as_an_undisturbed_one(tmp_path):
+    # Compiled, and in processes of their own, as users run it. The epochs wait a little, so that a
+    # kill may come in the step, in the checks, or while a checkpoint is written.
+    study, trial = make_trial(tmp_path, epochs=10, eager=False, seconds=0.03)
+    arguments = (TESTS / "toy_study.py", "run", tmp_path / "plan.json")
+    undisturbed = start_python(*arguments, tmp_path / "undisturbed", 0, backend=BACKEND)
+    output, _ = undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0, output
+
+    folder = run_folder(study, trial, tmp_path / "killed")
+    moments = random.Random(0)
+    for epoch in (1, 4, 8):
+        process = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
+        checkpoint = folder / "checkpoints" / f"epoch-{epoch:06d}"
+        wait_for(lambda path=checkpoint, process=process: path.exists() or process.poll())
+        time.sleep(moments.uniform(0, 0.06))
+        process.kill()
+        output, _ = process.communicate()
+        assert process.returncode == -9, output
+        assert not (folder / "result.json").exists()
+    resumed = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
+    output, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, output
+    assert_same(folder, left_behind(run_folder(study, trial, tmp_path / "undisturbed")))
+    assert len(toy_study.read_log(tmp_path / "plan.json")) == 5
+
+
+# -- killed between any two changes to the disk --------------------------------------------------
+
+
+class Killed(BaseException):
+    """No `except Exception` sees it, as none sees a kill."""
+
+
+class Disk:
+    """Counts the changes to the disk, and ends the process before the one numbered `kill_at`.
+
+    A kill while weights are written leaves half of their file.
+    """
+
+    def __init__(self, patch, kill_at=None):
+        self.changes = 0
+        self.kill_at = kill_at
+        patch.setattr(os, "replace", self.count(os.replace))
+        patch.setattr(shutil, "rmtree", self.count(shutil.rmtree))
+        for name in ("save", "save_weights"):
+            patch.setattr(keras.Model, name, self.count(getattr(keras.Model, name), half=True))
+
+    def count(self, function, half=False):
+        def counted(*args, **kwargs):
+            self.changes += 1
+            if self.changes != self.kill_at:
+                return function(*args, **kwargs)
+            if half:
+                function(*args, **kwargs)
+                cut(args[1])
+            raise Killed
+
+        return counted
+
+
+def cut(path):
+    """Leaves half of a file."""
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+@pytest.mark.parametrize("action", ["gan", "stop"])
+def test_killed_before_any_change_to_the_disk(tmp_path, monkeypatch, action):
+    monkeypatch.setattr(training, "CHECKPOINTS_KEPT", 1)  # so that few epochs do all there is
+    study, trial = make_trial(tmp_path, action=action, epochs=2 if action == "gan" else 6)
+    with monkeypatch.context() as patch:
+        disk = Disk(patch)
+        train(study, tmp_path / "undisturbed")
+    undisturbed = left_behind(run_folder(study, trial, tmp_path / "undisturbed"))
+    assert undisturbed[0]["status"] == {"gan": "done", "stop": "stopped"}[action]
+    # For a stopped run only what comes after its last epoch is new.
+    first = 1 if action == "gan" else disk.changes - 9
+    assert disk.changes - first > 8
+    for change in range(first, disk.changes + 1):
+        out = tmp_path / f"killed-{change}"
+        with monkeypatch.context() as patch:
+            Disk(patch, change)
+            with pytest.raises(Killed):
+                train(study, out)
+        train(study, out)
+        assert_same(run_folder(study, trial, out), undisturbed)
+        shutil.rmtree(out)
+
+
+# -- checkpoints that are no good ----------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """`(study, folder of an undisturbed run, folder of one killed after 3 of 5 epochs)`."""
+    study, trial = make_trial(tmp_path, epochs=5)
+    train(study, tmp_path / "undisturbed")
+
+    def kill(epoch, epochs):
+        if epoch == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_trial(study, trial, study.load_data(), tmp_path / "out", progress=kill)
+    folders = [run_folder(study, trial, tmp_path / name) for name in ("undisturbed", "out")]
+    assert sorted(path.name for path in (folders[1] / "checkpoints").iterdir()) == [
+        "epoch-000002",
+        "epoch-000003",
+    ]
+    return study, *folders
+
+
+def epochs_trained(study, folder):
+    """Goes on with the run in `folder`; returns the epochs that this took."""
+    epochs = []
+    run_trial(
+        study,
+        study.trials[0],
+        study.load_data(),
+        folder.parent.parent,
+        progress=lambda epoch, _: epochs.append(epoch),
+    )
+    return epochs
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [None, "cut", "flipped", "missing", "state", "both"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(interrupted, damage):
+    study, undisturbed, folder = interrupted
+    newest = folder / "checkpoints" / "epoch-000003"
+    weights = newest / "model.weights.h5"
+    if damage in ("cut", "both"):
+        cut(weights)
+    elif damage == "flipped":
+        flip_a_bit(weights)
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "state":
+        cut(newest / "state.json")
+    if damage == "both":
+        cut(newest.with_name("epoch-000002") / "model.weights.h5")
+    first = {None: 4, "both": 1}.get(damage, 3)
+    assert epochs_trained(study, folder) == list(range(first, 6))
+    assert_same(folder, left_behind(undisturbed))
+
+
+def test_a_checkpoint_of_another_model_is_no_fresh_start(interrupted, monkeypatch):
+    # The code has changed under a run: going on is impossible, beginning again a silent loss.
+    study, _, folder = interrupted
+    from helpers import make_gan
+
+    make = {"batch_norm": False, "dropout": 0.0}
+    monkeypatch.setattr("helpers.make_gan", lambda **kwargs: make_gan(**{**kwargs, **make}))
+    assert epochs_trained(study, folder) == []
+    assert read_json(folder / "result.json")["status"] == "failed"
+    assert (folder / "checkpoints" / "epoch-000003").exists()
+
+
+def test_a_full_disk_fails_the_trial_and_spares_the_checkpoint_before(interrupted, monkeypatch):
+    study, undisturbed, folder = interrupted
+
+    def full(self, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", full)
+        assert epochs_trained(study, folder) == []
+    result = read_json(folder / "result.json")
+    assert result["status"] == "failed"
+    assert result["error"] == "OSError: [Errno 28] No space left on device"
+    assert epochs_trained(study, folder) == [4, 5]
+    assert_same(folder, left_behind(undisturbed))

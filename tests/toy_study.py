@@ -1,0 +1,216 @@
+"""A study whose trials take milliseconds, for the tests of engines, resuming and command line.
+
+What it does is written in a plan, a JSON file: `{"trials": {name: {setting: value}}, "seeds": 1,
+"checksum": "…"}`. Each trial that begins adds a line to the plan's log, so that tests see who did
+what, and how often.
+
+    python tests/toy_study.py run PLAN OUT WORKERS     runs it; prints the results as JSON
+    python tests/toy_study.py cli ARGUMENTS…           `ganlib ARGUMENTS…` with one more study, toy
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+import types
+
+from ganlib import study as ganlib_study
+from ganlib.study import Study, Trial
+
+PATIENCE_SECONDS = 60  # of a trial that waits for something; it would fail then
+HELD = []
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a trial does; see `train`."""
+
+    action: str = "work"
+    epochs: int = 2
+    seconds: float = 0.0  # an epoch, at least
+    batch_size: int = 4
+    g_learning_rate: float = 1e-2
+    d_learning_rate: float = 1e-2
+    eager: bool = True  # no compiling, which takes longest
+
+
+@dataclasses.dataclass
+class Data:
+    checksum: str
+    log: pathlib.Path
+    name: str = "toys"
+    origin: str = "a plan"
+    synthetic: bool = True
+
+    def begin(self, trial):
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {trial.id}\n")
+
+
+def write_plan(path, seeds=1, checksum="c" * 64, **trials):
+    """Writes a plan and returns its path; `trials` maps names to an action or to settings."""
+    trials = {k: {"action": v} if isinstance(v, str) else v for k, v in trials.items()}
+    plan = {"trials": trials, "seeds": seeds, "checksum": checksum}
+    path = pathlib.Path(path)
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    return path
+
+
+def read_log(plan):
+    """`(process id, trial id)` of each trial that began, in that order."""
+    try:
+        lines = pathlib.Path(plan).with_suffix(".log").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [(int(pid), trial) for pid, trial in map(str.split, lines)]
+
+
+def go_file(plan):
+    """What the action "hang" waits for."""
+    return pathlib.Path(plan).with_suffix(".go")
+
+
+def build(profile="quick", data=None, seeds=None):
+    """Makes the study of the plan in the file `data`."""
+    if "keras" not in sys.modules:  # a process without it: importing a backend takes seconds
+        ganlib_study.environment = dict
+    path = pathlib.Path(data)
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    return Study(
+        name="toy",
+        title="A toy",
+        trials=tuple(
+            Trial(name, Recipe(**settings), seed)
+            for seed in range(seeds or plan["seeds"])
+            for name, settings in plan["trials"].items()
+        ),
+        load_data=lambda: Data(plan["checksum"], path.with_suffix(".log")),
+        train=train,
+        module="toy_study",
+        options={"profile": profile, "data": str(path), "seeds": seeds},
+        epochs=lambda trial: trial.recipe.epochs,
+    )
+
+
+def train(trial, data, run):
+    """Does what the recipe's action says, then returns a number drawn by the seed."""
+    data.begin(trial)
+    plan, action, epochs = data.log, trial.recipe.action, trial.recipe.epochs
+    attempts = sum(1 for _, name in read_log(plan) if name == trial.id)
+    if action == "die" or (action == "die once" and attempts == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "fail" or (action == "fail once" and attempts == 1):
+        raise ValueError("told to fail")
+    elif action == "out of memory":
+        raise MemoryError("told to run out of memory")
+    elif action == "grow":
+        HELD.append(b"x" * 2**28)
+    elif action == "hang":
+        wait_for(go_file(plan).exists)
+    elif action == "meet":  # until two processes are at work
+        wait_for(lambda: len({pid for pid, _ in read_log(plan)}) > 1)
+    elif action in ("gan", "stop"):
+        return train_gan(trial, run)
+    for epoch in range(epochs):
+        time.sleep(trial.recipe.seconds)
+        run.progress(epoch + 1, epochs)
+    return {"value": random.Random(f"{trial.name} {trial.seed}").random(), "epochs": epochs}
+
+
+def wait_for(condition):
+    """Returns once the condition holds.
+
+    Raises:
+        TimeoutError: it does not, for a minute.
+    """
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("waited in vain")
+        time.sleep(0.01)
+
+
+def train_gan(trial, run):
+    """A small GAN with everything that a resumed run must bring back.
+
+    The action "stop" has a generator that does not learn, which stops the run after some epochs.
+    """
+    import keras
+    from helpers import images, make_gan
+
+    from ganlib import training
+    from ganlib.monitor import HealthMonitor
+
+    class Extra(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            time.sleep(recipe.seconds)
+            logs["infinite"] = float("inf") if epoch % 2 else -float("inf")
+            logs["missing"] = float("nan")
+
+    recipe = trial.recipe
+    gan = make_gan(
+        batch_norm=True,
+        dropout=0.3,
+        ema=0.9,
+        instance_noise=0.1,
+        instance_noise_steps=20,
+        seed=trial.seed,
+        d_optimizer=keras.optimizers.Adam(recipe.d_learning_rate, beta_1=0.5),
+        g_optimizer=keras.optimizers.Adam(
+            0.0 if recipe.action == "stop" else recipe.g_learning_rate, beta_1=0.5
+        ),
+        compile_options={"run_eagerly": recipe.eager},
+    )
+    real = images(10)
+    monitor = HealthMonitor(real, patience=3, stop_on=("generator_frozen",))
+    history = training.fit(
+        gan,
+        real,
+        run,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        seed=trial.seed,
+        expected={"batch_size": recipe.batch_size, "d_learning_rate": recipe.d_learning_rate},
+        callbacks=[Extra(), monitor],
+    )
+    gan.save(run.model)
+    return {
+        **training.status(gan),
+        "epochs": len(history),
+        "d_loss": float(history["d_loss"].iloc[-1]),
+        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
+    }
+
+
+def write_report(study, results, data, out, reports):
+    """Stands in for a report module's."""
+    return types.SimpleNamespace(path=pathlib.Path(reports) / study.name), None
+
+
+def main(task, *arguments):
+    from ganlib import __main__, studies
+    from ganlib.engines import local
+
+    local.POLL_SECONDS = 0.05
+    if task == "run":
+        plan, out, workers = arguments
+        results = local.run(build(data=plan), out, workers=int(workers), show=False)
+        print(json.dumps(ganlib_study.plain(results)))
+        return
+    # A shell that starts the tests in the background has told them to ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    studies.STUDIES["toy"] = "A toy"
+    for name in ("toy", "toy_report"):
+        sys.modules[f"ganlib.studies.{name}"] = sys.modules[__name__]
+    sys.argv = ["ganlib", *arguments]
+    __main__.main()
+
+
+if __name__ == "__main__":
+    import toy_study  # under the name by which the workers know it
+
+    toy_study.main(*sys.argv[1:])
