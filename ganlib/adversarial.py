@@ -19,9 +19,9 @@ class Adversarial(BackendStep, keras.Model):
     model. A saved model holds both players, both optimizers and every random state, so training
     goes on from it exactly. Calling the model (or `predict`) maps latents to images.
 
-    There is no `loss` in the logs, since no single number falls when a GAN gets better. Callbacks
-    that watch one need `monitor="d_loss", mode="min"` or the like; `keras.callbacks.TerminateOnNaN`
-    looks for `loss` alone and never stops: use `HealthMonitor(…, stop_on=["non_finite_loss"])`.
+    No single number falls when a GAN gets better. The `loss` in the logs is the sum of all that the
+    players minimise, for callbacks that watch whether it is finite (`TerminateOnNaN`); give others
+    something to go by, such as `EarlyStopping(monitor="d_loss", mode="min")`.
 
     Three ways to take a step, from most to least work:
 
@@ -110,6 +110,7 @@ class Adversarial(BackendStep, keras.Model):
         names = ["d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"]
         if gradient_penalty or r1:
             names.append("d_penalty")
+        names.append("loss")
         self.trackers = [keras.metrics.Mean(name=name) for name in names]
         # Both players arrive built. Without this, fit() would build symbolically, and loading would
         # leave weights and optimizer slots unrestored with no more than a warning.
@@ -117,7 +118,7 @@ class Adversarial(BackendStep, keras.Model):
 
     @property
     def metrics(self):
-        return self.trackers  # without the base class's "loss", which nothing updates
+        return self.trackers  # in place of the base class's, whose "loss" nothing updates
 
     @property
     def sampler(self):
@@ -281,6 +282,7 @@ class Adversarial(BackendStep, keras.Model):
             "d_accuracy_real": ops.mean(ops.cast(real_logits > boundary, "float32")),
             "d_accuracy_fake": ops.mean(ops.cast(fake_logits < boundary, "float32")),
             "d_penalty": penalty,
+            "loss": d_loss + penalty + g_loss,
         }
         for tracker in self.trackers:
             tracker.update_state(values[tracker.name], sample_weight=n)

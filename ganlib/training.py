@@ -10,7 +10,7 @@ import keras
 import pandas
 
 from ganlib.data import Batches, EpochOrder
-from ganlib.study import STOPPED, read_json, write_atomically
+from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
 
@@ -42,6 +42,7 @@ def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=())
 
     Raises:
         RecipeMismatch: see `ReadBack`.
+        StudyError: the last checkpoint is another model's.
     """
     batches = Batches(images, batch_size, seed=seed)
     checkpoint = Checkpoint(run, epochs, callbacks)
@@ -146,7 +147,13 @@ class Checkpoint(keras.callbacks.Callback):
             # Cut short: the one before still stands. Loading would find out only halfway through.
             if state is None or not weights.exists() or state["weights"] != _sha256(weights):
                 continue
-            model.load_weights(weights)
+            try:
+                model.load_weights(weights)
+            except (ValueError, KeyError) as error:  # to begin again would be a silent loss
+                raise StudyError(
+                    f"{folder} is whole but does not fit the model, whose code must have changed "
+                    f"since. Begin again with --fresh. Received: {error}"
+                ) from error
             self.rows = state["rows"]
             self.stopped = model.stop_training = state["stopped"]
             for callback, saved in zip(self.stateful, state["callbacks"], strict=True):

@@ -108,7 +108,7 @@ def trained(request):
 @pytest.mark.backend
 def test_fit(trained):
     gan, before, history = trained
-    assert set(history) == {"d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"}
+    assert set(history) == {"d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake", "loss"}
     assert all(len(values) == 40 and np.isfinite(values).all() for values in history.values())
     assert int(gan.images_seen) == 40 * 14
     assert int(gan.optimizer.generator.iterations) == 40 * 4
@@ -135,7 +135,7 @@ def test_evaluate_and_predict_change_no_weights(trained):
     gan, _, _ = trained
     before = arrays(gan.weights + gan.optimizer.variables)
     logs = gan.evaluate(images(10), batch_size=4, verbose=0, return_dict=True)
-    assert set(logs) == {"d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"}
+    assert set(logs) == {"d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake", "loss"}
     assert np.isfinite(list(logs.values())).all()
     latents = np.ones((5, LATENT), "float32")
     assert gan.predict(latents, verbose=0).shape == (5, *IMAGE)

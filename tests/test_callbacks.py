@@ -106,3 +106,13 @@ def test_backup_and_restore_is_exact(tmp_path):
         run(keras.callbacks.BackupAndRestore(tmp_path / "backup"), Interrupt(epoch=2))
     resumed = run(keras.callbacks.BackupAndRestore(tmp_path / "backup"))
     assert gap(resumed, run()) == 0.0
+
+
+@pytest.mark.backend
+def test_terminate_on_nan():
+    broken = images(16)
+    broken[4:8] = np.nan
+    gan = make_two_rates(compile_options=EAGER)
+    history = fit(gan, broken, epochs=5, callbacks=[keras.callbacks.TerminateOnNaN()])
+    assert int(gan.images_seen) == 8  # the second batch of the first epoch was the last
+    assert np.isnan(history["loss"]).all()

@@ -159,8 +159,14 @@ def test_inception_score_with_a_class_that_never_occurs():
 
 @pytest.mark.parametrize(
     "rows",
-    [np.array([[2.0, 3.0]]), np.array([[1.5, -0.5]]), np.array([0.5, 0.5]), np.zeros((2, 3))],
-    ids=["logits", "negative", "one row", "zeros"],
+    [
+        np.array([[2.0, 3.0]]),
+        np.array([[1.5, -0.5]]),
+        np.array([0.5, 0.5]),
+        np.zeros((2, 3)),
+        np.zeros((0, 10)),
+    ],
+    ids=["logits", "negative", "one row", "zeros", "empty"],
 )
 def test_inception_score_errors(rows):
     with pytest.raises(ValueError, match=r"sum to 1 \(apply softmax.*Received: shape"):

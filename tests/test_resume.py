@@ -1,22 +1,20 @@
 """`kill -9` at any moment, then the same command: the files of an undisturbed run."""
 
-import dataclasses
-import io
-import json
 import os
 import random
 import shutil
 import time
 
+import helpers
 import keras
 import pandas
 import pytest
 import toy_study
-from helpers import TESTS, gap, start_python, state
+from helpers import TESTS, gap, make_gan, start_python, state
 from toy_study import wait_for, write_plan
 
 from ganlib import training
-from ganlib.study import Run, read_json, run_folder, run_trial
+from ganlib.study import read_json, run_folder, run_trial
 
 BACKEND = keras.backend.backend()
 # The one list of what may differ between two runs of a trial on one machine.
@@ -29,8 +27,13 @@ def make_trial(folder, **recipe):
     return study, study.trials[0]
 
 
-def train(study, out):
-    return run_trial(study, study.trials[0], study.load_data(), out)
+def train(study, out, progress=None):
+    return run_trial(study, study.trials[0], study.load_data(), out, progress)
+
+
+def newest(folder):
+    """Name of the run's newest checkpoint."""
+    return max((path.name for path in folder.glob("checkpoints/epoch-*")), default=None)
 
 
 def without_timing(value):
@@ -65,15 +68,12 @@ def assert_same(folder, undisturbed):
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path):
     # Compiled, and in processes of their own, as users run it. The epochs wait a little, so that a
     # kill may come in the step, in the checks, or while a checkpoint is written.
-    study, trial = make_trial(tmp_path, epochs=10, eager=False, seconds=0.03)
+    study, trial = make_trial(tmp_path, epochs=8, batch_size=4, eager=False, seconds=0.03)
     arguments = (TESTS / "toy_study.py", "run", tmp_path / "plan.json")
     undisturbed = start_python(*arguments, tmp_path / "undisturbed", 0, backend=BACKEND)
-    output, _ = undisturbed.communicate(timeout=300)
-    assert undisturbed.returncode == 0, output
-
     folder = run_folder(study, trial, tmp_path / "killed")
     moments = random.Random(0)
-    for epoch in (1, 4, 8):
+    for epoch in (1, 3, 6):
         process = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
         checkpoint = folder / "checkpoints" / f"epoch-{epoch:06d}"
         wait_for(lambda path=checkpoint, process=process: path.exists() or process.poll())
@@ -85,6 +85,8 @@ def test_killed_runs_end_as_an_undisturbed_one(tmp_path):
     resumed = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
     output, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, output
+    output, _ = undisturbed.communicate(timeout=300)
+    assert undisturbed.returncode == 0, output
     assert_same(folder, left_behind(run_folder(study, trial, tmp_path / "undisturbed")))
     assert len(toy_study.read_log(tmp_path / "plan.json")) == 5
 
@@ -97,12 +99,12 @@ class Killed(BaseException):
 
 
 class Disk:
-    """Counts the changes to the disk, and ends the process before the one numbered `kill_at`.
+    """Ends the process before the change to the disk that is numbered `kill_at`.
 
     A kill while weights are written leaves half of their file.
     """
 
-    def __init__(self, patch, kill_at=None):
+    def __init__(self, patch, kill_at):
         self.changes = 0
         self.kill_at = kill_at
         patch.setattr(os, "replace", self.count(os.replace))
@@ -123,67 +125,79 @@ class Disk:
         return counted
 
 
+def kill_after(last):
+    """A `progress` that ends the process after an epoch."""
+
+    def progress(epoch, epochs):
+        if epoch == last:
+            raise Killed
+
+    return progress
+
+
 def cut(path):
     """Leaves half of a file."""
     os.truncate(path, os.path.getsize(path) // 2)
 
 
 @pytest.mark.parametrize("action", ["gan", "stop"])
-def test_killed_before_any_change_to_the_disk(tmp_path, monkeypatch, action):
-    monkeypatch.setattr(training, "CHECKPOINTS_KEPT", 1)  # so that few epochs do all there is
-    study, trial = make_trial(tmp_path, action=action, epochs=2 if action == "gan" else 6)
-    with monkeypatch.context() as patch:
-        disk = Disk(patch)
-        train(study, tmp_path / "undisturbed")
+def test_killed_before_every_change_to_the_disk(tmp_path, monkeypatch, action):
+    monkeypatch.setattr(training, "CHECKPOINTS_KEPT", 1)  # so that two epochs do all there is
+    study, trial = make_trial(tmp_path, action=action, epochs={"gan": 2, "stop": 4}[action])
+    train(study, tmp_path / "undisturbed")
     undisturbed = left_behind(run_folder(study, trial, tmp_path / "undisturbed"))
     assert undisturbed[0]["status"] == {"gan": "done", "stop": "stopped"}[action]
-    # For a stopped run only what comes after its last epoch is new.
-    first = 1 if action == "gan" else disk.changes - 9
-    assert disk.changes - first > 8
-    for change in range(first, disk.changes + 1):
-        out = tmp_path / f"killed-{change}"
+    assert undisturbed[0]["metrics"]["epochs"] == 2
+
+    folder = run_folder(study, trial, tmp_path / "out")
+    if action == "stop":  # only what comes after the last epoch is new
+        with pytest.raises(Killed):
+            train(study, tmp_path / "out", progress=kill_after(2))
+    # From each checkpoint on, the run is killed before its first change, its second, and so on,
+    # until one more epoch has come through.
+    kills, change, checkpoint, result = 0, 1, None, None
+    while result is None:
         with monkeypatch.context() as patch:
-            Disk(patch, change)
-            with pytest.raises(Killed):
-                train(study, out)
-        train(study, out)
-        assert_same(run_folder(study, trial, out), undisturbed)
-        shutil.rmtree(out)
+            Disk(patch, kill_at=change)
+            try:
+                result = train(study, tmp_path / "out")
+            except Killed:
+                kills, change = kills + 1, change + 1
+        if checkpoint != (checkpoint := newest(folder)):
+            change = 1
+    assert kills >= {"gan": 20, "stop": 5}[action]
+    assert_same(folder, undisturbed)
 
 
 # -- checkpoints that are no good ----------------------------------------------------------------
 
 
-@pytest.fixture
-def interrupted(tmp_path):
-    """`(study, folder of an undisturbed run, folder of one killed after 3 of 5 epochs)`."""
-    study, trial = make_trial(tmp_path, epochs=5)
-    train(study, tmp_path / "undisturbed")
-
-    def kill(epoch, epochs):
-        if epoch == 3:
-            raise Killed
-
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """`(study, folder of an undisturbed run, folder of one killed after 3 of 4 epochs)`."""
+    folder = tmp_path_factory.mktemp("twins")
+    study, trial = make_trial(folder, epochs=4)
+    train(study, folder / "undisturbed")
     with pytest.raises(Killed):
-        run_trial(study, trial, study.load_data(), tmp_path / "out", progress=kill)
-    folders = [run_folder(study, trial, tmp_path / name) for name in ("undisturbed", "out")]
-    assert sorted(path.name for path in (folders[1] / "checkpoints").iterdir()) == [
-        "epoch-000002",
-        "epoch-000003",
-    ]
-    return study, *folders
+        train(study, folder / "killed", progress=kill_after(3))
+    return study, *(run_folder(study, trial, folder / name) for name in ("undisturbed", "killed"))
+
+
+@pytest.fixture
+def interrupted(twins, tmp_path):
+    """The twins with a copy of the second for the test to spoil."""
+    study, undisturbed, killed = twins
+    folder = run_folder(study, study.trials[0], tmp_path)
+    shutil.copytree(killed, folder)
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert checkpoints == ["epoch-000002", "epoch-000003"]
+    return study, undisturbed, folder
 
 
 def epochs_trained(study, folder):
     """Goes on with the run in `folder`; returns the epochs that this took."""
     epochs = []
-    run_trial(
-        study,
-        study.trials[0],
-        study.load_data(),
-        folder.parent.parent,
-        progress=lambda epoch, _: epochs.append(epoch),
-    )
+    train(study, folder.parent.parent, progress=lambda epoch, _: epochs.append(epoch))
     return epochs
 
 
@@ -209,19 +223,19 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(interrupted, damage):
     if damage == "both":
         cut(newest.with_name("epoch-000002") / "model.weights.h5")
     first = {None: 4, "both": 1}.get(damage, 3)
-    assert epochs_trained(study, folder) == list(range(first, 6))
+    assert epochs_trained(study, folder) == list(range(first, 5))
     assert_same(folder, left_behind(undisturbed))
 
 
 def test_a_checkpoint_of_another_model_is_no_fresh_start(interrupted, monkeypatch):
     # The code has changed under a run: going on is impossible, beginning again a silent loss.
     study, _, folder = interrupted
-    from helpers import make_gan
-
-    make = {"batch_norm": False, "dropout": 0.0}
-    monkeypatch.setattr("helpers.make_gan", lambda **kwargs: make_gan(**{**kwargs, **make}))
+    monkeypatch.setattr(helpers, "make_gan", lambda **_: make_gan())
     assert epochs_trained(study, folder) == []
-    assert read_json(folder / "result.json")["status"] == "failed"
+    result = read_json(folder / "result.json")
+    assert result["status"] == "failed"
+    assert "does not fit the model" in result["error"]
+    assert "--fresh" in result["error"]
     assert (folder / "checkpoints" / "epoch-000003").exists()
 
 
@@ -238,5 +252,5 @@ def test_a_full_disk_fails_the_trial_and_spares_the_checkpoint_before(interrupte
     result = read_json(folder / "result.json")
     assert result["status"] == "failed"
     assert result["error"] == "OSError: [Errno 28] No space left on device"
-    assert epochs_trained(study, folder) == [4, 5]
+    assert epochs_trained(study, folder) == [4]
     assert_same(folder, left_behind(undisturbed))

@@ -32,7 +32,7 @@ class Recipe:
     action: str = "work"
     epochs: int = 2
     seconds: float = 0.0  # an epoch, at least
-    batch_size: int = 4
+    batch_size: int = 10  # of ten images
     g_learning_rate: float = 1e-2
     d_learning_rate: float = 1e-2
     eager: bool = True  # no compiling, which takes longest
@@ -166,7 +166,7 @@ def train_gan(trial, run):
         compile_options={"run_eagerly": recipe.eager},
     )
     real = images(10)
-    monitor = HealthMonitor(real, patience=3, stop_on=("generator_frozen",))
+    monitor = HealthMonitor(real, patience=1, stop_on=("generator_frozen",))
     history = training.fit(
         gan,
         real,

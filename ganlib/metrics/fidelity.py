@@ -24,11 +24,12 @@ def inception_score(probabilities):
         ValueError: rows that are no probabilities.
     """
     p = np.asarray(probabilities, "float64")
-    if p.ndim != 2 or len(p) < 1 or (p < 0).any() or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
+    rows = p.ndim == 2 and len(p) > 0
+    if not rows or (p < 0).any() or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
+        sums = f", sums from {p.sum(axis=1).min():.4g} to {p.sum(axis=1).max():.4g}" if rows else ""
         raise ValueError(
-            "`probabilities` must be rows of class probabilities that sum to 1 (apply softmax to "
-            f"logits first). Received: shape {p.shape}, sums from {p.sum(-1).min():.4g} to "
-            f"{p.sum(-1).max():.4g}"
+            "`probabilities` must be rows of class probabilities, one at least, that sum to 1 "
+            f"(apply softmax to logits first). Received: shape {p.shape}{sums}"
         )
     mean = p.mean(axis=0)
     ratio = np.where(p > 0, p / np.where(mean > 0, mean, 1), 1)

@@ -1,0 +1,325 @@
+"""The command line: what it prints, where it writes, and how it says no."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from helpers import run_python
+
+from ganlib import __main__ as command_line
+from ganlib.data import embedded
+
+BACKEND = keras.backend.backend()
+HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "tensorflow_datasets"}
+COMMANDS = ("doctor", "studies", "run", "status", "report", "sample", "score", "score gan")
+
+
+@pytest.fixture
+def ganlib(monkeypatch, capsys):
+    """`ganlib(*arguments)` returns `(exit code, standard output, standard error)`."""
+
+    def ganlib(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ganlib", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            command_line.main()
+        return end.value.code or 0, *capsys.readouterr()
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield ganlib
+    signal.signal(signal.SIGTERM, before)  # `run` takes it as Ctrl-C
+
+
+def squeezed(text):
+    """Without the line breaks and the frame that the terminal's width asks for."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+
+
+# -- help and lists ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(ganlib, command):
+    code, output, _ = ganlib(*command.split(), "--help")
+    assert code == 0
+    assert f"Usage: ganlib {command}" in squeezed(output)
+    if command != "score":  # which only holds others
+        assert f"Example: ganlib {command}" in squeezed(output)
+
+
+def test_help_lists_every_command(ganlib):
+    _, output, _ = ganlib("--help")
+    listed = output.partition("Commands:")[2]
+    assert {line.split()[0] for line in listed.splitlines() if line.strip()} == {
+        command for command in COMMANDS if " " not in command
+    }
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import ganlib, ganlib.data, ganlib.study, ganlib.engines.local",
+        "import ganlib.engines.worker, ganlib.engines.status, ganlib.studies",
+        "main('--help')",
+        "main('run', '--help')",
+        "main('studies', '--json')",
+    ],
+)
+def test_nothing_heavy_before_it_is_needed(statement):
+    script = f"""
+import sys
+
+def main(*arguments):
+    from ganlib import __main__
+    sys.argv = ["ganlib", *arguments]
+    try:
+        __main__.main()
+    except SystemExit as end:
+        assert not end.code
+
+{statement}
+assert "ganlib" in sys.modules
+print("loaded:", *sorted({HEAVY!r} & set(sys.modules)))
+"""
+    assert run_python("-c", script, backend=BACKEND).splitlines()[-1] == "loaded:"
+
+
+def test_studies(ganlib):
+    code, output, _ = ganlib("studies", "--json")
+    assert code == 0
+    studies = json.loads(output)
+    assert "digits" in studies
+    code, output, _ = ganlib("studies")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()] == list(studies)
+
+
+# -- doctor --------------------------------------------------------------------------------------
+
+
+def test_doctor(ganlib):
+    code, output, _ = ganlib("doctor", "--json")
+    facts = json.loads(output)
+    assert code == 0
+    assert facts["problems"] == []
+    assert facts["backend"] == BACKEND
+    assert facts["packages"]["keras"] == keras.__version__
+    assert facts["device"]
+    assert facts["data"] is None
+    assert facts["memory_gib"] > 0.5
+
+
+def test_doctor_looks_at_data(ganlib):
+    code, output, _ = ganlib("doctor", "--data", "digits", "--json")
+    data = json.loads(output)["data"]
+    assert code == 0
+    assert (data["name"], data["images"], data["shape"], data["classes"]) == (
+        "digits",
+        5000,
+        [28, 28, 1],
+        10,
+    )
+    assert (data["minimum"], data["maximum"], data["synthetic"]) == (0, 255, False)
+    assert data["checksum"] == embedded.digits().checksum()
+    code, output, _ = ganlib("doctor", "--data", "digits")
+    assert code == 0
+    assert output.endswith("All is well.\n")
+
+
+def test_doctor_names_what_is_wrong_with_data(ganlib, tmp_path):
+    path = tmp_path / "bad.npz"
+    images = np.ones((4, 8, 8, 1), "float32")
+    images[2, 3, 4] = np.nan
+    np.savez(path, x=images)
+    code, output, _ = ganlib("doctor", "--data", path)
+    assert code == 1
+    assert "PROBLEM:" in output
+    assert "1 of 256 values" in output
+    assert "All is well" not in output
+    code, output, _ = ganlib("doctor", "--data", tmp_path / "none.npz", "--json")
+    assert code == 1
+    (problem,) = json.loads(output)["problems"]
+    assert "none.npz" in problem
+
+
+def test_doctor_helps_with_a_wrong_backend():
+    output = run_python("-m", "ganlib", "doctor", "--json", backend="tensorflaw", expect=1)
+    facts = json.loads(output)
+    assert facts["backend"] is None
+    (problem,) = facts["problems"]
+    assert f"KERAS_BACKEND={next(k for k, v in facts['backends'].items() if v)}" in problem
+
+
+# -- refusals ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("run digit", "choose from digits"),
+        ("status digit", "Received: 'digit'"),
+        ("report digit", "Received: 'digit'"),
+        ("run digits --trials bse", "the names are base, batch-norm"),
+        ("run digits --profile fast", 'must be "quick" or "full"'),
+        ("run digits --workers 0", "--workers"),
+        ("run digits --data none.npz", "none.npz"),
+        ("run digits --data tiny.npz", "has too few images"),
+        ("report digits", "No trial in runs/digits has finished: ganlib run digits"),
+        ("sample none.keras", "There is no model file there"),
+        ("sample tiny.npz", "can't be loaded as a Keras model"),
+        ("sample plain.keras", "must hold a ganlib Adversarial model"),
+        ("score gan none.keras digits", "There is no model file there"),
+        ("score gan plain.keras digits -n 5", "-n"),
+        ("paint", "paint"),
+    ],
+)
+def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, monkeypatch, command, message):
+    monkeypatch.chdir(tmp_path)
+    if "tiny" in command:
+        images = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), "uint8")
+        np.savez("tiny.npz", x_train=images, y_train=np.arange(20) % 10, x_test=images[:5])
+    if "plain" in command:
+        keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save("plain.keras")
+    code, output, errors = ganlib(*command.split())
+    assert code == 2
+    assert message in squeezed(errors)
+    assert output == ""
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob("trial.json"))
+
+
+# -- one study from the command to its report ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """`(folder, options, output)` of a digits trial on few digits, run as users run it."""
+    folder = tmp_path_factory.mktemp("digits")
+    train, test = embedded.digits("train"), embedded.digits("test")
+    np.savez(
+        folder / "tiny.npz",
+        x_train=train.images[:640],
+        y_train=train.labels[:640],
+        x_test=test.images[:200],
+        y_test=test.labels[:200],
+    )
+    options = ["digits", "--seeds", "1", "--data", "tiny.npz"]
+    command = ["run", *options, "--trials", "base", "--workers", "1", "--json"]
+    process = subprocess.run(
+        [sys.executable, "-m", "ganlib", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    return folder, options, process
+
+
+@pytest.fixture
+def inside(finished, monkeypatch):
+    folder, options, _ = finished
+    monkeypatch.chdir(folder)
+    return folder, options
+
+
+def test_run(finished):
+    folder, _, process = finished
+    (result,) = json.loads(process.stdout)
+    assert (result["name"], result["seed"], result["status"]) == ("base", 0, "done")
+    assert result["metrics"]["epochs"] == 5
+    run = folder / "runs" / "digits" / result["id"]
+    left = {path.name for path in run.iterdir()}
+    assert left == {
+        ".lock",
+        "trial.json",
+        "history.csv",
+        "samples",
+        "model.keras",
+        "result.json",
+    }
+    assert len(list((run / "samples").glob("*.png"))) == 5
+    assert "Report: reports/quick/digits" in process.stderr
+    assert "Traceback" not in (folder / "runs" / "digits" / "workers.log").read_text()
+
+
+def test_status(inside, ganlib):
+    _, options = inside
+    code, output, _ = ganlib("status", *options, "--json")
+    assert code == 0
+    rows = {row["id"].partition("-seed0-")[0]: row for row in json.loads(output)}
+    base = rows.pop("base")
+    assert (base["status"], base["epoch"], base["epochs"]) == ("done", 5, 5)
+    assert base["seconds"] > 0
+    assert {row["status"] for row in rows.values()} == {"to do"}
+    assert {"tanh", "batch-norm", "repaired"} < rows.keys()
+    code, output, _ = ganlib("status", *options)
+    assert code == 0
+    assert base["id"] in output
+
+
+def test_report(inside, ganlib):
+    folder, options = inside
+    code, output, _ = ganlib("report", *options, "--reports", "again")
+    assert code == 0
+    assert output == "Report: again/quick/digits\n"
+    written = folder / "again" / "quick" / "digits"
+    run = json.loads((written / "run.json").read_text())
+    assert [trial["name"] for trial in run["trials"]] == ["base"]
+    assert run["data"]["name"] == "tiny.npz"
+    for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"):
+        assert (written / name).stat().st_size > 0
+        assert name in run["files"]
+    first = {path.name for path in (folder / "reports" / "quick" / "digits").iterdir()}
+    assert first == {path.name for path in written.iterdir()}
+
+
+def test_tables_are_latex_that_compiles_without_extras(inside):
+    # pdfLaTeX stops at a character that no package declares; T1's letters are fine.
+    folder, _ = inside
+    tables = list((folder / "reports" / "quick" / "digits").glob("*.tex"))
+    assert tables
+    for path in tables:
+        foreign = {c for c in path.read_text(encoding="utf-8") if ord(c) > 0x17F}
+        assert foreign <= set("…"), path.name
+
+
+def model_of(folder):
+    (path,) = (folder / "runs" / "digits").glob("base-*/model.keras")
+    return path
+
+
+def test_sample(inside, ganlib):
+    from PIL import Image
+
+    folder, _ = inside
+    code, output, _ = ganlib("sample", model_of(folder), "-n", 5, "--out", "new/grid.png")
+    assert code == 0
+    assert output == "new/grid.png: 5 pictures of 28×28\n"
+    grid = np.asarray(Image.open(folder / "new" / "grid.png"))
+    assert grid.shape == (2 * 28, 3 * 28)
+    assert grid[:28].std() > 0
+    assert grid[28:, 56:].max() == 0  # the sixth cell is spare
+    ganlib("sample", model_of(folder), "-n", 5, "--out", "same.png")
+    ganlib("sample", model_of(folder), "-n", 5, "--out", "other.png", "--seed", 1)
+    same, other = (np.asarray(Image.open(folder / f"{x}.png")) for x in ("same", "other"))
+    np.testing.assert_array_equal(same, grid)
+    assert (other != grid).any()
+
+
+def test_score(inside, ganlib):
+    folder, _ = inside
+    code, output, _ = ganlib("score", "gan", model_of(folder), "tiny.npz", "-n", 100, "--json")
+    assert code == 0
+    scores = json.loads(output)
+    assert scores["generated"]["n"] == 100
+    real, noise = (scores["baselines"][name] for name in ("real", "noise"))
+    assert real["digit_score"] > scores["generated"]["digit_score"] >= 1
+    assert real["digit_score"] > noise["digit_score"]
+    assert real["frechet_distance"] < noise["frechet_distance"]
+    assert scores["classifier"]["n"] == 200
+    assert scores["classifier"]["accuracy"] > 0.7
