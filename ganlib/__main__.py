@@ -34,7 +34,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine."
 DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
 
 
+def _load_keras():
+    """Imports Keras without TensorFlow's greeting, which no log level of its own silences."""
+    greeting = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except (ImportError, ValueError):  # the latter for an unknown name in KERAS_BACKEND
+            pass  # the command will say what is missing
+        finally:
+            os.dup2(greeting, 2)
+            os.close(greeting)
+
+
 def _study(name, profile, data=None, seeds=None, trials=None):
+    _load_keras()
     from ganlib import studies
 
     try:
@@ -60,6 +75,7 @@ def doctor(data: Data = None, as_json: AsJson = False):
 
     With --data it loads a data set and says what is in it, or what is wrong with it.
     """
+    _load_keras()
     from ganlib import doctor
 
     facts = doctor.examine(data)
@@ -107,7 +123,8 @@ def run(
     from ganlib.engines import local
 
     chosen = _study(study, profile, data, seeds, trials)
-    workers = workers or max(1, local.default_workers())
+    if workers is None:  # asking claims an accelerator, which a worker would then lack
+        workers = local.default_workers()
     try:
         results = local.run(chosen, out, workers=workers, fresh=fresh, show=not as_json)
     except KeyboardInterrupt:
@@ -187,6 +204,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
 ):
     """Draws pictures from a trained generator."""
+    _load_keras()
     from ganlib.sampling import load_gan, sample_images, save_grid
 
     images = sample_images(load_gan(model), n, seed)
@@ -216,6 +234,7 @@ def score_gan(
     The classifier is trained on REAL's training part first, which takes some seconds; the scores
     refer to its test part.
     """
+    _load_keras()
     from ganlib.sampling import load_gan
     from ganlib.scoring import score_digits_gan
 
@@ -245,7 +264,7 @@ def main():
     from ganlib.study import StudyError
 
     try:
-        app()
+        app(prog_name="ganlib")
     except (DataError, StudyError) as error:  # one clear message; only a bug shows its traceback
         typer.echo(str(error), err=True)
         sys.exit(2)

@@ -38,6 +38,7 @@ def run(names: list[str] = typer.Argument(None, help="Notebooks; all by default.
             failures.append(f"{path.name}: {error}")
             continue
         seconds = time.monotonic() - start
+        clean(notebook)
         report = FOLDER.parent / "reports" / "quick" / _study(path)
         _write_html(notebook, report / "notebook.html")
         typer.echo(f" {seconds:.0f} s → {report.relative_to(FOLDER.parent)}")

@@ -37,12 +37,12 @@ class Report:
     def table(self, name, table, caption=""):
         """Saves a `pandas.DataFrame` as CSV, Markdown and LaTeX (booktabs); returns the CSV's path.
 
-        CSV keeps every digit; the other two show three significant ones.
+        CSV keeps every digit; the other two show three significant ones, or all before the point.
         """
         shown = table.map(_three_digits)
         write = self._write
         write(name, "csv", table.to_csv(index=False))
-        write(name, "md", shown.to_markdown(index=False) + "\n")
+        write(name, "md", shown.to_markdown(index=False, disable_numparse=True) + "\n")
         latex = shown.map(_escape).rename(columns=_escape)
         write(
             name,
@@ -139,7 +139,9 @@ def git_revision():
 
 
 def _three_digits(value):
-    return f"{value:.3g}" if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def _escape(text):

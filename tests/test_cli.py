@@ -12,7 +12,8 @@ import pytest
 from helpers import run_python
 
 from ganlib import __main__ as command_line
-from ganlib.data import embedded
+from ganlib.data import ImageSet, embedded
+from ganlib.engines import local
 
 BACKEND = keras.backend.backend()
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "tensorflow_datasets"}
@@ -113,20 +114,19 @@ def test_doctor(ganlib):
     assert facts["memory_gib"] > 0.5
 
 
-def test_doctor_looks_at_data(ganlib):
-    code, output, _ = ganlib("doctor", "--data", "digits", "--json")
+def test_doctor_looks_at_data(ganlib, tmp_path):
+    path = tmp_path / "small.npz"
+    images = np.arange(250, dtype="uint8").reshape(10, 5, 5, 1)
+    np.savez(path, x=images, y=[0, 1] * 5)
+    code, output, _ = ganlib("doctor", "--data", path, "--json")
     data = json.loads(output)["data"]
     assert code == 0
-    assert (data["name"], data["images"], data["shape"], data["classes"]) == (
-        "digits",
-        5000,
-        [28, 28, 1],
-        10,
-    )
-    assert (data["minimum"], data["maximum"], data["synthetic"]) == (0, 255, False)
-    assert data["checksum"] == embedded.digits().checksum()
-    code, output, _ = ganlib("doctor", "--data", "digits")
+    assert (data["name"], data["images"], data["shape"]) == ("small", 10, [5, 5, 1])
+    assert (data["minimum"], data["maximum"], data["classes"]) == (0, 249, 2)
+    assert data["checksum"] == ImageSet(images, [0, 1] * 5).checksum()
+    code, output, _ = ganlib("doctor", "--data", path)
     assert code == 0
+    assert "images 10" in output
     assert output.endswith("All is well.\n")
 
 
@@ -192,6 +192,25 @@ def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, monkeypatch, c
     assert not list(tmp_path.rglob("trial.json"))
 
 
+@pytest.mark.parametrize(
+    ("options", "workers"), [([], "the default"), (["--workers", 3], 3), (["--workers", 1], 1)]
+)
+def test_workers(ganlib, monkeypatch, options, workers):
+    asked = []
+
+    def run(*_, workers, **__):
+        asked.append(workers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local, "run", run)
+    # On an accelerator it is 0: the trials run in this process, the only one that has the device.
+    default = ["the default"]
+    monkeypatch.setattr(local, "default_workers", default.pop)
+    assert ganlib("run", "digits", *options)[0] == 1
+    assert asked == [workers]
+    assert bool(default) == bool(options)  # not even asked for, which would claim the device
+
+
 # -- one study from the command to its report ------------------------------------------------------
 
 
@@ -199,7 +218,7 @@ def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, monkeypatch, c
 def finished(tmp_path_factory):
     """`(folder, options, output)` of a digits trial on few digits, run as users run it."""
     folder = tmp_path_factory.mktemp("digits")
-    train, test = embedded.digits("train"), embedded.digits("test")
+    train, test = embedded.digits().split(0.8, seed=0)
     np.savez(
         folder / "tiny.npz",
         x_train=train.images[:640],
@@ -230,8 +249,9 @@ def inside(finished, monkeypatch):
 def test_run(finished):
     folder, _, process = finished
     (result,) = json.loads(process.stdout)
-    assert (result["name"], result["seed"], result["status"]) == ("base", 0, "done")
-    assert result["metrics"]["epochs"] == 5
+    assert (result["name"], result["seed"]) == ("base", 0)
+    # On so few digits the generator may stay blank, for which the monitor stops it.
+    assert result["status"] in ("done", "stopped")
     run = folder / "runs" / "digits" / result["id"]
     left = {path.name for path in run.iterdir()}
     assert left == {
@@ -242,19 +262,21 @@ def test_run(finished):
         "model.keras",
         "result.json",
     }
-    assert len(list((run / "samples").glob("*.png"))) == 5
+    assert len(list((run / "samples").glob("*.png"))) == result["metrics"]["epochs"] > 0
     assert "Report: reports/quick/digits" in process.stderr
     assert "Traceback" not in (folder / "runs" / "digits" / "workers.log").read_text()
 
 
-def test_status(inside, ganlib):
+def test_status(inside, finished, ganlib):
     _, options = inside
+    (result,) = json.loads(finished[2].stdout)
     code, output, _ = ganlib("status", *options, "--json")
     assert code == 0
     rows = {row["id"].partition("-seed0-")[0]: row for row in json.loads(output)}
     base = rows.pop("base")
-    assert (base["status"], base["epoch"], base["epochs"]) == ("done", 5, 5)
-    assert base["seconds"] > 0
+    assert (base["id"], base["status"]) == (result["id"], result["status"])
+    assert (base["epoch"], base["seconds"]) == (result["metrics"]["epochs"], result["seconds"])
+    assert base["epochs"] == result["recipe"]["epochs"]
     assert {row["status"] for row in rows.values()} == {"to do"}
     assert {"tanh", "batch-norm", "repaired"} < rows.keys()
     code, output, _ = ganlib("status", *options)
@@ -270,7 +292,7 @@ def test_report(inside, ganlib):
     written = folder / "again" / "quick" / "digits"
     run = json.loads((written / "run.json").read_text())
     assert [trial["name"] for trial in run["trials"]] == ["base"]
-    assert run["data"]["name"] == "tiny.npz"
+    assert run["data"]["name"] == "tiny"
     for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"):
         assert (written / name).stat().st_size > 0
         assert name in run["files"]
