@@ -119,7 +119,8 @@ def tutorial(workload):
 
     before = discriminator.get_weights()
     run(1)
-    moved = max(np.abs(a - b).max() for a, b in zip(before, discriminator.get_weights()))
+    after = discriminator.get_weights()
+    moved = max(np.abs(a - b).max() for a, b in zip(before, after, strict=True))
     if not moved:
         raise RuntimeError("this version of Keras never trains the discriminator")
     return run
@@ -159,14 +160,14 @@ class OverriddenStep(keras.Model):
         with tf.GradientTape() as tape:
             d_loss = self.loss_fn(labels, self.logits(real, fake))
         weights = self.discriminator.trainable_weights
-        self.d_optimizer.apply_gradients(zip(tape.gradient(d_loss, weights), weights))
+        self.d_optimizer.apply(tape.gradient(d_loss, weights), weights)
 
         latents = keras.random.normal((m, self.workload.latent_dim), seed=self.seeds)
         with tf.GradientTape() as tape:
             logits = self.discriminator(self.generator(latents, training=True), training=True)
             g_loss = self.loss_fn(ops.ones((m, 1)), logits)
         weights = self.generator.trainable_weights
-        self.g_optimizer.apply_gradients(zip(tape.gradient(g_loss, weights), weights))
+        self.g_optimizer.apply(tape.gradient(g_loss, weights), weights)
         self.d_metric.update_state(d_loss)
         self.g_metric.update_state(g_loss)
         return {"d_loss": self.d_metric.result(), "g_loss": self.g_metric.result()}

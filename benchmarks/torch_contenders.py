@@ -1,5 +1,6 @@
 """The plain PyTorch peer, without Keras. Each builder returns `run(steps) -> seconds`."""
 
+import itertools
 import time
 
 import torch
@@ -45,7 +46,7 @@ def dcgan_players(workload):
         nn.BatchNorm2d(widths[0]),
         nn.ReLU(),
     ]
-    for wide, narrow in zip(widths, widths[1:], strict=False):
+    for wide, narrow in itertools.pairwise(widths):
         up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
         up += [nn.BatchNorm2d(narrow), nn.ReLU()]
     up += [nn.ConvTranspose2d(f, channels, 4, 2, 1), nn.Tanh()]

@@ -26,7 +26,7 @@ LAYERS = (
     ("study",),
     ("monitor",),
     ("adversarial",),
-    ("backend", "optimizers"),
+    ("adversarial_options", "backend", "optimizers"),
     ("models", "losses", "metrics", "features"),
     ("data",),
     ("images",),

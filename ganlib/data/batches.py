@@ -109,10 +109,12 @@ class Batches(DataAdapter):
         indices = orders.flat_map(tf.data.Dataset.from_tensor_slices)
         indices = indices.batch(self._batch_size, drop_remainder=self.drop_remainder)
         batches = indices.map(
-            lambda i: tuple(tf.gather(array, i) for array in arrays),
-            num_parallel_calls=tf.data.AUTOTUNE,
+            lambda i: tuple(tf.gather(array, i) for array in arrays), num_parallel_calls=2
         )
-        return batches.prefetch(tf.data.AUTOTUNE)
+        # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return batches.prefetch(2).with_options(options)
 
 
 class EpochOrder(keras.callbacks.Callback):

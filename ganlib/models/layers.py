@@ -81,7 +81,7 @@ class ThinConv2D(keras.layers.Conv2D):
     A k×k convolution to one channel leaves the CPU's vector units idle: they work across output
     channels. Here it becomes a k×1 convolution to k channels (one for each column of the kernel)
     and a fixed one-hot 1×k convolution that shifts and adds them: the same products in another
-    order, 2 to 3 times faster (benchmarks/README.md). Weights and configuration are Keras' own.
+    order, 2 to 5 times faster (benchmarks/README.md). Weights and configuration are Keras' own.
 
     Raises:
         ValueError: strides, dilation, groups, "valid" padding or channels first.

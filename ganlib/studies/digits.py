@@ -59,14 +59,14 @@ class Recipe:
 # lets so short a run arrive somewhere. The generator's step reuses the discriminator's fakes.
 QUICK = {
     "width": 16,
-    "d_width": 32,
+    "d_width": 24,
     "momentum": 0.9,
     "update": "shared",
     "batch_size": 32,
     "generator_batch": None,
     "g_learning_rate": 2e-3,
     "d_learning_rate": 2e-3,
-    "epochs": 4,
+    "epochs": 3,
     "samples": 500,
     "score_every": 1,
     "patience": 2,
@@ -90,7 +90,6 @@ def variations(base):
         # What the diagnosis leads to: a generator that is normalised and slower than its critic.
         "repaired": {
             **wide,
-            "output": "tanh",
             "batch_norm": True,
             "momentum": 0.9,
             "dropout": 0.0,
