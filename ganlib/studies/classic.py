@@ -5,8 +5,10 @@ generator and compiles the stack. Keras 2 remembered what was trainable when a m
 Keras 3 looks when it traces `train_on_batch`, and by then the discriminator is frozen.
 """
 
+import contextlib
 import dataclasses
 import html
+import logging
 import types
 import warnings
 
@@ -79,6 +81,23 @@ def classic_recipe(
     Returns:
         A `ClassicRun`.
     """
+    with _without_tracing_advice():
+        return _run(images, traced_first, batch_sizes, width, latent_dim)
+
+
+@contextlib.contextmanager
+def _without_tracing_advice():
+    """Silences TensorFlow's advice against tracing anew, which is what the loop is here to show."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _run(images, traced_first, batch_sizes, width, latent_dim):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     generator = models.build_generator(latent_dim, width)

@@ -1,0 +1,62 @@
+"""What strict nbval can't see: cells that were never run, and outputs that shouldn't be kept."""
+
+import json
+import pathlib
+
+import pytest
+from nbformat import read
+
+from ganlib.notebooks import FOLDER, VOLATILE, clean
+
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+IGNORED = 3  # cells a notebook may leave out of the comparison
+
+
+def cells(path):
+    return [cell for cell in read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_there_are_notebooks():
+    assert NOTEBOOKS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_was_executed_in_order(path):
+    # nbval silently skips the comparison of a cell without an execution count.
+    counts = [cell.execution_count for cell in cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_output_holds_a_warning_an_error_or_a_path(path):
+    for cell in cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.source
+            assert output.get("name") != "stderr", cell.source
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            text = "".join(value for kind, value in data.items() if kind.startswith("text/"))
+            for word in (
+                "Warning",
+                "WARNING",
+                "Traceback",
+                " at 0x",
+                str(pathlib.Path.home()),
+                "/tmp/",
+            ):
+                assert word not in text, cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_few_cells_are_left_out_of_the_comparison(path):
+    marks = ("nbval-skip", "nbval-ignore-output", "NBVAL_SKIP", "NBVAL_IGNORE_OUTPUT")
+    left_out = [cell for cell in cells(path) if any(mark in json.dumps(cell) for mark in marks)]
+    assert len(left_out) <= IGNORED
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_is_clean_for_committing(path):
+    notebook = read(path, as_version=4)
+    before = json.dumps(notebook, sort_keys=True)
+    clean(notebook)
+    assert json.dumps(notebook, sort_keys=True) == before
+    assert not any(key in cell.metadata for cell in notebook.cells for key in VOLATILE)
