@@ -37,8 +37,11 @@ def test_one_fit_with_many(tmp_path):
     history = fit(gan, images(8), epochs=3, validation_data=(images(4),), callbacks=callbacks)
     # Two time scales stay two, in training and in the log.
     assert rates(gan) == pytest.approx([4e-3 / 8, 1e-3 / 8])
-    assert history["learning_rate_discriminator"] == pytest.approx([2e-3, 1e-3, 5e-4])
-    assert history["learning_rate_generator"] == pytest.approx([5e-4, 2.5e-4, 1.25e-4])
+    # Before Keras 3.15 the log has one column, which is the generator's.
+    g_column = "learning_rate" if "learning_rate" in history else "learning_rate_generator"
+    assert history[g_column] == pytest.approx([5e-4, 2.5e-4, 1.25e-4])
+    if g_column == "learning_rate_generator":
+        assert history["learning_rate_discriminator"] == pytest.approx([2e-3, 1e-3, 5e-4])
     with log.open() as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"epoch", *history}
