@@ -114,6 +114,12 @@ def test_check_range_on_values_that_fit_no_range():
         check_range(np.array([-700.0, 1000.0]), "unit")
 
 
+@pytest.mark.parametrize(("value_range", "values"), [("unit", [-0.1, 1.4]), ("signed", [-1.2, 1])])
+def test_check_range_knows_an_overshoot_from_another_range(value_range, values):
+    with pytest.raises(ValueError, match=r"overshoot.*np\.clip\(images, (0|-1), 1\).*Received"):
+        check_range(np.array(values), value_range)
+
+
 def test_check_range_on_nan_and_on_nothing():
     with pytest.raises(ValueError, match=r"isfinite.*Received: minimum=nan"):
         check_range(np.array([0.0, np.nan]), "unit")

@@ -151,6 +151,12 @@ def _remedy(low, high, declared):
     if not np.isfinite(low + high):
         return "Look for NaN or infinities first: np.argwhere(~np.isfinite(images))."
     looks = _looks_like(low, high)
+    beyond = max(declared.low - low, high - declared.high) / (declared.high - declared.low)
+    if looks in (None, ValueRange.BYTE) and 0 < beyond < 0.5:
+        return (
+            "They overshoot it a little, as a network's output may: if so, clip them with "
+            f"np.clip(images, {declared.low:g}, {declared.high:g})."
+        )
     if looks is None or looks is declared:
         return f"They fit no range ({_RANGES}): rescale them to one."
     return (
