@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganlib.data import DataError, load
+from ganlib.data import DataError, load, load_photos
 from ganlib.data.assemble import assemble
 from ganlib.data.folder import EXTENSIONS
 
@@ -75,6 +75,13 @@ def test_pillow_modes(tmp_path, mode, channels):
     assert load(save_images(tmp_path, ["a.png"], mode=mode)).shape == (1, 6, 8, channels)
 
 
+def test_palette_with_transparency(tmp_path):
+    palette = Image.new("P", (8, 6), 1)
+    palette.putpalette([9, 9, 9, 200, 100, 50, 7, 7, 7])
+    palette.save(tmp_path / "a.png", transparency=bytes([0, 128, 255]))
+    assert list(load(tmp_path).images[0, 0, 0]) == [200, 100, 50]
+
+
 def test_sixteen_bit_image_is_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 40000, "uint16")).save(tmp_path / "deep.tif")
     with pytest.raises(DataError, match=r"deep\.tif has more than 8 bits.*\.npz of floats"):
@@ -138,6 +145,7 @@ def tfds(tmp_path_factory):
         BUILDER_CONFIGS = [  # noqa: RUF012
             tfds.core.BuilderConfig(name="labelled"),
             tfds.core.BuilderConfig(name="pairs"),
+            tfds.core.BuilderConfig(name="photos"),
             tfds.core.BuilderConfig(name="text"),
             tfds.core.BuilderConfig(name="deep"),
             tfds.core.BuilderConfig(name="offline"),
@@ -151,6 +159,7 @@ def tfds(tmp_path_factory):
                     "label": tfds.features.ClassLabel(names=["even", "odd"]),
                 },
                 "pairs": {"lr": image, "hr": image},
+                "photos": {"lr": image, "hr": image},
                 "deep": {"image": tfds.features.Image(shape=(4, 4, 1), dtype=np.uint16)},
                 "text": {"words": tfds.features.Text()},
                 "offline": {"image": image},
@@ -162,7 +171,8 @@ def tfds(tmp_path_factory):
         def _split_generators(self, manager):
             if self.builder_config.name == "offline":
                 raise ConnectionError("no route to host")
-            return {"train": self._generate_examples(6), "test": self._generate_examples(2)}
+            held_out = "validation" if self.builder_config.name == "photos" else "test"
+            return {"train": self._generate_examples(6), held_out: self._generate_examples(2)}
 
         def _generate_examples(self, n=0):
             for i in range(n):
@@ -219,6 +229,43 @@ def test_tfds_takes_the_high_resolution_image_of_a_pair(tfds):
 def test_tfds_errors(tfds, spec, split, message):
     with pytest.raises(DataError, match=message):
         load(spec, split=split)
+
+
+def reds(photos):
+    return sorted(int(image[0, 0, 0]) for image in photos.images)
+
+
+def test_tfds_photographs(tfds):
+    photos = load_photos("tfds:ganlib_tiny/pairs")
+    assert [image.shape for image in photos.images] == [(8, 6, 3)] * 8
+    assert (photos.name, photos.names[0]) == ("ganlib_tiny/pairs/1.0.0", "test+train 0")
+    assert reds(photos) == [0, 0, 10, 10, 20, 30, 40, 50]
+    assert len(load_photos("tfds:ganlib_tiny/labelled", "train[:50%]")) == 3
+
+
+@pytest.mark.parametrize("config", ["pairs", "photos"])  # train and test; train and validation
+def test_tfds_photographs_have_three_splits(tfds, config):
+    train, validation, test = (
+        load_photos(f"tfds:ganlib_tiny/{config}", split)
+        for split in ("train", "validation", "test")
+    )
+    assert reds(test) == [0, 10]
+    assert (len(train), len(validation)) == (5, 1)
+    assert sorted(reds(train) + reds(validation)) == [0, 10, 20, 30, 40, 50]
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "message"),
+    [
+        ("tfds:ganlib_tinny", None, r"no such set.*catalog. Received: 'ganlib_tinny'"),
+        ("tfds:ganlib_tiny/pairs", "dev", r"\['test', 'train'\]. Received: split='dev'"),
+        ("tfds:ganlib_tiny/deep", "train", r"must have 8 bits.*dtype=uint16"),
+        ("tfds:ganlib_tiny/text", "train", r"export the images.*features \['words'\]"),
+    ],
+)
+def test_tfds_photograph_errors(tfds, spec, split, message):
+    with pytest.raises(DataError, match=message):
+        load_photos(spec, split)
 
 
 def test_tfds_set_that_cannot_be_read(tfds, monkeypatch):

@@ -4,6 +4,9 @@
     check(digits, channels=1, labels=True)
     batches = Batches(digits.as_range("signed"), batch_size=64, seed=0)
 
+Photographs of different sizes have their own: `load_photos`, `check_photos` and `Patches`, which
+cuts pairs of low and high resolution from them.
+
 The names below are loaded on first use, so that importing `ganlib.data` needs no Keras backend.
 """
 
@@ -12,10 +15,15 @@ import importlib
 _EXPORTS = {
     "Batches": "ganlib.data.batches",
     "DataError": "ganlib.data.errors",
+    "EpochAdapter": "ganlib.data.batches",
     "EpochOrder": "ganlib.data.batches",
     "ImageSet": "ganlib.data.imageset",
+    "Patches": "ganlib.data.patches",
+    "Photos": "ganlib.data.photos",
     "check": "ganlib.data.checks",
+    "check_photos": "ganlib.data.photos",
     "load": "ganlib.data.sources",
+    "load_photos": "ganlib.data.photo_sources",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -10,7 +10,48 @@ from keras import ops
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 
-class Batches(DataAdapter):
+class EpochAdapter(DataAdapter):
+    """What `Batches` and `Patches` share: batches that depend on the seed and the epoch alone.
+
+    A subclass has `num_batches` and `batch_size`, yields the batches of `epoch` as tuples of NumPy
+    arrays when it is iterated over, and gives a `tf.data.Dataset` that does the same. It must read
+    the epoch at the first batch and not before, when `EpochOrder` has set it.
+    """
+
+    epoch = 0
+
+    def __len__(self):
+        return self.num_batches
+
+    @property
+    def has_partial_batch(self):
+        return bool(self.partial_batch_size)
+
+    @property
+    def partial_batch_size(self):
+        return 0
+
+    def get_numpy_iterator(self):
+        return iter(self)
+
+    def get_jax_iterator(self):
+        return iter(self)
+
+    def get_torch_dataloader(self):
+        return (tuple(map(ops.convert_to_tensor, batch)) for batch in self)
+
+
+def prefetched(dataset):
+    """A `tf.data.Dataset` that makes two batches in advance."""
+    import tensorflow as tf
+
+    # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(2).with_options(options)
+
+
+class Batches(EpochAdapter):
     """Shuffled mini-batches for `fit`, such that a resumed run sees what an unbroken one would.
 
     The order of epoch e is `np.random.default_rng((seed, e)).permutation(n)`: it depends neither on
@@ -38,7 +79,6 @@ class Batches(DataAdapter):
         self.arrays = arrays if isinstance(arrays, tuple) else (arrays,)
         self.seed = seed
         self.drop_remainder = drop_remainder
-        self.epoch = 0
         self._batch_size = batch_size
         lengths = [len(array) for array in self.arrays]
         if len(set(lengths)) != 1:
@@ -50,9 +90,6 @@ class Batches(DataAdapter):
                 "There is not one full batch: lower `batch_size`, or keep the remainder. "
                 f"Received: {lengths[0]} images, batch_size={batch_size}"
             )
-
-    def __len__(self):
-        return self.num_batches
 
     def __iter__(self):
         """Yields the batches of the current epoch as tuples of NumPy arrays."""
@@ -80,21 +117,8 @@ class Batches(DataAdapter):
         return self._batch_size
 
     @property
-    def has_partial_batch(self):
-        return bool(self.partial_batch_size)
-
-    @property
     def partial_batch_size(self):
         return 0 if self.drop_remainder else len(self.arrays[0]) % self._batch_size
-
-    def get_numpy_iterator(self):
-        return iter(self)
-
-    def get_jax_iterator(self):
-        return iter(self)
-
-    def get_torch_dataloader(self):
-        return (tuple(map(ops.convert_to_tensor, batch)) for batch in self)
 
     def get_tf_dataset(self):
         import tensorflow as tf
@@ -111,17 +135,14 @@ class Batches(DataAdapter):
         batches = indices.map(
             lambda i: tuple(tf.gather(array, i) for array in arrays), num_parallel_calls=2
         )
-        # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return batches.prefetch(2).with_options(options)
+        return prefetched(batches)
 
 
 class EpochOrder(keras.callbacks.Callback):
-    """Tells `Batches` which epoch begins, also after `fit(initial_epoch=…)`.
+    """Tells the batches which epoch begins, also after `fit(initial_epoch=…)`.
 
     Args:
-        batches: the `Batches` that `fit` trains on.
+        batches: the `Batches` or `Patches` that `fit` trains on.
     """
 
     def __init__(self, batches):

@@ -38,12 +38,7 @@ def load_folder(folder, split=None, size=None, channels=None):
     """
     folder = Path(folder)
     root = _split_folder(folder, split)
-    paths = _image_paths(root)
-    if not paths:
-        raise DataError(
-            f"There are no images in the folder {root}: files ending in {', '.join(EXTENSIONS)} "
-            "are looked for, also in subfolders."
-        )
+    paths = image_paths(root)
     names = [path.relative_to(root).as_posix() for path in paths]
     images = assemble(
         ((name, read_image(path)) for name, path in zip(names, paths, strict=True)),
@@ -57,6 +52,33 @@ def load_folder(folder, split=None, size=None, channels=None):
     return ImageSet(images, labels, name=name, origin=origin, class_names=class_names)
 
 
+def image_paths(root):
+    """Paths of all images in a folder and its subfolders, sorted; hidden ones are passed over.
+
+    Raises:
+        DataError: there is none, or a symbolic link leads outside.
+    """
+    inside = root.resolve()
+    paths = []
+    for current, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [name for name in files if not name.startswith(".")]
+        files = [name for name in files if name.lower().endswith(EXTENSIONS)]
+        for path in (Path(current, name) for name in folders + files):
+            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+                raise DataError(
+                    f"The symbolic link {path} leads out of the folder {root}: copy what it points "
+                    f"to into the folder. Received: {path.resolve()}"
+                )
+        paths += [Path(current, name) for name in files]
+    if not paths:
+        raise DataError(
+            f"There are no images in the folder {root}: files ending in {', '.join(EXTENSIONS)} "
+            "are looked for, also in subfolders."
+        )
+    return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
+
+
 def read_image(path):
     """Reads one image file as uint8 `(height, width, 1 or 3)`.
 
@@ -64,12 +86,40 @@ def read_image(path):
         DataError: the file is no image that Pillow can read, has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`, or has more than 8 bits per channel.
     """
+    return pixels_of(open_image(path))
+
+
+def pixels_of(image):
+    """A Pillow image as uint8 `(height, width, 1 or 3)`: alpha is dropped, a palette resolved."""
+    if image.mode == "P" and image.has_transparency_data:
+        image = image.convert("RGBA")  # at once to RGB, Pillow warns
+    pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def open_image(path, pixels=True):
+    """Opens an image file with Pillow, upright as its EXIF orientation asks.
+
+    Args:
+        path: path.
+        pixels: bool, whether to read the pixels too. Otherwise only the header is looked at.
+
+    Returns:
+        `PIL.Image.Image` with 8 bits per channel, of any mode, without a file behind it; `None` if
+        only the header is looked at.
+
+    Raises:
+        DataError: as for `read_image`.
+    """
+    image = None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file)
-                image.load()
+                mode = file.mode
+                if pixels:
+                    image = ImageOps.exif_transpose(file)
+                    image.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(
             f"The image {path} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, which may be an "
@@ -80,13 +130,12 @@ def read_image(path):
         raise DataError(
             f"The image {path} cannot be read: replace or delete the file. Received: {error}"
         ) from error
-    if image.mode.startswith("I") or image.mode == "F":
+    if mode.startswith("I") or mode == "F":
         raise DataError(
             f"The image {path} has more than 8 bits per channel: convert it to 8 bits, or give the "
-            f"images as an .npz of floats in 0 to 1. Received: Pillow mode {image.mode!r}"
+            f"images as an .npz of floats in 0 to 1. Received: Pillow mode {mode!r}"
         )
-    pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
-    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    return image
 
 
 def _split_folder(folder, split):
@@ -101,23 +150,6 @@ def _split_folder(folder, split):
             f"divide the images with .split(0.8, seed=0). Received: subfolders {sorted(subfolders)}"
         )
     return folder / split
-
-
-def _image_paths(root):
-    inside = root.resolve()
-    paths = []
-    for current, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files = [name for name in files if not name.startswith(".")]
-        files = [name for name in files if name.lower().endswith(EXTENSIONS)]
-        for path in (Path(current, name) for name in folders + files):
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise DataError(
-                    f"The symbolic link {path} leads out of the folder {root}: copy what it points "
-                    f"to into the folder. Received: {path.resolve()}"
-                )
-        paths += [Path(current, name) for name in files]
-    return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
 
 
 def _classes(names):

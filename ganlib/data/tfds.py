@@ -26,8 +26,36 @@ def load_tfds(name, split=None, size=None, channels=None):
         DataError: TFDS is not installed, knows no such set or split, cannot download it, or the set
             has no image.
     """
-    tfds = _import_tfds()
     split = split or "train"
+    builder = prepared(name)
+    n = count(builder, split)
+    features = builder.info.features
+    key = image_key(builder)
+    labelled = "label" in features and features["label"].shape == ()
+    labels = []
+
+    def images():
+        for i, example in enumerate(examples(builder, split)):
+            if labelled:
+                labels.append(example["label"])
+            yield f"number {i}", np.asarray(example[key])
+
+    return ImageSet(
+        assemble(images(), n, size, channels),
+        np.array(labels) if labelled else None,
+        name=builder.info.full_name,
+        origin=origin(builder),
+        class_names=getattr(features["label"], "names", None) if labelled else None,
+    )
+
+
+def prepared(name):
+    """The TFDS builder of a set, once the set is downloaded and prepared.
+
+    Raises:
+        DataError: TFDS is not installed, knows no such set or cannot download it.
+    """
+    tfds = _import_tfds()
     try:
         builder = tfds.builder(name)
     except tfds.core.DatasetNotFoundError as error:
@@ -41,20 +69,61 @@ def load_tfds(name, split=None, size=None, channels=None):
         builder.download_and_prepare()
     except Exception as error:
         raise _wrapped(name, "cannot be downloaded or prepared", error) from error
+    return builder
+
+
+def count(builder, split):
+    """How many examples a split has.
+
+    Raises:
+        DataError: there is no such split.
+    """
     try:
-        n = builder.info.splits[split].num_examples
+        return builder.info.splits[split].num_examples
     except Exception as error:
         raise DataError(
-            f"TFDS {name!r} has no such split; it has {sorted(builder.info.splits)}. "
+            f"TFDS {_name(builder)!r} has no such split; it has {sorted(builder.info.splits)}. "
             f"Received: split={split!r} ({error})"
         ) from error
+
+
+def image_key(builder):
+    """The name of the feature that holds the images, one of `IMAGE_KEYS`.
+
+    Raises:
+        DataError: the set has no image.
+    """
+    features = builder.info.features
+    key = next((key for key in IMAGE_KEYS if key in features), None)
+    if key is None:
+        raise DataError(
+            f"TFDS {_name(builder)!r} has no feature among {IMAGE_KEYS}: export the images to a "
+            f"folder. Received: features {sorted(features)}"
+        )
+    return key
+
+
+def examples(builder, split):
+    """Yields a split's examples in their stored order, as dicts of NumPy arrays.
+
+    Raises:
+        DataError: they cannot be read.
+    """
     try:
-        examples = tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False))
-        return _collect(builder, name, examples, n, size, channels)
-    except DataError:
-        raise
+        stored = builder.as_dataset(split=split, shuffle_files=False)
+        yield from _import_tfds().as_numpy(stored)
     except Exception as error:
-        raise _wrapped(name, "cannot be read", error) from error
+        raise _wrapped(_name(builder), "cannot be read", error) from error
+
+
+def origin(builder):
+    """One sentence: where the images come from."""
+    return f"TensorFlow Datasets, {builder.info.full_name}."
+
+
+def _name(builder):
+    """The name as users give it, without the version."""
+    return builder.info.full_name.rpartition("/")[0]
 
 
 def _import_tfds():
@@ -74,29 +143,3 @@ def _wrapped(name, what, error):
     else:
         remedy = "check the internet connection and the disk, or give an .npz or a folder"
     return DataError(f"TFDS {name!r} {what}: {remedy}. Received: {type(error).__name__}: {error}")
-
-
-def _collect(builder, name, examples, n, size, channels):
-    features = builder.info.features
-    key = next((key for key in IMAGE_KEYS if key in features), None)
-    if key is None:
-        raise DataError(
-            f"TFDS {name!r} has no feature among {IMAGE_KEYS}: export the images to a folder. "
-            f"Received: features {sorted(features)}"
-        )
-    labelled = "label" in features and features["label"].shape == ()
-    labels = []
-
-    def images():
-        for i, example in enumerate(examples):
-            if labelled:
-                labels.append(example["label"])
-            yield f"number {i}", np.asarray(example[key])
-
-    return ImageSet(
-        assemble(images(), n, size, channels),
-        np.array(labels) if labelled else None,
-        name=builder.info.full_name,
-        origin=f"TensorFlow Datasets, {builder.info.full_name}.",
-        class_names=getattr(features["label"], "names", None) if labelled else None,
-    )
