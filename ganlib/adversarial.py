@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from ganlib import losses
-from ganlib.adversarial_options import check_options, check_players
+from ganlib.adversarial_options import check_options, check_pairing, check_players
 from ganlib.backend import BackendStep
 from ganlib.optimizers import OptimizerPair
 
@@ -34,6 +34,10 @@ class Adversarial(BackendStep, keras.Model):
     The discriminator sees real and generated images in separate passes, so that its batch
     normalisation, if any, never mixes them.
 
+    A conditional GAN trains on pairs `(inputs, images)`: the generator gets the inputs in place of
+    latents, as low-resolution pictures in super-resolution. Pairs allow a `content` loss, which
+    says how far an image is from the very one that belongs to its input.
+
     Args:
         generator: `keras.Model`, latents `(batch_size, …)` to images `(batch_size, …)`.
         discriminator: `keras.Model`, images to logits `(batch_size, 1)`; no sigmoid at its end.
@@ -52,6 +56,10 @@ class Adversarial(BackendStep, keras.Model):
             steps. 0: it stays.
         ema: float in [0, 1), decay of an exponential moving average of the generator, which then
             makes the samples (`sampler`). Warmed up as min(ema, (1 + t) / (10 + t)). 0: none.
+        content: callable `(fake, real) -> scalar`, added to what the generator minimises, such as
+            `ganlib.content.ContentLoss`; serializable by Keras if the model is to be saved. Its
+            `prepare()`, if it has one, is called when the model is compiled.
+        adversarial_weight: float, of the adversarial part of the generator's loss.
         seed: int, seeds latents, penalties and instance noise.
 
     Raises:
@@ -80,10 +88,13 @@ class Adversarial(BackendStep, keras.Model):
         instance_noise=0.0,
         instance_noise_steps=0,
         ema=0.0,
+        content=None,
+        adversarial_weight=1.0,
         seed=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.content = content
         self.adversarial_loss = losses.get(loss)
         if gradient_penalty is None:
             gradient_penalty = self.adversarial_loss.gradient_penalty
@@ -96,6 +107,7 @@ class Adversarial(BackendStep, keras.Model):
             "instance_noise": instance_noise,
             "instance_noise_steps": instance_noise_steps,
             "ema": ema,
+            "adversarial_weight": adversarial_weight,
             "seed": seed,
         }
         check_options(**self.options)
@@ -108,6 +120,8 @@ class Adversarial(BackendStep, keras.Model):
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="images_seen"
         )
         names = ["d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"]
+        if content is not None:
+            names.append("g_content")
         if gradient_penalty or r1:
             names.append("d_penalty")
         names.append("loss")
@@ -136,64 +150,81 @@ class Adversarial(BackendStep, keras.Model):
 
     # -- the step ----------------------------------------------------------------------------------
 
-    def play(self, real):
-        """One training step on `real`, images `(batch_size, …)`; returns the logs."""
+    def play(self, real, inputs=None):
+        """One training step on `real`, images `(batch_size, …)`; returns the logs.
+
+        Args:
+            real: images.
+            inputs: what the generator makes its images from, in the same order. `None`: latents.
+        """
+        check_pairing(inputs, self.content, self.options["generator_batch"])
         update = getattr(self, f"_{self.options['update']}_update")
-        d_loss, penalty, g_loss, real_logits, fake_logits = update(real)
+        g_parts, d_parts = update(real, inputs)
         self.images_seen.assign_add(ops.cast(ops.shape(real)[0], "int32"))
         if self.average is not None:
             self._update_average()
-        return self._report(d_loss, g_loss, penalty, real_logits, fake_logits, ops.shape(real)[0])
+        return self._report(g_parts, d_parts, ops.shape(real)[0])
 
-    def score(self, real):
+    def score(self, real, inputs=None):
         """The losses and accuracies on `real` in inference mode; returns the logs."""
+        check_pairing(inputs, self.content, self.options["generator_batch"])
         n = ops.shape(real)[0]
-        fake = self.sampler(self._latents(n), training=False)
+        fake = self.sampler(self._inputs(n, inputs), training=False)
         real_logits = self._logits(real, training=False)
         fake_logits = self._logits(fake, training=False)
         d_loss = self.adversarial_loss.discriminator_loss(real_logits, fake_logits)
-        g_loss = self.adversarial_loss.generator_loss(fake_logits)
         penalty = self._penalty(real, fake)
-        return self._report(d_loss, g_loss, penalty, real_logits, fake_logits, n)
+        g_parts = self._generator_loss(fake, fake_logits, real)
+        return self._report(g_parts, (d_loss, penalty, real_logits, fake_logits), n)
 
-    def _alternating_update(self, real):
+    def _alternating_update(self, real, inputs):
         n = ops.shape(real)[0]
         for _ in range(self.options["d_steps"]):
-            fake = self.generator(self._latents(n), training=True)
-            d_loss, penalty, real_logits, fake_logits = self._discriminator_step(real, fake)
-        latents = self._latents(self.options["generator_batch"] or n)
+            fake = self.generator(self._inputs(n, inputs), training=True)
+            d_parts = self._discriminator_step(real, fake)
+        source = self._inputs(self.options["generator_batch"] or n, inputs)
 
         def objective():
-            fake = self.generator(latents, training=True)
-            return (self.adversarial_loss.generator_loss(self._logits(fake)),), ()
+            fake = self.generator(source, training=True)
+            loss, content = self._generator_loss(fake, self._logits(fake), real)
+            return (loss,), (content,)
 
-        (g_loss,), _ = self._descend(objective, GENERATOR)
-        return d_loss, penalty, g_loss, real_logits, fake_logits
+        (g_loss,), (content,) = self._descend(objective, GENERATOR)
+        return (g_loss, content), d_parts
 
-    def _shared_update(self, real):
-        latents = self._latents(ops.shape(real)[0])
+    def _shared_update(self, real, inputs):
+        source = self._inputs(ops.shape(real)[0], inputs)
 
         def objective():  # the discriminator's own descent happens inside the generator's pass
-            fake = self.generator(latents, training=True)
-            step = self._discriminator_step(real, fake)
-            return (self.adversarial_loss.generator_loss(self._logits(fake)),), step
+            fake = self.generator(source, training=True)
+            d_parts = self._discriminator_step(real, fake)
+            loss, content = self._generator_loss(fake, self._logits(fake), real)
+            return (loss,), (content, *d_parts)
 
-        (g_loss,), (d_loss, penalty, real_logits, fake_logits) = self._descend(objective, GENERATOR)
-        return d_loss, penalty, g_loss, real_logits, fake_logits
+        (g_loss,), (content, *d_parts) = self._descend(objective, GENERATOR)
+        return (g_loss, content), d_parts
 
-    def _joint_update(self, real):
-        latents = self._latents(ops.shape(real)[0])
+    def _joint_update(self, real, inputs):
+        source = self._inputs(ops.shape(real)[0], inputs)
 
         def objective():
-            fake = self.generator(latents, training=True)
-            d_total, (d_loss, penalty, real_logits, fake_logits) = self._judge(real, fake)
-            g_loss = self.adversarial_loss.generator_loss(fake_logits)
-            return (d_total, g_loss), (d_loss, penalty, real_logits, fake_logits)
+            fake = self.generator(source, training=True)
+            d_total, d_parts = self._judge(real, fake)
+            loss, content = self._generator_loss(fake, d_parts[-1], real)
+            return (d_total, loss), (content, *d_parts)
 
-        (_, g_loss), (d_loss, penalty, real_logits, fake_logits) = self._descend(
-            objective, DISCRIMINATOR, GENERATOR
+        (_, g_loss), (content, *d_parts) = self._descend(objective, DISCRIMINATOR, GENERATOR)
+        return (g_loss, content), d_parts
+
+    def _generator_loss(self, fake, fake_logits, real):
+        """All that the generator minimises, and the content part of it."""
+        loss = self.options["adversarial_weight"] * self.adversarial_loss.generator_loss(
+            fake_logits
         )
-        return d_loss, penalty, g_loss, real_logits, fake_logits
+        if self.content is None:
+            return loss, ops.zeros((), "float32")
+        content = ops.cast(self.content(fake, real), "float32")
+        return loss + content, content
 
     def _discriminator_step(self, real, fake):
         def objective():
@@ -224,6 +255,9 @@ class Adversarial(BackendStep, keras.Model):
         return results, aux
 
     # -- its parts ---------------------------------------------------------------------------------
+
+    def _inputs(self, n, inputs):
+        return self._latents(n) if inputs is None else inputs
 
     def _latents(self, n):
         return keras.random.normal((n, *self.latent_shape), seed=self.random)
@@ -271,7 +305,8 @@ class Adversarial(BackendStep, keras.Model):
             # a - (1 - decay)(a - c) and not the textbook sum: equal weights stay exactly equal.
             average.assign(average - ops.cast(1.0 - decay, average.dtype) * (average - value))
 
-    def _report(self, d_loss, g_loss, penalty, real_logits, fake_logits, n):
+    def _report(self, g_parts, d_parts, n):
+        (g_loss, content), (d_loss, penalty, real_logits, fake_logits) = g_parts, d_parts
         boundary = self.adversarial_loss.boundary
         if boundary is None:
             boundary = 0.5 * (ops.mean(real_logits) + ops.mean(fake_logits))
@@ -281,6 +316,7 @@ class Adversarial(BackendStep, keras.Model):
             # Against hard labels: a rounded prediction never equals a smoothed label of 0.9.
             "d_accuracy_real": ops.mean(ops.cast(real_logits > boundary, "float32")),
             "d_accuracy_fake": ops.mean(ops.cast(fake_logits < boundary, "float32")),
+            "g_content": content,
             "d_penalty": penalty,
             "loss": d_loss + penalty + g_loss,
         }
@@ -308,6 +344,8 @@ class Adversarial(BackendStep, keras.Model):
             keras.optimizers.get(g_optimizer),
             lambda: (self.discriminator.trainable_variables, self.generator.trainable_variables),
         )
+        if hasattr(self.content, "prepare"):
+            self.content.prepare()
         super().compile(pair, auto_scale_loss=False, **kwargs)
         # Not at the first step: a model saved before it, or one to load weights into, needs slots.
         pair.build()
@@ -328,6 +366,7 @@ class Adversarial(BackendStep, keras.Model):
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "loss": keras.saving.serialize_keras_object(self.adversarial_loss),
+            "content": keras.saving.serialize_keras_object(self.content),
             **self.options,
         }
 
@@ -336,6 +375,8 @@ class Adversarial(BackendStep, keras.Model):
         config = dict(config)
         for player in ("generator", "discriminator"):
             config[player] = keras.saving.deserialize_keras_object(config[player])
+        if config.get("content") is not None:
+            config["content"] = keras.saving.deserialize_keras_object(config["content"])
         return cls(**config)
 
     def _own_state(self):

@@ -11,11 +11,28 @@ def check_players(generator, discriminator):
                 f"Received: {player}"
             )
     made, expected = generator.output_shape[1:], discriminator.input_shape[1:]
-    if tuple(made) != tuple(expected):
+    fits = len(made) == len(expected) and all(
+        a == b or None in (a, b) for a, b in zip(made, expected, strict=True)
+    )
+    if not fits:
         raise ValueError(
             f"The generator's images must have the discriminator's input shape. Received: "
             f"generator.output_shape={generator.output_shape}, "
             f"discriminator.input_shape={discriminator.input_shape}"
+        )
+
+
+def check_pairing(inputs, content, generator_batch):
+    """Called while Keras traces a step, so before the first one."""
+    if inputs is None and content is not None:
+        raise ValueError(
+            "A content loss needs pairs: fit(inputs, images), or batches (inputs, images). "
+            f"Received: images alone, content={content!r}"
+        )
+    if inputs is not None and generator_batch is not None:
+        raise ValueError(
+            "With pairs the generator's batch is the images' own: leave `generator_batch` out. "
+            f"Received: generator_batch={generator_batch}"
         )
 
 
@@ -28,6 +45,7 @@ def check_options(
     instance_noise,
     instance_noise_steps,
     ema,
+    adversarial_weight,
     seed,
 ):
     if update not in UPDATES:
@@ -48,6 +66,7 @@ def check_options(
         "r1": r1,
         "instance_noise": instance_noise,
         "instance_noise_steps": instance_noise_steps,
+        "adversarial_weight": adversarial_weight,
     }
     for name, value in weights.items():
         if value < 0:

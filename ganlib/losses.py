@@ -168,6 +168,34 @@ class LeastSquares(AdversarialLoss):
 
 @register
 @dataclasses.dataclass(frozen=True)
+class AbsoluteError(AdversarialLoss):
+    """Mean absolute error between probabilities and labels: 1 - D(x) + D(G(z)).
+
+    What many SRGAN repositories write down. Any constant output costs the discriminator exactly 1,
+    and both players' gradients vanish where it is sure, so a loss near 1 may be chance or a
+    discriminator that has lost its way. Here to reproduce such runs; prefer another for new ones.
+    """
+
+    def real(self, logits):
+        return ops.sigmoid(-logits)
+
+    def fake(self, logits):
+        return ops.sigmoid(logits)
+
+    def generator(self, logits):
+        return ops.sigmoid(-logits)
+
+    @property
+    def chance(self):
+        return 1.0
+
+    @property
+    def floor(self):
+        return 0.0
+
+
+@register
+@dataclasses.dataclass(frozen=True)
 class Hinge(AdversarialLoss):
     """Hinge loss (Lim & Ye, 2017; Miyato et al., 2018)."""
 
@@ -223,6 +251,7 @@ class Wasserstein(AdversarialLoss):
 LOSSES = {
     "non_saturating": NonSaturating,
     "least_squares": LeastSquares,
+    "absolute_error": AbsoluteError,
     "hinge": Hinge,
     "wasserstein": Wasserstein,
 }

@@ -8,7 +8,14 @@ from keras import ops
 from scipy.optimize import minimize_scalar
 
 from ganlib import losses
-from ganlib.losses import AdversarialLoss, Hinge, LeastSquares, NonSaturating, Wasserstein
+from ganlib.losses import (
+    AbsoluteError,
+    AdversarialLoss,
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    Wasserstein,
+)
 
 LOGITS = np.array([-80.0, -4.0, -1.0, -0.3, 0.0, 0.7, 1.0, 5.0, 80.0])
 
@@ -39,6 +46,12 @@ CASES = {
         lambda x: -x,
     ),
     "wasserstein": (Wasserstein(), lambda x: -x, lambda x: x, lambda x: -x),
+    "absolute_error": (
+        AbsoluteError(),
+        lambda x: 1.0 - np.exp(log_sigmoid(x)),
+        lambda x: np.exp(log_sigmoid(x)),
+        lambda x: 1.0 - np.exp(log_sigmoid(x)),
+    ),
 }
 
 

