@@ -212,6 +212,38 @@ def sample(
     typer.echo(f"{out}: {n} pictures of {images.shape[1]}×{images.shape[2]}")
 
 
+@app.command(epilog="Example: ganlib upscale model.keras photo.jpg scan.png --out large/")
+def upscale(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of a super-resolver.")],
+    images: Annotated[list[pathlib.Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for the results.")] = pathlib.Path(
+        "upscaled"
+    ),
+    tile: Annotated[
+        int, typer.Option(min=16, help="Side of a tile in pixels; smaller needs less memory.")
+    ] = 128,
+    as_json: AsJson = False,
+):
+    """Enlarges image files of any size; each becomes a PNG with the scale in its name.
+
+    If one fails, the others are still made, and the exit code is 1.
+    """
+    _load_keras()
+    from ganlib.upscaling import load_upscaler, upscale_files
+
+    results = upscale_files(load_upscaler(model), images, out, tile, show=not as_json)
+    if as_json:
+        _print_json(results)
+    failed = [result for result in results if result["output"] is None]
+    for result in results:
+        if result in failed:
+            typer.echo(f"{result['input']}: {result['error']}", err=True)
+        elif not as_json:
+            typer.echo(f"{result['output']}: {result['seconds']:.1f} s")
+    if failed:
+        raise typer.Exit(1)
+
+
 score = typer.Typer(help="Scores a trained model against real data.", no_args_is_help=True)
 app.add_typer(score, name="score")
 

@@ -9,6 +9,7 @@ from ganlib.adversarial import Adversarial
 from ganlib.data import DataError
 from ganlib.figures import tile
 from ganlib.images import convert
+from ganlib.loading import load_model
 
 RANGES = {"sigmoid": "unit", "tanh": "signed"}
 BATCH_SIZE = 250
@@ -20,16 +21,7 @@ def load_gan(path):
     Raises:
         DataError: there is no such file, it can't be read, or it holds another kind of model.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise DataError(
-            f"There is no model file there; a finished trial keeps one as model.keras. "
-            f"Received: {str(path)!r}"
-        )
-    try:
-        model = keras.models.load_model(path)
-    except Exception as error:  # zip, HDF5, JSON and Keras errors all mean the same to the caller
-        raise DataError(f"{path} can't be loaded as a Keras model: {error}") from error
+    model = load_model(path)
     if not isinstance(model, Adversarial):
         raise DataError(
             f"{path} must hold a ganlib Adversarial model. Received: {type(model).__name__}"

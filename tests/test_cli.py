@@ -17,7 +17,17 @@ from ganlib.engines import local
 
 BACKEND = keras.backend.backend()
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "tensorflow_datasets"}
-COMMANDS = ("doctor", "studies", "run", "status", "report", "sample", "score", "score gan")
+COMMANDS = (
+    "doctor",
+    "studies",
+    "run",
+    "status",
+    "report",
+    "sample",
+    "upscale",
+    "score",
+    "score gan",
+)
 
 
 @pytest.fixture
