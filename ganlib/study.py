@@ -7,6 +7,7 @@
       samples/       pictures
       model.keras    the trained model
       result.json    what came out; written last, atomically: its presence means "finished"
+      <phase>/       history, checkpoints and samples of a phase, where training has several
 
 Nothing about a trial is kept anywhere else, so killing a study at any moment loses at most the
 epochs since the last checkpoint of the trials under way.
@@ -145,6 +146,16 @@ class Run:
     def model(self):
         return self.path / "model.keras"
 
+    def phase(self, name, before, epochs):
+        """A part of this run with its own history, checkpoints and samples, such as pretraining.
+
+        Args:
+            name: of its folder; "" for the last phase, which has the run's own.
+            before: int, epochs of the phases before it.
+            epochs: int, epochs of the whole run, for the time left.
+        """
+        return Run(self.path / name, lambda epoch, _: self.progress(before + epoch, epochs))
+
     def result(self):
         """The parsed result.json, or None where there is none that can be read."""
         result = read_json(self.path / "result.json")
@@ -156,8 +167,19 @@ class Run:
         if result is None or result["status"] not in FINAL:
             return None
         if result["status"] in (DONE, STOPPED):  # a kill may have come before this
-            shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+            for folder in self._found("checkpoints"):
+                shutil.rmtree(folder, ignore_errors=True)
         return result
+
+    def epochs_done(self):
+        """Epochs in the history, of all phases together."""
+        return sum(
+            max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1)
+            for path in self._found("history.csv")
+        )
+
+    def _found(self, name):
+        return [path for path in (self.path / name, *self.path.glob(f"*/{name}")) if path.exists()]
 
     def discard_attempt(self):
         """Removes what a failed or killed attempt left, except the checkpoints to go on from."""

@@ -9,7 +9,7 @@ import time
 import keras
 import pandas
 
-from ganlib.data import Batches, EpochOrder
+from ganlib.data import Batches, EpochAdapter, EpochOrder
 from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
@@ -19,7 +19,7 @@ class RecipeMismatch(RuntimeError):
     """What the model trains with is not what the recipe says."""
 
 
-def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=()):
+def fit(model, data, run, *, epochs, expected, batch_size=None, seed=None, callbacks=()):
     """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
 
     The order of the images in an epoch is a function of seed and epoch alone, and a checkpoint
@@ -27,13 +27,13 @@ def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=())
     therefore equals an uninterrupted one, bit for bit on the same machine.
 
     Args:
-        model: compiled `Adversarial`.
-        images: float32 array `(n, height, width, channels)`.
-        run: `ganlib.study.Run`.
+        model: compiled `Adversarial`, or any other model, compiled by `compile_supervised`.
+        data: `Batches` or `Patches`; or float32 array `(n, height, width, channels)`.
+        run: `ganlib.study.Run`, or a phase of one.
         epochs: int.
-        batch_size: int, real images a step.
-        seed: int, of the order of the images.
         expected: dict for `ReadBack`.
+        batch_size: int, images a step, where `data` is an array.
+        seed: int, of the order of the images, where `data` is an array.
         callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
             with `get_state() -> dict` and `set_state(dict)` is saved and restored, too.
 
@@ -44,7 +44,8 @@ def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=())
         RecipeMismatch: see `ReadBack`.
         StudyError: the last checkpoint is another model's.
     """
-    batches = Batches(images, batch_size, seed=seed)
+    adapted = isinstance(data, EpochAdapter)
+    batches = data if adapted else Batches(data, batch_size, seed=seed)
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
@@ -58,6 +59,26 @@ def fit(model, images, run, *, epochs, batch_size, seed, expected, callbacks=())
             callbacks=[EpochOrder(batches), ReadBack(expected), *callbacks, checkpoint],
         )
     return pandas.DataFrame(checkpoint.rows)
+
+
+def compile_supervised(model, optimizer, loss):
+    """Compiles a plain Keras model so that `fit` can read back what it trains on."""
+    model.compile(optimizer, loss, metrics=[ImageCount()])
+
+
+@keras.saving.register_keras_serializable("ganlib")
+class ImageCount(keras.metrics.Metric):
+    """Number of images that an epoch's steps were given."""
+
+    def __init__(self, name="images", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.count = self.add_weight(name="count", initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.count.assign_add(keras.ops.cast(keras.ops.shape(y_true)[0], "float32"))
+
+    def result(self):
+        return self.count + 0.0
 
 
 def status(model):
@@ -74,7 +95,8 @@ class ReadBack(keras.callbacks.Callback):
 
     Args:
         expected: dict with any of `d_learning_rate`, `g_learning_rate`, `batch_size` (at most, for
-            a set smaller than a batch), `d_parameters`, `g_parameters`.
+            a set smaller than a batch), `d_parameters`, `g_parameters`; of a plain model
+            `learning_rate`, `batch_size` and `parameters`.
 
     Raises:
         RecipeMismatch: after the first step, naming each value that differs.
@@ -86,13 +108,15 @@ class ReadBack(keras.callbacks.Callback):
         self._checked = False
 
     def on_train_begin(self, logs=None):
-        self._seen_before = int(self.model.images_seen.numpy())
+        self._adversarial = hasattr(self.model, "discriminator")
+        if self._adversarial:
+            self._seen_before = int(self.model.images_seen.numpy())
 
     def on_train_batch_end(self, batch, logs=None):
         if self._checked:
             return
         self._checked = True
-        actual = self._read()
+        actual = self._read() if self._adversarial else self._read_plain(logs)
         wrong = {k: (v, actual[k]) for k, v in self.expected.items() if not _equal(v, actual[k])}
         if wrong:
             listed = "; ".join(
@@ -105,7 +129,7 @@ class ReadBack(keras.callbacks.Callback):
 
     def _read(self):
         rates = {
-            f"{player}_learning_rate": _scalar(optimizer.learning_rate)
+            f"{player}_learning_rate": _rate(optimizer)
             for player, optimizer in zip("dg", self.model.optimizer.optimizers, strict=True)
         }
         return {
@@ -114,6 +138,19 @@ class ReadBack(keras.callbacks.Callback):
             "d_parameters": self.model.discriminator.count_params(),
             "g_parameters": self.model.generator.count_params(),
         }
+
+    def _read_plain(self, logs):
+        return {
+            "learning_rate": _rate(self.model.optimizer),
+            "batch_size": int(_scalar(logs["images"])),
+            "parameters": self.model.count_params(),
+        }
+
+
+def _rate(optimizer):
+    """The learning rate; where a schedule makes it, the one that it starts from."""
+    schedule = optimizer._learning_rate  # `learning_rate` is the schedule's value by now
+    return _scalar(getattr(schedule, "initial_learning_rate", optimizer.learning_rate))
 
 
 def _scalar(value):

@@ -1,7 +1,5 @@
 """What is done, running and still to do, read from the run directories alone."""
 
-import pathlib
-
 import filelock
 
 from ganlib.study import Run, run_folder
@@ -18,8 +16,7 @@ def study_status(study, out="runs"):
 
 def _trial_status(study, trial, out):
     folder = run_folder(study, trial, out)
-    result = Run(folder).result()
-    done = _epochs_done(folder / "history.csv")
+    result, done = Run(folder).result(), Run(folder).epochs_done()
     row = {"id": trial.id, "status": "to do", "epoch": done, "epochs": study.epochs(trial)}
     if result:
         return {**row, "status": result["status"], "seconds": result.get("seconds")}
@@ -28,13 +25,6 @@ def _trial_status(study, trial, out):
     elif done:
         row["status"] = "interrupted"
     return {**row, "seconds": None}
-
-
-def _epochs_done(path):
-    try:
-        return max(0, len(pathlib.Path(path).read_text(encoding="utf-8").splitlines()) - 1)
-    except FileNotFoundError:
-        return 0
 
 
 def _is_locked(path):

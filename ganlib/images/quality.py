@@ -94,7 +94,7 @@ def ssim(image, reference, value_range, *, border=0, luma_only=False, check=True
     return _ssim(image, reference)
 
 
-def compare(image, reference, value_range, border=0):
+def compare(image, reference, value_range, border=0, check=True):
     """PSNR in dB and SSIM, of all channels and of the luma.
 
     Args:
@@ -102,6 +102,7 @@ def compare(image, reference, value_range, border=0):
         reference: array of the same shape, in the same range.
         value_range: `ValueRange` of both, or its name.
         border: int, pixels to leave out on each side; at least 11 must be left.
+        check: bool, as for `psnr`.
 
     Returns:
         dict of floats: "psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y".
@@ -109,7 +110,7 @@ def compare(image, reference, value_range, border=0):
     Raises:
         ValueError: as `psnr` and `ssim`.
     """
-    _pair(image, reference, value_range, border, False, True, least=WINDOW)
+    _pair(image, reference, value_range, border, False, check, least=WINDOW)
     return {
         f"{score.__name__}_{name}": score(
             image, reference, value_range, border=border, luma_only=luma_only, check=False
@@ -119,12 +120,13 @@ def compare(image, reference, value_range, border=0):
     }
 
 
-def range_mistakes(image, reference):
+def range_mistakes(image, reference, only=None):
     """What wrong value ranges do to PSNR and SSIM: the scores that the checks refuse.
 
     Args:
         image: array `(height, width, channels)` of 1 or 3 channels in [0, 1].
         reference: array of the same shape, in [0, 1].
+        only: name of one mistake to score; `None`: all.
 
     Returns:
         list of dicts with the keys "mistake", "psnr" in dB and "ssim": first "none", the right
@@ -146,6 +148,7 @@ def range_mistakes(image, reference):
             "ssim": _ssim(*pair),
         }
         for mistake, pair in seen.items()
+        if only in (None, mistake)
     ]
 
 
