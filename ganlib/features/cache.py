@@ -1,0 +1,53 @@
+"""What networks see, kept under the content of the images."""
+
+import hashlib
+import os
+import pathlib
+import tempfile
+import zipfile
+
+import numpy as np
+
+from ganlib.features.network import Seen, unpacked
+
+
+def cached(network, images, folder, value_range=None, progress=False):
+    """`network(images)`, kept in a folder under the content of both.
+
+    Args:
+        network: a `Network`.
+        images, value_range, progress: as the network takes them.
+        folder: path, made where it is missing. One .npz file for each set of images, written whole
+            or not at all; a damaged one is made again.
+
+    Returns:
+        `Seen`.
+    """
+    images, value_range = unpacked(images, value_range)
+    path = pathlib.Path(folder) / f"{network.name}-{_key(network, images, value_range)}.npz"
+    if path.is_file():
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+                seen = Seen(kept["features"], kept["probabilities"])
+            if all(len(part) == len(images) for part in seen):
+                return seen
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+            pass
+    seen = network(images, value_range, progress)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix="writing-", suffix=".npz")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **seen._asdict())
+        os.replace(temporary, path)
+    finally:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+    return seen
+
+
+def _key(network, images, value_range):
+    digest = hashlib.sha256()
+    parts = (network.name, network.checksum, network.resize, network.size, value_range)
+    digest.update(repr([*map(str, parts), images.dtype.str, images.shape]).encode())
+    digest.update(np.ascontiguousarray(images))
+    return digest.hexdigest()

@@ -1,0 +1,139 @@
+"""Mean and covariance of features that come in batches, and the distance between two of them."""
+
+import typing
+
+import numpy as np
+
+from ganlib.metrics.checks import caution, check_features, check_finite
+
+LEAST = 2048
+
+
+class Moments:
+    """Accumulates mean and covariance in float64, whatever the sizes of the batches.
+
+    Batches are merged by their means and scatter matrices (Chan et al., 1983): sums of squares
+    would cancel where the mean is far from 0.
+
+    Attributes:
+        n: int, how many rows there were.
+        mean: float64 array `(d,)`.
+        scatter: float64 array `(d, d)`, the sum of the outer products of rows less their mean.
+    """
+
+    def __init__(self, features=None):
+        self.n, self.mean, self.scatter = 0, None, None
+        if features is not None:
+            self.update(features)
+
+    def update(self, features):
+        """Adds rows `(n, d)`, n ≥ 0, and returns itself.
+
+        Raises:
+            ValueError: another shape, or values that are not finite.
+        """
+        features = np.asarray(features, "float64")
+        if features.ndim != 2 or (self.n and features.shape[1] != len(self.mean)):
+            wanted = f"(n, {len(self.mean)})" if self.n else "(n, d)"
+            raise ValueError(f"Features must be {wanted}. Received: shape={features.shape}")
+        if not len(features):
+            return self
+        check_finite(features)
+        mean = features.mean(axis=0)
+        centred = features - mean
+        return self._add(len(features), mean, centred.T @ centred)
+
+    def merge(self, other):
+        """Adds what another `Moments` has seen, and returns itself.
+
+        Raises:
+            ValueError: the other has another number of features.
+        """
+        if self.n and other.n and len(self.mean) != len(other.mean):
+            raise ValueError(
+                "Moments must be over the same number of features. Received: "
+                f"{len(self.mean)} and {len(other.mean)}"
+            )
+        return self._add(other.n, other.mean, other.scatter) if other.n else self
+
+    @property
+    def covariance(self):
+        """float64 array `(d, d)`, the unbiased estimate. Raises ValueError with n < 2."""
+        if self.n < 2:
+            raise ValueError(f"A covariance needs two rows at least. Received: n={self.n}")
+        return self.scatter / (self.n - 1)
+
+    def _add(self, n, mean, scatter):
+        if not self.n:
+            self.n, self.mean, self.scatter = n, mean.copy(), scatter.copy()
+            return self
+        total = self.n + n
+        step = mean - self.mean
+        self.scatter += scatter + np.outer(step, step * (self.n * n / total))
+        self.mean = self.mean + step * (n / total)
+        self.n = total
+        return self
+
+
+class Frechet(typing.NamedTuple):
+    """A Fréchet distance and what to know with it.
+
+    Attributes:
+        value: float ≥ 0.
+        n_real, n_fake: int.
+        caution: str, why the sample is too small for it; None where it is not.
+    """
+
+    value: float
+    n_real: int
+    n_fake: int
+    caution: str | None
+
+
+def frechet_distance(first, second):
+    """Squared Fréchet (2-Wasserstein) distance between Gaussians fitted to two sets of features.
+
+    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), with full covariances (Heusel et al., 2017). It is FID
+    only over Inception's pool features. Biased upwards on small samples: compare only at equal n,
+    beside the distance between two sets of real images.
+
+    Args:
+        first: array `(n, d)` of features, or their `Moments`.
+        second: array `(m, d)` of features, or their `Moments`.
+
+    Returns:
+        float ≥ 0.
+
+    Raises:
+        ValueError: dimensions that differ, fewer than two rows, or values that are not finite.
+    """
+    if not isinstance(first, Moments) and not isinstance(second, Moments):
+        first, second = check_features(first, second)
+    first, second = (x if isinstance(x, Moments) else Moments(x) for x in (first, second))
+    if min(first.n, second.n) < 2 or len(first.mean) != len(second.mean):
+        shapes = [(x.n, 0 if x.mean is None else len(x.mean)) for x in (first, second)]
+        raise ValueError(
+            f"Features must be (n, d) and (m, d) with n, m ≥ 2. Received: {shapes[0]} and "
+            f"{shapes[1]}"
+        )
+    difference = first.mean - second.mean
+    a, b = first.covariance, second.covariance
+    # With A = R Rᵀ, tr (A B)^½ = tr (Rᵀ B R)^½, which is symmetric: no complex roots by rounding.
+    # What rounding leaves of A's null space is dropped: its square root would no longer be small.
+    values, vectors = np.linalg.eigh(a)
+    kept = values > max(values[-1], 0) * len(values) * np.finfo("float64").eps
+    root = vectors[:, kept] * np.sqrt(values[kept])
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root.T @ b @ root), 0, None)).sum()
+    return float(max(difference @ difference + np.trace(a) + np.trace(b) - 2 * cross, 0.0))
+
+
+def frechet(real, fake):
+    """`frechet_distance` as a `Frechet`, with a caution where the sample is too small."""
+    real, fake = (x if isinstance(x, Moments) else Moments(x) for x in (real, fake))
+    value = frechet_distance(real, fake)
+    n, d = min(real.n, fake.n), len(real.mean)
+    what = "the Fréchet distance comes out too large, the more so the fewer images; read KID"
+    if n <= d:
+        what = f"a covariance of {d:,} features has no full rank, and {what}"
+    source = "Heusel et al., 2017; Chong & Forsyth, 2020"
+    return Frechet(value, real.n, fake.n, caution(n, max(LEAST, d + 1), what, source))
