@@ -23,7 +23,9 @@ app = typer.Typer(
 
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
 Profile = Annotated[str, typer.Option(help="quick: minutes on a laptop; full: a GPU, real data.")]
-Data = Annotated[str | None, typer.Option(help="digits, tfds:NAME, an .npz file or a folder.")]
+Data = Annotated[
+    str | None, typer.Option(help="digits, photos, tfds:NAME, an .npz file or a folder.")
+]
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")
 ]
@@ -248,11 +250,6 @@ score = typer.Typer(help="Scores a trained model against real data.", no_args_is
 app.add_typer(score, name="score")
 
 
-@score.callback()
-def _score():
-    """Keeps `gan` a subcommand while it is the only one."""
-
-
 @score.command("gan", epilog="Example: ganlib score gan model.keras digits --json")
 def score_gan(
     model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an Adversarial model.")],
@@ -287,6 +284,33 @@ def score_gan(
         f"Digit classifier: {scores['classifier']['accuracy']:.1%} right on "
         f"{scores['classifier']['n']} held-out digits."
     )
+
+
+@score.command("sr", epilog="Example: ganlib score sr model.keras photos/ --scale 4 --json")
+def score_sr(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an upscaler.")],
+    high: Annotated[str, typer.Argument(help="A folder of high-resolution pictures, or photos.")],
+    scale: Annotated[int, typer.Option(min=2, max=4, help="How many times the model enlarges.")],
+    as_json: AsJson = False,
+):
+    """Scores a super-resolution model, beside bicubic and the best linear upscaler.
+
+    The pictures are made small, enlarged again, and compared with themselves: PSNR in dB and SSIM,
+    of luma (Y) and RGB.
+    """
+    _load_keras()
+    from ganlib.scoring import score_upscaler
+    from ganlib.upscaling import load_upscaler
+
+    scores = score_upscaler(load_upscaler(model), high, scale)
+    if as_json:
+        _print_json(scores)
+        return
+    import pandas
+
+    rows = [{"method": name, **values} for name, values in scores.items() if name != "n"]
+    _print_table(pandas.DataFrame(rows).round(4))
+    typer.echo(f"Means over {scores['n']} pictures.")
 
 
 def main():

@@ -39,7 +39,7 @@ def run(names: list[str] = typer.Argument(None, help="Notebooks; all by default.
             continue
         seconds = time.monotonic() - start
         clean(notebook)
-        report = FOLDER.parent / "reports" / "quick" / _study(path)
+        report = FOLDER.parent / "reports" / "quick" / _study(notebook, path)
         _write_html(notebook, report / "notebook.html")
         typer.echo(f" {seconds:.0f} s → {report.relative_to(FOLDER.parent)}")
         rows.append({"notebook": path.stem, "seconds": round(seconds), **_outcome(report)})
@@ -74,8 +74,9 @@ def _paths(names):
     return [found[name] for name in names] if names else list(found.values())
 
 
-def _study(path):
-    return path.stem.split("_", 1)[1]
+def _study(notebook, path):
+    """The study that a notebook is about: as its metadata says, or else as it is called."""
+    return notebook.metadata.get("ganlib", {}).get("study", path.stem.split("_", 1)[1])
 
 
 def execute(path):

@@ -4,6 +4,7 @@ import importlib
 
 STUDIES = {
     "digits": "An MNIST GAN and its six variations",
+    "srgan": "A super-resolution GAN in seven attempts",
 }
 
 

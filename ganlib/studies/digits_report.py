@@ -7,10 +7,10 @@ import pandas
 
 from ganlib.figures import COLUMN, PAGE, close, show_images, style
 from ganlib.report import Report
-from ganlib.stats import mean_interval, paired_interval
+from ganlib.stats import mean_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.digits_claims import claims
-from ganlib.study import DONE, STOPPED, run_folder
+from ganlib.studies.results import Results
 
 SHOWN = 16  # pictures of a variation in the figure
 METRICS = {
@@ -22,64 +22,14 @@ METRICS = {
 }
 
 
-class DigitsResults:
-    """The finished trials of a digits study, with their histories.
-
-    Args:
-        study: `ganlib.study.Study`.
-        results: list of result dicts.
-        data: `DigitsData`.
-        out: folder of all runs.
-
-    Raises:
-        ValueError: no trial has finished.
-    """
+class DigitsResults(Results):
+    """The finished trials of a digits study; see `Results`."""
 
     def __init__(self, study, results, data, out="runs"):
-        self.study = study
-        self.data = data
-        self.results = [r for r in results if r["status"] in (DONE, STOPPED)]
-        if not self.results:
-            raise ValueError(
-                f"No trial of {study.name!r} has finished; run `ganlib run {study.name}` first. "
-                f"Received: {[r['status'] for r in results]}"
-            )
-        self.folders = {r["id"]: run_folder(study, study.trial(r["id"]), out) for r in self.results}
-        self.histories = {
-            r["id"]: pandas.read_csv(self.folders[r["id"]] / "history.csv") for r in self.results
-        }
+        super().__init__(study, results, data, out)
         samples = self.results[0]["recipe"]["samples"]
         some_folder = next(iter(self.folders.values())).parent
         self.baselines = data.baselines(some_folder, samples)
-
-    @property
-    def names(self):
-        """Names of the variations, in the study's order."""
-        finished = {result["name"] for result in self.results}
-        return [n for n in dict.fromkeys(t.name for t in self.study.trials) if n in finished]
-
-    def of(self, name):
-        """The results of a variation, one a seed."""
-        return [result for result in self.results if result["name"] == name]
-
-    def values(self, name, metric):
-        return [result["metrics"][metric] for result in self.of(name)]
-
-    def history(self, name):
-        """The histories of a variation, one a seed."""
-        return [self.histories[result["id"]] for result in self.of(name)]
-
-    def paired(self, name, metric, baseline="base", ratio=False):
-        """Interval of the difference to (or log-free ratio over) the base run, by seed; or None."""
-        base = {r["seed"]: r["metrics"][metric] for r in self.of(baseline)}
-        mine = {r["seed"]: r["metrics"][metric] for r in self.of(name)}
-        seeds = sorted(base.keys() & mine.keys())
-        if not seeds:
-            return None
-        a, b = [mine[s] for s in seeds], [base[s] for s in seeds]
-        if ratio:
-            return mean_interval(np.asarray(a) / np.asarray(b))
-        return paired_interval(a, b)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -128,17 +78,6 @@ class DigitsResults:
                 }
             )
         return pandas.DataFrame(rows)
-
-    def findings(self):
-        """What the health monitor saw, a row a finding."""
-        rows = [
-            {"variation": r["name"], "seed": r["seed"], **finding}
-            for r in self.results
-            for finding in r["metrics"]["findings"]
-        ]
-        return pandas.DataFrame(
-            rows, columns=["variation", "seed", "check", "epoch", "evidence", "remedy"]
-        )
 
     def trials(self):
         """Every number of every trial, a row a trial."""

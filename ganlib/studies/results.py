@@ -1,0 +1,81 @@
+"""The finished trials of a study, with their histories: what every report begins with."""
+
+import numpy as np
+import pandas
+
+from ganlib.stats import mean_interval, paired_interval
+from ganlib.study import DONE, STOPPED, run_folder
+
+
+class Results:
+    """The finished trials of a study.
+
+    Args:
+        study: `ganlib.study.Study`.
+        results: list of result dicts.
+        data: the study's data.
+        out: folder of all runs.
+
+    Raises:
+        ValueError: no trial has finished.
+    """
+
+    def __init__(self, study, results, data, out="runs"):
+        self.study = study
+        self.data = data
+        self.results = [r for r in results if r["status"] in (DONE, STOPPED)]
+        if not self.results:
+            raise ValueError(
+                f"No trial of {study.name!r} has finished; run `ganlib run {study.name}` first. "
+                f"Received: {[r['status'] for r in results]}"
+            )
+        self.folders = {r["id"]: run_folder(study, study.trial(r["id"]), out) for r in self.results}
+        self.histories = {
+            key: pandas.read_csv(folder / "history.csv")
+            for key, folder in self.folders.items()
+            if (folder / "history.csv").exists()
+        }
+
+    @property
+    def names(self):
+        """Names of the variations, in the study's order."""
+        finished = {result["name"] for result in self.results}
+        return [n for n in dict.fromkeys(t.name for t in self.study.trials) if n in finished]
+
+    def of(self, name):
+        """The results of a variation, one a seed."""
+        return [result for result in self.results if result["name"] == name]
+
+    def metric(self, result, key):
+        """One number of a result."""
+        return result["metrics"][key]
+
+    def values(self, name, key):
+        return [self.metric(result, key) for result in self.of(name)]
+
+    def history(self, name):
+        """The histories of a variation, one a seed."""
+        return [self.histories[result["id"]] for result in self.of(name)]
+
+    def paired(self, name, key, baseline="base", ratio=False):
+        """Interval of the difference to (or ratio over) another variation, by seed; or None."""
+        base = {r["seed"]: self.metric(r, key) for r in self.of(baseline)}
+        mine = {r["seed"]: self.metric(r, key) for r in self.of(name)}
+        seeds = sorted(base.keys() & mine.keys())
+        if not seeds:
+            return None
+        a, b = [mine[s] for s in seeds], [base[s] for s in seeds]
+        if ratio:
+            return mean_interval(np.asarray(a) / np.asarray(b))
+        return paired_interval(a, b)
+
+    def findings(self):
+        """What the health monitor saw, a row a finding."""
+        rows = [
+            {"variation": r["name"], "seed": r["seed"], **finding}
+            for r in self.results
+            for finding in r["metrics"].get("findings", ())
+        ]
+        return pandas.DataFrame(
+            rows, columns=["variation", "seed", "check", "epoch", "evidence", "remedy"]
+        )

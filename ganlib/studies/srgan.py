@@ -1,0 +1,257 @@
+"""The super-resolution study: seven attempts as submitted, and a network that beats bicubic."""
+
+import dataclasses
+import functools
+
+from ganlib.data import Patches, check_photos, load_photos
+from ganlib.features import perceptual
+from ganlib.images import apply_kernel, convert, fit_kernel, upscale
+from ganlib.metrics import super_resolution as metrics
+from ganlib.studies.srgan_attempts import ATTEMPTS
+from ganlib.studies.srgan_training import (
+    build_gan,
+    build_players,
+    pretrain,
+    save_generator,
+    score,
+    train_adversarially,
+)
+from ganlib.study import Study, Trial
+
+# By profile: how many of the write-up's epochs are one of ours (a log line, a checkpoint), and the
+# factor on its learning rates, because a quick attempt takes a hundredth of the steps.
+EPOCHS_A_LOG = {"quick": 500, "full": 100}
+RATE_FACTOR = {"quick": 20, "full": 1}
+RATES = ("g_learning_rate", "d_learning_rate")
+RANGE_MISTAKE = "denormalised twice"  # what fits the write-up's scores; see the notebook
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that a super-resolution trial depends on, except its seed.
+
+    The generator minimises `pixel` · content + `perceptual` · features + `adversarial` ·
+    adversarial loss. The defaults are what the repaired recipe is made of.
+    """
+
+    data: str = "photos"
+    scale: int = 4
+    generator: str = "residual"  # or "paper"
+    filters: int = 64
+    blocks: int = 16
+    linear_start: bool = True  # G begins as the best linear upscaler, not as bicubic
+    d_filters: int = 64
+    d_levels: int = 4
+    patch: int = 96  # pixels of a high-resolution patch's side
+    batch_size: int = 16
+    steps: int = 1000  # an epoch
+    # Pixel pretraining: mean absolute error, Adam, cosine decay.
+    pretraining_epochs: int = 0
+    pretraining_rate: float = 2e-3
+    pretraining_beta_2: float = 0.95
+    # The adversarial phase.
+    epochs: int = 0
+    loss: str = "hinge"
+    pixel: float = 1.0
+    distance: str = "l1"
+    perceptual: float = 8.0
+    features: str = "filters"
+    adversarial: float = 0.02
+    g_learning_rate: float = 2e-4
+    d_learning_rate: float = 1e-4
+    beta_1: float = 0.9
+    ema: float = 0.0
+    # Scoring.
+    judge: str = "filters"  # whose features measure the perceptual distance
+    judged_side: int | None = None  # pixels of the centre that it looks at
+    mistake: str = "none"  # of value range, in the scores that the trial's author prints
+
+    @property
+    def value_range(self):
+        return "signed" if self.generator == "paper" else "unit"
+
+
+# As submitted: SRGAN from scratch, no pixel pretraining, the loss 1 - D(x) + D(G(z)).
+SUBMITTED = {
+    "generator": "paper",
+    "linear_start": False,
+    "loss": "absolute_error",
+    "distance": "l2",
+    "mistake": RANGE_MISTAKE,
+}
+# Feature distances differ in size from network to network: these weights make them count alike.
+PERCEPTUAL = {"filters": 8.0, "vgg16": 0.1, "vgg19": 0.1}
+# Sizes by profile, for the attempts and for the repaired recipe.
+SIZES = {
+    "quick": (
+        {"filters": 16, "blocks": 2, "d_filters": 8, "patch": 48, "batch_size": 4, "steps": 25},
+        {
+            "filters": 32,
+            "blocks": 4,
+            "d_filters": 16,
+            "patch": 64,
+            "batch_size": 8,
+            "steps": 100,
+            "pretraining_epochs": 12,
+            "epochs": 3,
+            "ema": 0.99,
+        },
+    ),
+    "full": (
+        {"filters": 64, "blocks": 16, "d_filters": 64, "patch": 96, "batch_size": 16, "steps": 400},
+        {
+            "filters": 96,
+            "blocks": 16,
+            "patch": 192,
+            "steps": 1000,
+            "pretraining_epochs": 30,
+            "pretraining_rate": 5e-4,
+            "epochs": 10,
+            "ema": 0.999,
+        },
+    ),
+}
+
+
+@dataclasses.dataclass(eq=False)
+class PhotoData:
+    """Photographs in three parts that share no picture (nor scene, where it is known).
+
+    Attributes:
+        train: `Photos`, for the networks and for the linear upscaler.
+        validation: `Photos`, for every choice, such as the best epoch.
+        test: `Photos`, scored at the end and used for no choice.
+    """
+
+    train: object
+    validation: object
+    test: object
+
+    def __post_init__(self):
+        parts = self.train, self.validation, self.test
+        self.checksum = "".join(part.checksum()[:16] for part in parts)
+        self.name, self.origin = self.train.name, self.train.origin
+        self.synthetic = self.train.synthetic
+
+    @functools.cache  # noqa: B019  lives as long as the data, which live as long as the process
+    def kernel(self, scale):
+        """The best linear upscaler of the training pictures; see `ganlib.images.fit_kernel`."""
+        pairs = (metrics.low_resolution(image, scale) for image in self.train.images)
+        return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
+
+    @functools.cache  # noqa: B019
+    def baselines(self, recipe):
+        """Scores on the test pictures of what needs no network, as a recipe's are measured."""
+        scale = recipe.scale
+        kernel = self.kernel(scale)
+        upscalers = {
+            "flat grey": metrics.flat_grey(scale),
+            "bicubic": lambda low: upscale(low, scale),
+            "linear": lambda low: enlarge_linearly(low, kernel, scale),
+        }
+        return {
+            name: metrics.evaluate(
+                enlarge, self.test, scale, perceptual.get(recipe.judge), recipe.judged_side
+            )
+            for name, enlarge in upscalers.items()
+        }
+
+
+def enlarge_linearly(low, kernel, scale):
+    """A uint8 picture through a linear upscaler, as uint8."""
+    return convert(apply_kernel(convert(low, "byte", "unit"), kernel, scale), "unit", "byte")
+
+
+def load_data(spec, patch):
+    """Loads and checks photographs: "photos" (embedded), a folder, or tfds:div2k/bicubic_x4.
+
+    Raises:
+        DataError: there are none, or one is smaller than a patch.
+    """
+    train, validation, test = (load_photos(spec, s) for s in ("train", "validation", "test"))
+    check_photos(train, patch)
+    for part in (validation, test):
+        check_photos(part, metrics.SMALLEST)
+    return PhotoData(train, validation, test)
+
+
+def build(profile="quick", data=None, seeds=None):
+    """Makes the super-resolution study, ×4.
+
+    Args:
+        profile: "quick" (small networks, ten embedded photographs) or "full".
+        data: what `load_data` takes; by default "photos" in quick and "tfds:div2k/bicubic_x4" in
+            full.
+        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+
+    Returns:
+        A `Study` with a trial for each attempt, the repaired recipe and each seed.
+
+    Raises:
+        ValueError: the profile is unknown.
+    """
+    if profile not in SIZES:
+        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
+    quick = profile == "quick"
+    data = str(data or ("photos" if quick else "tfds:div2k/bicubic_x4"))
+    seeds = seeds or (1 if quick else 3)
+    submitted, repaired = SIZES[profile]
+    judge = perceptual.best_at_hand()
+    features = "filters" if quick else judge  # a deep network costs a quick run too much time
+    common = {"data": data, "features": features, "judge": judge}
+    common["judged_side"] = 96 if quick else None
+    recipes = {"repaired": Recipe(perceptual=PERCEPTUAL[features], **common, **repaired)}
+    for attempt in ATTEMPTS:
+        rates = {key: RATE_FACTOR[profile] * attempt.settings[key] for key in RATES}
+        recipes[attempt.name] = Recipe(
+            **common,
+            epochs=attempt.epochs // EPOCHS_A_LOG[profile],
+            **SUBMITTED,
+            **submitted,
+            **{**attempt.settings, **rates},
+        )
+    largest = max(recipe.patch for recipe in recipes.values())
+    return Study(
+        name="srgan",
+        title="A super-resolution GAN in seven attempts",
+        # The repaired one first: it takes longest, and the others fit beside it.
+        trials=tuple(
+            Trial(name, recipe, seed) for seed in range(seeds) for name, recipe in recipes.items()
+        ),
+        load_data=lambda: load_data(data, largest),
+        train=train,
+        module=__name__,
+        options={"profile": profile, "data": data, "seeds": seeds},
+        epochs=lambda trial: trial.recipe.pretraining_epochs + trial.recipe.epochs,
+    )
+
+
+def train(trial, data, run):
+    """Pretrains on pixels, then adversarially, and scores; see `ganlib.study.Study.train`."""
+    recipe = trial.recipe
+    generator, discriminator = build_players(recipe, trial.seed, data.kernel(recipe.scale))
+    patches = Patches(
+        data.train,
+        recipe.scale,
+        recipe.patch,
+        recipe.batch_size,
+        recipe.steps,
+        trial.seed,
+        recipe.value_range,
+    )
+    epochs = recipe.pretraining_epochs + recipe.epochs
+    results = {"parameters": generator.count_params(), "scores": {}}
+    if recipe.pretraining_epochs:
+        phase = run.phase("pretraining", 0, epochs)
+        results |= pretrain(generator, patches, recipe, data, phase)
+        results["scores"]["pretrained"] = score(generator, recipe, data, phase)
+        save_generator(generator, run.model)
+    if recipe.epochs:
+        phase = run.phase("", recipe.pretraining_epochs, epochs)
+        gan = build_gan(generator, discriminator, recipe, trial.seed)
+        results |= train_adversarially(gan, patches, recipe, data, phase, trial.seed)
+        results["scores"]["adversarial"] = score(gan.sampler, recipe, data, phase)
+        # Of two phases the first has the smaller error, and the second its own file.
+        name = "adversarial.keras" if recipe.pretraining_epochs else run.model.name
+        save_generator(gan.sampler, run.path / name)
+    return results
