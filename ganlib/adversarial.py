@@ -7,6 +7,7 @@ from ganlib import losses
 from ganlib.adversarial_options import check_options, check_pairing, check_players
 from ganlib.backend import BackendStep
 from ganlib.optimizers import OptimizerPair
+from ganlib.penalties import input_gradient_penalty
 
 DISCRIMINATOR, GENERATOR = 0, 1
 
@@ -60,7 +61,11 @@ class Adversarial(BackendStep, keras.Model):
             `ganlib.content.ContentLoss`; serializable by Keras if the model is to be saved. Its
             `prepare()`, if it has one, is called when the model is compiled.
         adversarial_weight: float, of the adversarial part of the generator's loss.
-        seed: int, seeds latents, penalties and instance noise.
+        augment: callable `(images, seed_generator) -> images`, such as
+            `ganlib.augment.DiffAugment`; changes all that the discriminator sees in training, real
+            and generated, and the penalties are taken on the changed images. Serializable by Keras
+            if the model is to be saved.
+        seed: int, seeds latents, penalties, augmentation and instance noise.
 
     Raises:
         ValueError: an option is out of its range, does nothing with this `update`, or the players
@@ -90,11 +95,12 @@ class Adversarial(BackendStep, keras.Model):
         ema=0.0,
         content=None,
         adversarial_weight=1.0,
+        augment=None,
         seed=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.content = content
+        self.content, self.augment = content, augment
         self.adversarial_loss = losses.get(loss)
         if gradient_penalty is None:
             gradient_penalty = self.adversarial_loss.gradient_penalty
@@ -186,7 +192,7 @@ class Adversarial(BackendStep, keras.Model):
 
         def objective():
             fake = self.generator(source, training=True)
-            loss, content = self._generator_loss(fake, self._logits(fake), real)
+            loss, content = self._generator_loss(fake, self._logits(self._seen(fake)), real)
             return (loss,), (content,)
 
         (g_loss,), (content,) = self._descend(objective, GENERATOR)
@@ -198,7 +204,7 @@ class Adversarial(BackendStep, keras.Model):
         def objective():  # the discriminator's own descent happens inside the generator's pass
             fake = self.generator(source, training=True)
             d_parts = self._discriminator_step(real, fake)
-            loss, content = self._generator_loss(fake, self._logits(fake), real)
+            loss, content = self._generator_loss(fake, self._logits(self._seen(fake)), real)
             return (loss,), (content, *d_parts)
 
         (g_loss,), (content, *d_parts) = self._descend(objective, GENERATOR)
@@ -236,6 +242,7 @@ class Adversarial(BackendStep, keras.Model):
 
     def _judge(self, real, fake):
         """The discriminator's total loss, and (loss, penalty, real logits, fake logits)."""
+        real, fake = self._seen(real), self._seen(fake)
         real_logits, fake_logits = self._logits(real), self._logits(fake)
         loss = self.adversarial_loss.discriminator_loss(real_logits, fake_logits)
         penalty = self._penalty(real, fake)
@@ -262,6 +269,10 @@ class Adversarial(BackendStep, keras.Model):
     def _latents(self, n):
         return keras.random.normal((n, *self.latent_shape), seed=self.random)
 
+    def _seen(self, images):
+        """What the discriminator gets to see of the images in training."""
+        return images if self.augment is None else self.augment(images, self.random)
+
     def _logits(self, images, training=True):
         noise = self.options["instance_noise"]
         if training and noise:
@@ -276,22 +287,10 @@ class Adversarial(BackendStep, keras.Model):
         return ops.cast(self.discriminator(images, training=training), "float32")
 
     def _penalty(self, real, fake):
-        """Weighted sum of the penalties on the discriminator's input gradient.
-
-        The discriminator runs in inference mode here: dropout masks and batch statistics would make
-        one image's gradient depend on others.
-        """
-        total = ops.zeros((), "float32")
-        real = ops.cast(real, "float32")
-        if weight := self.options["gradient_penalty"]:
-            shape = (ops.shape(real)[0],) + (1,) * (len(real.shape) - 1)
-            mix = keras.random.uniform(shape, seed=self.random)
-            between = mix * real + (1.0 - mix) * ops.cast(ops.stop_gradient(fake), "float32")
-            norm = ops.sqrt(self._squared_gradient(between) + 1e-12)
-            total = total + weight * ops.mean(ops.square(norm - 1.0))
-        if weight := self.options["r1"]:
-            total = total + 0.5 * weight * ops.mean(self._squared_gradient(real))
-        return total
+        # The discriminator runs in inference mode here: dropout masks and batch statistics would
+        # make one image's gradient depend on others.
+        weights = {name: self.options[name] for name in ("gradient_penalty", "r1")}
+        return input_gradient_penalty(self._squared_gradient, real, fake, self.random, **weights)
 
     def _squared_gradient(self, images):
         gradient = self.input_gradient(lambda x: self._logits(x, training=False), images)
@@ -367,16 +366,16 @@ class Adversarial(BackendStep, keras.Model):
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "loss": keras.saving.serialize_keras_object(self.adversarial_loss),
             "content": keras.saving.serialize_keras_object(self.content),
+            "augment": keras.saving.serialize_keras_object(self.augment),
             **self.options,
         }
 
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        for player in ("generator", "discriminator"):
-            config[player] = keras.saving.deserialize_keras_object(config[player])
-        if config.get("content") is not None:
-            config["content"] = keras.saving.deserialize_keras_object(config["content"])
+        for part in ("generator", "discriminator", "content", "augment"):
+            if config.get(part) is not None:
+                config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
 
     def _own_state(self):

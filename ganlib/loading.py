@@ -4,8 +4,10 @@ import pathlib
 
 import keras
 
+import ganlib.augment
 import ganlib.content
 import ganlib.models.layers
+import ganlib.models.spectral
 import ganlib.models.srgan  # noqa: F401  a saved model is made of what these register
 from ganlib.data import DataError
 

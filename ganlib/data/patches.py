@@ -14,11 +14,11 @@ class Patches(EpochAdapter):
 
     The low-resolution pictures are made once, by MATLAB's bicubic downscaling, rounded to 8 bits.
     From them and their originals, patches are cut at the same place, as wanted: each picture has
-    the same chance, so that one large picture does not crowd out the rest, and each pair is flipped and turned to one of the 8 orientations of
-    a square. Batch b of epoch e is a function of `(seed, e, b)` alone: it depends neither on the
-    batches before, nor on the backend, nor on any global random state. `EpochOrder` tells which
-    epoch it is. Leave `batch_size`, `shuffle` and `steps_per_epoch` of `fit` alone, for they have
-    no say here.
+    the same chance, so that one large picture does not crowd out the rest, and each pair is flipped
+    and turned to one of the 8 orientations of a square. Batch b of epoch e is a function of
+    `(seed, e, b)` alone: it depends neither on the batches before, nor on the backend, nor on any
+    global random state. `EpochOrder` tells which epoch it is. Leave `batch_size`, `shuffle` and
+    `steps_per_epoch` of `fit` alone, for they have no say here.
 
     Args:
         photos: `Photos`.

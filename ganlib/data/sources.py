@@ -10,7 +10,8 @@ from ganlib.data.imageset import ImageSet
 from ganlib.data.resize import check_target, fit
 
 ACCEPTED = (
-    'an ImageSet, an array, "digits", "tfds:NAME", a path to an .npz file, or an image folder'
+    'an ImageSet, an array, "digits" or "rooms", "tfds:NAME", a path to an .npz file, '
+    "or a folder of images"
 )
 
 
@@ -19,13 +20,15 @@ def load(spec, split=None, size=None, channels=None, value_range=None):
 
     Args:
         spec: an `ImageSet` or array of images; "digits", the embedded 5,000 digits of MNIST;
-            "tfds:NAME" or "tfds:NAME/CONFIG", a set of TensorFlow Datasets; or the path of an .npz
-            file or image folder.
+            "rooms", synthetic bedrooms (`ganlib.data.rooms`); "tfds:NAME" or "tfds:NAME/CONFIG", a
+            set of TensorFlow Datasets; or the path of an .npz file or image folder.
         split: "train" or "test". `None`: all images, or "train" where the source is divided.
-            For "digits" a fixed stratified 80/20 split; for an .npz keys as `x_train`; for a folder
-            subfolders; for TFDS any split that it knows. An `ImageSet` or array has none.
+            For "digits" a fixed stratified 80/20 split; for "rooms" 2,000 and 500 pictures; for an
+            .npz keys as `x_train`; for a folder subfolders; for TFDS any split that it knows. An
+            `ImageSet` or array has none.
         size: int, crops images to the largest centred square and resizes them to `size` × `size`
-            pixels with Pillow's Lanczos filter. `None` keeps the size, which must then be one.
+            pixels with Pillow's Lanczos filter; rooms are drawn in sizes from 32 to 128, 64 if
+            `None`. `None` keeps the size, which must then be one.
         channels: 1 turns colour into BT.601 luma, 3 repeats grey; `None` keeps the channels.
         value_range: `ganlib.images.ValueRange` of an array or .npz. `None`: by dtype and values,
             see `ganlib.images.infer_range`.
@@ -50,6 +53,11 @@ def load(spec, split=None, size=None, channels=None, value_range=None):
         from ganlib.data.embedded import digits
 
         return _fitted(digits(split), size, channels)
+    if str(spec) == "rooms":
+        from ganlib.data.rooms import SIZES, rooms
+
+        drawn = size if size in SIZES else 64
+        return _fitted(rooms(split, drawn), size, channels)
     if str(spec).startswith("tfds:"):
         from ganlib.data.tfds import load_tfds
 

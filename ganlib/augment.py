@@ -1,0 +1,134 @@
+"""Augmentation that the generator's gradient goes through, for small data sets."""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("ganlib")
+@dataclasses.dataclass(frozen=True)
+class DiffAugment:
+    """Random changes of everything that a discriminator sees (Zhao et al., 2020, DiffAugment).
+
+    A discriminator that sees few real images learns them by heart. Changing real *and* generated
+    images at random before it looks keeps it from that, and as every change is differentiable, the
+    generator learns through it without copying the changes.
+
+    Each image is changed by itself, in this order whatever the policy's, with the paper's strengths
+    for images in [-1, 1]:
+
+    * `"brightness"`: adds a number from [-0.5, 0.5).
+    * `"saturation"`: scales the distance from each pixel's mean over the channels by [0, 2).
+    * `"contrast"`: scales the distance from the image's mean by [0.5, 1.5).
+    * `"translation"`: shifts by up to an eighth of height and width, filled with 0 (mid-grey).
+    * `"cutout"`: sets a box of half the height and width to 0; its centre lies anywhere in the
+      image, so it may be cut off at the border.
+
+    Args:
+        policy: tuple of str, which of these changes.
+
+    Raises:
+        ValueError: a change is unknown, given twice, or there is none.
+
+    Example:
+
+    >>> gan = Adversarial(generator, discriminator, augment=DiffAugment(("translation", "cutout")))
+    """
+
+    policy: tuple = ("brightness", "saturation", "contrast", "translation", "cutout")
+
+    def __post_init__(self):
+        policy = (self.policy,) if isinstance(self.policy, str) else tuple(self.policy)
+        if not policy or set(policy) - CHANGES.keys() or len(set(policy)) < len(policy):
+            raise ValueError(
+                f"`policy` must name some of {tuple(CHANGES)}, each once; for none leave the "
+                f"augmentation out. Received: policy={self.policy!r}"
+            )
+        object.__setattr__(self, "policy", policy)
+
+    def __call__(self, images, seed_generator):
+        """Changes images at random.
+
+        Args:
+            images: tensor `(batch_size, height, width, channels)` in [-1, 1].
+            seed_generator: `keras.random.SeedGenerator`; the same state makes the same changes.
+
+        Returns:
+            A float32 tensor of the same shape; brightness, saturation and contrast may leave
+            [-1, 1], as in the paper.
+        """
+        images = ops.cast(images, "float32")
+        shape = (ops.shape(images)[0], 1, 1, 1)
+        for name, change in CHANGES.items():
+            if name in self.policy:
+                first, second = (keras.random.uniform(shape, seed=seed_generator) for _ in range(2))
+                images = change(images, first, second)
+        return images
+
+    def get_config(self):
+        return {"policy": list(self.policy)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+# Each takes images and numbers `(batch_size, 1, 1, 1)` from [0, 1); most need only the first.
+
+
+def _brightness(images, first, second):
+    return images + (first - 0.5)
+
+
+def _saturation(images, first, second):
+    mean = ops.mean(images, axis=3, keepdims=True)
+    return mean + 2.0 * first * (images - mean)
+
+
+def _contrast(images, first, second):
+    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    return mean + (first + 0.5) * (images - mean)
+
+
+def _translation(images, first, second):
+    _, height, width, _ = images.shape
+    # A product with a shifted identity: its gradient is one, too, where that of a gather would be
+    # a slow scatter. Every element has one term, so nothing is rounded.
+    rows, columns = _shift(first, height), _shift(second, width)
+    images = ops.einsum("nij,njwc->niwc", rows, images)
+    return ops.einsum("nkw,niwc->nikc", columns, images)
+
+
+def _shift(random, size):
+    """Matrices `(batch_size, size, size)` that move a vector by up to an eighth, padded with 0."""
+    most = int(size / 8 + 0.5)
+    by = ops.floor(random[:, :, :, 0] * (2 * most + 1)) - most
+    target = ops.reshape(ops.arange(size, dtype="float32"), (1, size, 1))
+    source = ops.reshape(ops.arange(size, dtype="float32"), (1, 1, size))
+    return ops.cast(ops.equal(source, target - by), "float32")
+
+
+def _cutout(images, first, second):
+    _, height, width, _ = images.shape
+    rows = ops.reshape(_inside(first, height), (-1, height, 1, 1))
+    columns = ops.reshape(_inside(second, width), (-1, 1, width, 1))
+    return images * (1.0 - rows * columns)
+
+
+def _inside(random, size):
+    """1 where a box of half the size is, 0 elsewhere, `(batch_size, size)`."""
+    box = int(size / 2 + 0.5)
+    # An even box has no middle pixel: one more place makes both borders alike.
+    start = ops.floor(random[:, 0, 0] * (size + 1 - box % 2)) - box // 2
+    places = ops.reshape(ops.arange(size, dtype="float32"), (1, size))
+    return ops.cast((places >= start) & (places < start + box), "float32")
+
+
+CHANGES = {
+    "brightness": _brightness,
+    "saturation": _saturation,
+    "contrast": _contrast,
+    "translation": _translation,
+    "cutout": _cutout,
+}

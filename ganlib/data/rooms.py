@@ -1,0 +1,108 @@
+"""Procedural bedrooms with known style factors, so that diversity can be counted exactly."""
+
+import numpy as np
+
+from ganlib.data.errors import DataError
+from ganlib.data.imageset import ImageSet
+
+FACTORS = {
+    "wall": ("beige", "blue", "green", "rose"),
+    "floor": ("light wood", "dark wood", "carpet"),
+    "bed": ("left", "right"),
+    "cover": ("white", "red", "blue", "mustard"),
+    "window": ("none", "plain", "curtained"),
+    "lamp": ("off", "on"),
+    "camera": ("low", "high"),
+}
+STYLES = int(np.prod([len(values) for values in FACTORS.values()]))
+SIZES = range(32, 129)
+_TEST_START = 1000 * STYLES
+_ORIGIN = "Bedrooms drawn by ganlib with known style factors; no photographs, no licence question."
+
+
+def rooms(split=None, size=64, train=2000, test=500):
+    """Synthetic pictures of bedrooms, `(n, size, size, 3)` bytes, the same on every call.
+
+    Each picture is a room in perspective with a bed. Seven style factors (`FACTORS`) make 1,152
+    styles; each 1,152 pictures of a split, from its start, hold each style once. Light, colours and
+    positions vary besides, from picture to picture.
+
+    Args:
+        split: "train" or "test", which share no picture; `None` for both, train first.
+        size: int from 32 to 128, height and width in pixels.
+        train: int, number of pictures in "train".
+        test: int, number of pictures in "test".
+
+    Returns:
+        `ImageSet`, marked as synthetic; `factors(room_indices(split))` are its styles.
+
+    Raises:
+        DataError: there is no such split, or the size is out of its range.
+    """
+    if size not in SIZES:
+        raise DataError(
+            f"Rooms are drawn {SIZES[0]} to {SIZES[-1]} pixels wide; for other sizes resize them: "
+            f'load("rooms", size=…). Received: size={size}'
+        )
+    indices = room_indices(split, train, test)
+    from ganlib.data.room_drawing import draw
+
+    images = draw(factors(indices), jitter(indices), size)
+    return ImageSet(images, name="rooms", origin=_ORIGIN, synthetic=True, value_range="byte")
+
+
+def room_indices(split=None, train=2000, test=500):
+    """The indices of a split's pictures, int64 `(n,)`; arguments as for `rooms`."""
+    parts = {"train": np.arange(train), "test": _TEST_START + np.arange(test)}
+    if split is None:
+        return np.concatenate(list(parts.values()))
+    if split not in parts:
+        raise DataError(
+            'The rooms have the splits "train" and "test"; leave `split` out for all of them. '
+            f"Received: split={split!r}"
+        )
+    return parts[split]
+
+
+def factors(indices):
+    """The style of each picture: factor → int64 `(n,)`, positions in `FACTORS[factor]`."""
+    indices = np.asarray(indices, np.int64)
+    styles = np.empty_like(indices)
+    blocks, places = np.divmod(indices, STYLES)
+    for block in np.unique(blocks):
+        chosen = blocks == block
+        order = np.argsort(_random(np.full(STYLES, block), np.arange(STYLES)))
+        styles[chosen] = order[places[chosen]]
+    return from_number(styles)
+
+
+def number(values):
+    """The number of each style, int64 `(n,)` from 0 to `STYLES` - 1, of a dict of factors."""
+    shape = [len(names) for names in FACTORS.values()]
+    return np.ravel_multi_index([values[name] for name in FACTORS], shape)
+
+
+def from_number(styles):
+    """The dict of factors of style numbers; undoes `number`."""
+    shape = [len(names) for names in FACTORS.values()]
+    return dict(zip(FACTORS, np.unravel_index(styles, shape), strict=True))
+
+
+def jitter(indices, count=40):
+    """Each picture's own variation, `(n, count)` in [0, 1), whatever is drawn beside it."""
+    indices = np.asarray(indices, np.int64)
+    return _random(indices[:, None], STYLES + np.arange(count)[None])
+
+
+def _random(a, b):
+    """A number in [0, 1) for each pair of integers, the same on every machine (SplitMix64)."""
+    with np.errstate(over="ignore"):
+        x = (np.asarray(a).astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        x = _mixed(x) + np.asarray(b).astype(np.uint64) * np.uint64(0xD1B54A32D192ED03)
+        return (_mixed(x) >> np.uint64(11)) * 2.0**-53
+
+
+def _mixed(x):
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
