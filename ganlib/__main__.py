@@ -24,7 +24,7 @@ app = typer.Typer(
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
 Profile = Annotated[str, typer.Option(help="quick: minutes on a laptop; full: a GPU, real data.")]
 Data = Annotated[
-    str | None, typer.Option(help="digits, photos, tfds:NAME, an .npz file or a folder.")
+    str | None, typer.Option(help="digits, photos, rooms, tfds:NAME, an .npz or a folder.")
 ]
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")
@@ -223,7 +223,7 @@ def upscale(
     ),
     tile: Annotated[
         int, typer.Option(min=16, help="Side of a tile in pixels; smaller needs less memory.")
-    ] = 128,
+    ] = 256,
     as_json: AsJson = False,
 ):
     """Enlarges image files of any size; each becomes a PNG with the scale in its name.

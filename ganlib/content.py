@@ -47,6 +47,11 @@ class ContentLoss:
             )
         object.__setattr__(self, "value_range", str(ValueRange(self.value_range)))
         if self.perceptual:
+            if self.features is None:
+                raise ValueError(
+                    "`features` must say which network measures the perceptual part, such as "
+                    f'"filters". Received: features=None, perceptual={self.perceptual}'
+                )
             object.__setattr__(self, "features", get(self.features))
 
     def prepare(self):

@@ -183,7 +183,8 @@ class Run:
 
     def discard_attempt(self):
         """Removes what a failed or killed attempt left, except the checkpoints to go on from."""
-        for path in (self.path / "result.json", self.path / "error.txt", *self.path.glob(".*.tmp")):
+        half_written = [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]
+        for path in (self.path / "result.json", self.path / "error.txt", *half_written):
             path.unlink(missing_ok=True)
 
     def lock(self):

@@ -64,6 +64,8 @@ def fit(model, data, run, *, epochs, expected, batch_size=None, seed=None, callb
 def compile_supervised(model, optimizer, loss):
     """Compiles a plain Keras model so that `fit` can read back what it trains on."""
     model.compile(optimizer, loss, metrics=[ImageCount()])
+    # Not at the first step: a checkpoint's slots would find none to be loaded into.
+    model.optimizer.build(model.trainable_variables)
 
 
 @keras.saving.register_keras_serializable("ganlib")

@@ -1,5 +1,6 @@
 """Super-resolution with a trained model: pictures of any size, tile by tile, and image files."""
 
+import functools
 import itertools
 import os
 import pathlib
@@ -115,7 +116,7 @@ def _resolutions(model, layers):
 # -- pictures ------------------------------------------------------------------------------------
 
 
-def upscale_image(model, image, tile=128, overlap=None):
+def upscale_image(model, image, tile=256, overlap=None):
     """Enlarges a picture of any size, a tile at a time.
 
     A tile is computed with `overlap` more pixels on each side, which are then cut off, so that its
@@ -168,10 +169,22 @@ def upscale_image(model, image, tile=128, overlap=None):
 
 
 def _run(model, inputs):
-    # TensorFlow would trace anew for each size of picture, and needs no trace to be fast here.
-    if keras.backend.backend() == "tensorflow":
-        return keras.ops.convert_to_numpy(model(inputs, training=False))
-    return np.asarray(model.predict_on_batch(inputs))
+    if keras.backend.backend() != "tensorflow":
+        return np.asarray(model.predict_on_batch(inputs))
+    return _tensorflow_graph(model)(inputs).numpy()
+
+
+@functools.lru_cache(maxsize=2)
+def _tensorflow_graph(model):
+    """One graph for pictures of all sizes.
+
+    `predict` would trace anew for a new size. Without a graph, a functional model keeps all that it
+    computes until the end: twice the memory.
+    """
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
+    return tf.function(lambda x: model(x, training=False), input_signature=signature)
 
 
 def _windows(length, tile, overlap):
@@ -203,7 +216,7 @@ def _check_image(image):
 # -- files ---------------------------------------------------------------------------------------
 
 
-def upscale_files(model, paths, out, tile=128, show=False):
+def upscale_files(model, paths, out, tile=256, show=False):
     """Enlarges image files into a folder; one that fails does not stop the others.
 
     Args:
@@ -243,7 +256,7 @@ def upscale_files(model, paths, out, tile=128, show=False):
     ]
 
 
-def upscale_file(model, path, out, tile=128):
+def upscale_file(model, path, out, tile=256):
     """Enlarges one image file and writes it as `<out>/<stem>_x<scale>.png`, whole or not at all.
 
     EXIF orientation is applied; a colour profile is kept. Alpha, also of a palette, is enlarged by

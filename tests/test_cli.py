@@ -27,6 +27,7 @@ COMMANDS = (
     "upscale",
     "score",
     "score gan",
+    "score sr",
 )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers, ops
 
 register = keras.saving.register_keras_serializable("ganlib")
+LUMA = (0.299, 0.587, 0.114)  # BT.601
 # ImageNet's mean in the order blue, green, red, as the VGG networks were trained.
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 
@@ -137,10 +138,10 @@ class VGG16(Extractor):
 class FilterBank(Extractor):
     """How strong edges and bars are, by orientation and scale: no training, no download.
 
-    Derivatives of a Gaussian (first and second order, four orientations) of each colour, at full,
-    half and quarter resolution; of their responses the root mean square over about 8×8 pixels. It
-    sees where texture is, how coarse and how strong, not what it shows: more than pixels do, less
-    than a trained network.
+    Derivatives of a Gaussian (first and second order, four orientations) of luma, at full, half and
+    quarter resolution; of their responses the root mean square over about 8×8 pixels. It sees where
+    texture is, how coarse and how strong, not what it shows, nor its colour: more than pixels do,
+    less than a trained network.
 
     Args:
         scales: int, octaves.
@@ -181,7 +182,7 @@ def _unit_length(maps):
 
 
 def _oriented_filters(deviation=1.0, reach=3, orientations=4):
-    """Kernel `(7, 7, 3, 24)`: eight filters for each colour, each with a unit sum of squares."""
+    """Kernel `(7, 7, 3, 8)`: eight filters of luma, each with a unit sum of squares."""
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] / deviation
     bell = np.exp(-(x**2 + y**2) / 2)
     filters = []
@@ -191,7 +192,7 @@ def _oriented_filters(deviation=1.0, reach=3, orientations=4):
             response = response - response.mean()
             filters.append(response / np.linalg.norm(response))
     bank = np.stack(filters, axis=-1)
-    return np.einsum("hwf,ck->hwcfk", bank, np.eye(3)).reshape(*bank.shape[:2], 3, -1)
+    return np.einsum("hwf,c->hwcf", bank, LUMA)
 
 
 EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}

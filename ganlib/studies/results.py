@@ -79,3 +79,14 @@ class Results:
         return pandas.DataFrame(
             rows, columns=["variation", "seed", "check", "epoch", "evidence", "remedy"]
         )
+
+    def health(self):
+        """A row a trial: the checks that spoke, and what they saw."""
+        rows = []
+        for r in self.results:
+            findings = r["metrics"].get("findings", ())
+            row = {"variation": r["name"], "seed": r["seed"]}
+            row["found"] = ", ".join(f["check"] for f in findings) or "nothing"
+            row["evidence"] = " ".join(f["evidence"] for f in findings)
+            rows.append(row)
+        return pandas.DataFrame(rows)

@@ -106,7 +106,7 @@ def _weak_discriminator(found):
     seen = f"It was in {len(rows)} epochs of our runs"
     seen += f", and D was right on {np.mean(accuracy):.0%} there." if rows else "."
     return Claim(
-        "Warning sign: a D loss below 0.5 means that D is too weak.",
+        "A D loss below 0.5 is a warning sign: D is too weak.",
         judge(loss.chance < 0.5),
         f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
         f"wrong: below 0.5 D is strong. {seen}",
@@ -116,8 +116,8 @@ def _weak_discriminator(found):
 def _adversarial_weight(found):
     weights = {r["recipe"]["adversarial"] for a in ATTEMPTS for r in found.of(a.name)}
     return Claim(
-        "Warning signs: artefacts mean that w_adv is too high, a small drop of SSIM that w_perc is "
-        "too low.",
+        "Two more warning signs: artefacts mean that w_adv is too high, a small drop of SSIM that "
+        "w_perc is too low.",
         CANNOT_TELL,
         f"All attempts have w_adv = {', '.join(f'{w:g}' for w in sorted(weights))}, and w_perc "
         "never changes alone: nothing in them can show it.",

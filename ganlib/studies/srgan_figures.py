@@ -109,7 +109,13 @@ def trade(found):
                 at = scores["psnr_y"], scores[key]
                 ax.plot(*at, "o", color="C0" if name in PHASES else f"C{1 + (get(name) is None)}")
                 shift = (3, 3 - 7 * (i % 2))
-                ax.annotate(name, at, xytext=shift, textcoords="offset points", fontsize=6)
+                ax.annotate(
+                    name.removeprefix("attempt-"),
+                    at,
+                    xytext=shift,
+                    textcoords="offset points",
+                    fontsize=6,
+                )
             ax.set(xlabel="PSNR (Y), dB: closer to the original →")
             ax.margins(0.15)
         axes[0].set_ylabel(f"perceptual distance ({found.judge}): ↓ better")

@@ -82,9 +82,14 @@ class SRResults(Results):
 
     # -- tables ------------------------------------------------------------------------------------
 
+    @functools.cached_property
+    def claims(self):
+        """What the write-up concluded and expected, against these runs."""
+        return claims(self)
+
     def ledger(self):
         """A row an attempt: what changed, what was expected, what came out, and the verdict."""
-        verdicts = {claim.statement.partition(":")[0]: claim for claim in claims(self)}
+        verdicts = {claim.statement.partition(":")[0]: claim for claim in self.claims}
         rows, before = [], None
         for attempt in self.attempts:
             name, claim = attempt.name, verdicts.get(attempt.name)
@@ -138,6 +143,7 @@ class SRResults(Results):
         scores = {label: values[key] for key, label in SCORES.items()}
         return {"method": name, **scores, "pictures": len(self.data.test)}
 
+    @functools.cached_property
     def mistakes(self):
         """What each mistake of value range prints, beside what the write-up printed."""
         sources = {"bicubic": [self.bicubic(i) for i in range(len(self.shown))]}
@@ -259,7 +265,7 @@ TABLES = {
 }
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
+def write_report(study, results, data, out="runs", reports="reports", found=None):
     """Writes the study's figures, tables and run.json.
 
     Args:
@@ -268,12 +274,13 @@ def write_report(study, results, data, out="runs", reports="reports"):
         data: `ganlib.studies.srgan.PhotoData`.
         out: folder of all runs.
         reports: folder of all reports.
+        found: `SRResults` of the same runs, to spare the measuring; None: made here.
 
     Returns:
         The `Report` and the `Claims`.
     """
-    found = SRResults(study, results, data, out)
-    judged = claims(found)
+    found = found or SRResults(study, results, data, out)
+    judged = found.claims
     report = Report(study.name, study.options["profile"], reports)
     for name, wanted in FIGURES.items():
         if wanted(found):
@@ -281,7 +288,8 @@ def write_report(study, results, data, out="runs", reports="reports"):
             report.figure(name, figure)
             close(figure)
     for name, caption in TABLES.items():
-        report.table(name, getattr(found, name)(), caption)
+        table = getattr(found, name)
+        report.table(name, table() if callable(table) else table, caption)
     if found.attempts:
         report.table("ledger", found.ledger(), "The seven attempts, from their run directories.")
     report.table("claims", judged.table(), "The write-up's claims against these runs.")
