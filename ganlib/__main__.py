@@ -33,6 +33,15 @@ Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 
+_SHOWN = (
+    "frechet",
+    "inception_score",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "n_fake",
+)
 DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
 
 
@@ -253,37 +262,55 @@ app.add_typer(score, name="score")
 @score.command("gan", epilog="Example: ganlib score gan model.keras digits --json")
 def score_gan(
     model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an Adversarial model.")],
-    real: Annotated[str, typer.Argument(help="digits, tfds:mnist, an .npz file or a folder.")],
+    real: Annotated[
+        str, typer.Argument(help="digits, rooms, tfds:NAME, an .npz or a folder of real images.")
+    ],
     n: Annotated[int | None, typer.Option("-n", min=100, help="Pictures to score.")] = None,
     seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
+    network: Annotated[
+        str | None, typer.Option(help="efficientnet_lite0, inception_v3, digits; or auto.")
+    ] = None,
     as_json: AsJson = False,
 ):
-    """Scores a digits GAN by a digit classifier, beside real digits and noise.
+    """Scores a GAN against real images, beside more real images and noise.
 
-    The classifier is trained on REAL's training part first, which takes some seconds; the scores
-    refer to its test part.
+    KID, Fréchet distance, Inception Score, precision, recall, density and coverage. Digits are
+    looked at by a classifier trained on REAL's training part, other images by Inception-v3 where
+    its weights are at hand, else by EfficientNet-Lite0. The scores refer to REAL's test part.
     """
     _load_keras()
+    from ganlib import scoring
+    from ganlib.data import DataError
     from ganlib.sampling import load_gan
-    from ganlib.scoring import score_digits_gan
 
-    scores = score_digits_gan(load_gan(model), real, n, seed)
+    gan = load_gan(model)
+    try:
+        scores = scoring.score_gan(gan, real, n, seed, network, progress=not as_json)
+    except DataError:
+        raise
+    except (ValueError, OSError) as error:  # the network's name, or its weights
+        raise typer.BadParameter(str(error)) from None
     if as_json:
         _print_json(scores)
         return
     import pandas
 
-    keys = ("confidence", "digit_score", "frechet_distance", "missing_digits", "n")
-    rows = {"generated": scores["generated"], **scores["baselines"]}
-    _print_table(
-        pandas.DataFrame(
-            [{"images": name, **{k: values[k] for k in keys}} for name, values in rows.items()]
-        ).round(3)
-    )
-    typer.echo(
-        f"Digit classifier: {scores['classifier']['accuracy']:.1%} right on "
-        f"{scores['classifier']['n']} held-out digits."
-    )
+    rows = {"generated": scores, **scores["baselines"]}
+    keys = [k for k in ("kid", "kid_standard_error", *_SHOWN) if k in scores]
+    table = [{"images": name, **{k: row[k] for k in keys}} for name, row in rows.items()]
+    _print_table(pandas.DataFrame(table).round(4))
+    typer.echo(f"Network: {scores['network']} ({scores['resize']}).")
+    if "classifier" in scores:
+        keys = ("confidence", "digit_score", "missing_digits")
+        rows["generated"] = scores["generated"]
+        table = [{"images": name, **{k: row[k] for k in keys}} for name, row in rows.items()]
+        _print_table(pandas.DataFrame(table).round(3))
+        typer.echo(
+            f"Digit classifier: {scores['classifier']['accuracy']:.1%} right on "
+            f"{scores['classifier']['n']} held-out digits."
+        )
+    for caution in scores["cautions"]:
+        typer.echo(f"Caution: {caution}")
 
 
 @score.command("sr", epilog="Example: ganlib score sr model.keras photos/ --scale 4 --json")

@@ -1,47 +1,105 @@
 """Scores of a saved model, each beside its ceiling and its floor."""
 
-from ganlib.data import DataError, load_photos
+import numpy as np
+
+from ganlib.data import DataError, check, load, load_photos
+from ganlib.features import networks
 from ganlib.features.digits import train_classifier
 from ganlib.images import upscale
-from ganlib.metrics import super_resolution
+from ganlib.metrics import fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.sampling import sample_images
 from ganlib.studies.digits import load_data
 from ganlib.studies.srgan import PhotoData, enlarge_linearly
 from ganlib.upscaling import scale_of, upscale_image
 
+LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
 
-def score_digits_gan(gan, real, n=None, seed=0):
-    """Scores a digits GAN by a digit classifier trained on `real`.
+
+def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
+    """Scores a GAN against real images, beside more real images and noise.
+
+    The real images (the test part, where the set has one) are halved: one half is the reference of
+    every score, the other is scored like a generator's output and gives the row "real".
 
     Args:
-        gan: `Adversarial` whose images are `(28, 28, 1)`.
-        real: what `ganlib.studies.digits.load_data` takes.
-        n: int, pictures to score; by default as many as there are real ones to compare with.
-        seed: int, of the latents.
+        gan: `ganlib.adversarial.Adversarial` that ends in sigmoid or tanh.
+        real: what `ganlib.data.load` takes; brought to the generator's size and channels.
+        n: int, pictures to generate; by default as many as there are in the reference.
+        seed: int, of the latents and of the halving.
+        network: name for `ganlib.features.networks.get`. `None`: for labelled pictures of
+            28×28×1 a digit classifier trained on their training part; else "auto".
+        progress: bool, show a progress bar.
 
     Returns:
-        dict with `generated`, `baselines` (`real`, `noise`), each as `digit_quality` returns it,
-        and `classifier` (`accuracy`, `n`).
+        dict as `ganlib.metrics.fidelity.evaluate` returns it, and `baselines`, a dict with the
+        same for `real` and for `noise`. For digits also `generated` and `classifier`, and in the
+        baselines what `ganlib.metrics.digits.digit_quality` measures.
 
     Raises:
-        DataError: the data can't be used, or the model makes other pictures.
+        DataError: the data or the model can't be used.
+        ValueError: the network is unknown.
     """
-    if tuple(gan.generator.output_shape[1:]) != (28, 28, 1):
-        raise DataError(
-            "Digits are scored at 28×28 pixels with one channel. Received: a generator of shape "
-            f"{gan.generator.output_shape}"
-        )
+    shape = tuple(gan.generator.output_shape[1:])
+    if network is None and shape == (28, 28, 1) and _are_labelled(real):
+        return _score_digits(gan, real, n, seed)
+    eye = networks.get(network or "auto")
+    images = check(load_held_out(real, shape), minimum=2 * LEAST_REAL)
+    reference, other = images.split(0.5, seed=seed)
+    n = n or len(reference)
+    noise = np.random.default_rng(seed).random((n, *shape), dtype="float32")
+    seen = {
+        "fake": eye(sample_images(gan, n, seed), "unit", progress),
+        "real": eye(other, progress=progress),
+        "noise": eye(noise, "unit", progress),
+    }
+    features = eye(reference, progress=progress).features
+    scores = {
+        name: fidelity.evaluate(features, s.features, eye, s.probabilities, seed)
+        for name, s in seen.items()
+    }
+    return {**scores["fake"], "baselines": {name: scores[name] for name in ("real", "noise")}}
+
+
+def load_held_out(real, shape):
+    """The test part of a set, or all of one without parts, as pictures of a generator's shape.
+
+    Raises:
+        DataError: the generator's pictures are not square, or the data can't be used.
+    """
+    height, width, channels = shape
+    if height != width:
+        raise DataError(f"Only square pictures can be scored. Received: a generator of {shape}")
+    try:
+        return load(real, split="test", size=height, channels=channels)
+    except DataError:
+        return load(real, size=height, channels=channels)
+
+
+def _are_labelled(real):
+    return load_held_out(real, (28, 28, 1)).labels is not None
+
+
+def _score_digits(gan, real, n, seed):
     data = load_data(real)
     classifier = train_classifier(data.train, data.test)
+    eye = networks.get(classifier)
     reference, held_out = data.reference.as_range("unit"), data.real.as_range("unit")
     n = n or len(held_out)
+    pictures = {
+        "generated": sample_images(gan, n, seed),
+        "real": held_out,
+        "noise": noise_images(len(held_out)),
+    }
+    features, scores = eye(reference, "unit").features, {}
+    for name, images in pictures.items():
+        seen = eye(images, "unit")
+        scores[name] = fidelity.evaluate(features, seen.features, eye, seen.probabilities, seed)
+        pictures[name] = digit_quality(classifier, images, reference)
     return {
-        "generated": digit_quality(classifier, sample_images(gan, n, seed), reference),
-        "baselines": {
-            "real": digit_quality(classifier, held_out, reference),
-            "noise": digit_quality(classifier, noise_images(len(held_out)), reference),
-        },
+        **scores["generated"],
+        "generated": pictures["generated"],
+        "baselines": {name: {**scores[name], **pictures[name]} for name in ("real", "noise")},
         "classifier": {"accuracy": classifier.accuracy, "n": classifier.n},
     }
 

@@ -1,4 +1,4 @@
-"""`ganlib score sr`: a super-resolution model beside what needs no network."""
+"""`ganlib score`: a model beside its ceiling, its floor, and what needs no network."""
 
 import json
 
@@ -9,10 +9,14 @@ from skimage import data as pictures
 from typer.testing import CliRunner
 
 from ganlib.__main__ import app
+from ganlib.adversarial import Adversarial
 from ganlib.data import DataError, load_photos
+from ganlib.data.rooms import rooms
 from ganlib.images import bicubic_kernel
+from ganlib.models import dcgan
 from ganlib.models.srgan import build_generator
-from ganlib.scoring import score_upscaler
+from ganlib.sampling import load_gan
+from ganlib.scoring import score_gan, score_upscaler
 from ganlib.upscaling import load_upscaler
 
 SCORES = {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
@@ -84,3 +88,53 @@ def test_a_model_in_the_wrong_range_is_refused(folder, tmp_path):
     wrong = keras.Model(inner.input, twice)
     with pytest.raises(DataError, match=r"'model' can't be scored.*denormalised twice"):
         score_upscaler(wrong, folder, 3)
+
+
+# -- ganlib score gan ----------------------------------------------------------------------------
+
+GAN_SCORES = {"kid", "kid_standard_error", "frechet", "inception_score", "precision", "recall"} | {
+    "density",
+    "coverage",
+    "network",
+    "n_real",
+    "n_fake",
+}
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory):
+    """An untrained GAN of 32×32 RGB pictures."""
+    players = dcgan.build_generator(32, filters=4), dcgan.build_discriminator(32, filters=4)
+    path = tmp_path_factory.mktemp("gan") / "model.keras"
+    model = Adversarial(*players)
+    model.compile()
+    model.save(path)
+    return path
+
+
+def test_a_gan_stands_between_real_images_and_noise(gan, tmp_path):
+    np.savez(tmp_path / "rooms.npz", x=rooms("test", size=32, train=8, test=120).images)
+    result = CliRunner().invoke(
+        app, ["score", "gan", str(gan), str(tmp_path / "rooms.npz"), "-n", "100", "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)
+    real, noise = scores["baselines"]["real"], scores["baselines"]["noise"]
+    for row in (scores, real, noise):
+        assert row.keys() >= GAN_SCORES
+    assert (scores["n_real"], scores["n_fake"]) == (60, 100)
+    assert scores["network"] == "EfficientNet-Lite0"
+    assert abs(real["kid"]) < 4 * real["kid_standard_error"]
+    assert scores["kid"] > 10 * abs(real["kid"])
+    assert noise["kid"] > 10 * abs(real["kid"])
+    assert real["coverage"] > 0.8 > 0.2 > scores["coverage"]
+    assert any("Fréchet" in caution for caution in scores["cautions"])
+
+
+def test_too_few_real_images_and_an_unknown_network_are_refused(gan, tmp_path):
+    np.savez(tmp_path / "few.npz", x=rooms("test", size=32, train=8, test=20).images)
+    loaded = load_gan(gan)
+    with pytest.raises(DataError, match="20 images, at least 100 needed"):
+        score_gan(loaded, tmp_path / "few.npz")
+    with pytest.raises(ValueError, match="Received: 'vgg'"):
+        score_gan(loaded, tmp_path / "few.npz", network="vgg")
