@@ -45,6 +45,21 @@ class Probe(layers.Layer):
         return tuple(float(v.numpy()) for v in (self.passes, self.batch, self.spread))
 
 
+@keras.saving.register_keras_serializable("ganlib_tests")
+class Recorder(layers.Layer):
+    """Passes its input on, and keeps the sum of step × input: the order of the batches matters."""
+
+    def build(self, input_shape):
+        self.step = self.add_weight(initializer="zeros", trainable=False)
+        self.trace = self.add_weight(initializer="zeros", trainable=False)
+
+    def call(self, inputs, training=False):
+        if training:
+            self.step.assign_add(1.0)
+            self.trace.assign_add(self.step * ops.sum(inputs))
+        return inputs
+
+
 def _with_kernels(model, seed):
     """Kernels from NumPy: an initializer draws other numbers on each backend."""
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from helpers import Recorder
 
 from ganlib.data import Batches, EpochOrder
 
@@ -10,21 +10,6 @@ pytestmark = [
     # Keras' variables and NumPy 2: np.array(variable) warns, in get_weights and save.
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
 ]
-
-
-@keras.saving.register_keras_serializable("ganlib_tests")
-class Recorder(keras.layers.Layer):
-    """Passes its input on, and keeps the sum of step × input: the order of the batches matters."""
-
-    def build(self, input_shape):
-        self.step = self.add_weight(initializer="zeros", trainable=False)
-        self.trace = self.add_weight(initializer="zeros", trainable=False)
-
-    def call(self, inputs, training=False):
-        if training:
-            self.step.assign_add(1.0)
-            self.trace.assign_add(self.step * ops.sum(inputs))
-        return inputs
 
 
 def make_model():

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
+from helpers import Recorder
 
 from ganlib.data import DataError, EpochOrder, Patches, Photos
 from ganlib.images import convert, downscale
@@ -111,25 +111,10 @@ def test_seed_epoch_and_step_alone_decide_a_batch():
         assert (high != other[1]).any()
 
 
-@keras.saving.register_keras_serializable("ganlib_tests")
-class PairRecorder(keras.layers.Layer):
-    """Passes its input on, and keeps the sum of step × input: the order of the batches matters."""
-
-    def build(self, input_shape):
-        self.step = self.add_weight(initializer="zeros", trainable=False)
-        self.trace = self.add_weight(initializer="zeros", trainable=False)
-
-    def call(self, inputs, training=False):
-        if training:
-            self.step.assign_add(1.0)
-            self.trace.assign_add(self.step * ops.sum(inputs))
-        return inputs
-
-
 def make_model():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, 3))
-    outputs = keras.layers.UpSampling2D()(PairRecorder()(inputs))
+    outputs = keras.layers.UpSampling2D()(Recorder()(inputs))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1)(outputs))
     model.compile(keras.optimizers.Adam(0.05), loss="mse")
     return model
@@ -154,7 +139,7 @@ def test_fit_sees_the_batches_of_each_epoch_in_order():
         for b in range(3):
             step += 1
             expected += step * patches.batch(epoch, b)[0].sum(dtype="float64")
-    recorder = next(layer for layer in model.layers if isinstance(layer, PairRecorder))
+    recorder = next(layer for layer in model.layers if isinstance(layer, Recorder))
     assert float(recorder.step) == step == len(patches) * 2
     assert float(recorder.trace) == pytest.approx(expected, rel=1e-5)
 

@@ -132,12 +132,17 @@ class ImageSet:
             "origin": self.origin,
             "checksum": self.checksum()[:12],
         }
-        cells = (
-            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>"
-            for key, value in rows.items()
-        )
-        return f"<table>{''.join(cells)}</table>"
+        return facts_table(rows)
 
     def _counts(self):
         named = {"classes": self.labels, "groups": self.groups}
         return {key: len(np.unique(v)) for key, v in named.items() if v is not None}
+
+
+def facts_table(facts):
+    """A dict as an HTML table, a row an entry."""
+    cells = (
+        f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>"
+        for key, value in facts.items()
+    )
+    return f"<table>{''.join(cells)}</table>"

@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
-import html
 
 import numpy as np
 
 from ganlib.data.errors import DataError
+from ganlib.data.imageset import facts_table
 from ganlib.data.resize import fit
 from ganlib.data.splits import split_mask
 
@@ -117,11 +117,7 @@ class Photos:
             "origin": self.origin,
             "checksum": self.checksum()[:12],
         }
-        cells = (
-            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>"
-            for key, value in rows.items()
-        )
-        return f"<table>{''.join(cells)}</table>"
+        return facts_table(rows)
 
     def _shapes(self):
         return [image.shape for image in self.images]
