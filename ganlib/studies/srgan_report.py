@@ -164,8 +164,9 @@ class SRResults(Results):
                 row |= {"SSIM": f"{b:.3f}", "PSNR fits": fits[0], "SSIM fits": fits[1]}
                 rows.append({**row, "n": len(same)})
         span = {"PSNR": f"{min(psnr)}…{max(psnr)} dB", "SSIM": f"{min(ssim)}…{max(ssim)}"}
+        span |= dict.fromkeys(("PSNR fits", "SSIM fits", "n"), "")
         rows.append({"pictures of": "the write-up", "mistake": "?", **span})
-        return pandas.DataFrame(rows).fillna("")
+        return pandas.DataFrame(rows)
 
     def chances(self):
         """What D's loss is without information, by loss; the write-up's lies around 1.000."""
