@@ -23,7 +23,7 @@ from ganlib.studies.srgan_attempts import ATTEMPTS
 RNG = np.random.default_rng(0)
 NAMES = [f"attempt-{i}" for i in range(1, 8)]
 
-# ../shared/studies/srgan.md: learning rates of G and D, weights of the adversarial and the
+# The write-up: learning rates of G and D, weights of the adversarial and the
 # perceptual loss, epochs that the log shows, PSNR and SSIM of training and of validation, and the
 # last losses of G and D. Attempt 7 notes no settings: they are attempt 6's.
 TABLE = {
