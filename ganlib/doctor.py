@@ -70,8 +70,11 @@ def _examine_backend(facts):
 
 
 def _examine_data(facts, data):
-    from ganlib.data import DataError, check, load
+    from ganlib.data import DataError, check, load, load_photos
 
+    if data == "photos":  # of several sizes, which `load` does not take
+        facts["data"] = _photo_facts(load_photos(data))
+        return
     try:
         images = check(load(data))
     except DataError as error:
@@ -88,6 +91,18 @@ def _examine_data(facts, data):
         "synthetic": images.synthetic,
         "origin": images.origin,
         "checksum": images.checksum(),
+    }
+
+
+def _photo_facts(photos):
+    sides = [side for image in photos.images for side in image.shape[:2]]
+    return {
+        "name": photos.name,
+        "images": len(photos),
+        "sides": [min(sides), max(sides)],
+        "synthetic": photos.synthetic,
+        "origin": photos.origin,
+        "checksum": photos.checksum(),
     }
 
 

@@ -141,6 +141,14 @@ def test_doctor_looks_at_data(ganlib, tmp_path):
     assert output.endswith("All is well.\n")
 
 
+def test_doctor_looks_at_photographs_of_several_sizes(ganlib):
+    code, output, _ = ganlib("doctor", "--data", "photos", "--json")
+    facts = json.loads(output)
+    assert code == 0
+    assert facts["data"]["images"] == 10
+    assert facts["data"]["sides"] == [300, 1411]
+
+
 def test_doctor_names_what_is_wrong_with_data(ganlib, tmp_path):
     path = tmp_path / "bad.npz"
     images = np.ones((4, 8, 8, 1), "float32")
