@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganlib.data import DataError, check, load, load_photos
+from ganlib.data import DataError, NoSplitError, check, load, load_photos
 from ganlib.features import networks
 from ganlib.features.digits import train_classifier
 from ganlib.images import upscale
@@ -10,7 +10,7 @@ from ganlib.metrics import fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.sampling import sample_images
 from ganlib.studies.digits import load_data
-from ganlib.studies.srgan import PhotoData, enlarge_linearly
+from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
 from ganlib.upscaling import scale_of, upscale_image
 
 LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
@@ -72,7 +72,7 @@ def load_held_out(real, shape):
         raise DataError(f"Only square pictures can be scored. Received: a generator of {shape}")
     try:
         return load(real, split="test", size=height, channels=channels)
-    except DataError:
+    except NoSplitError:
         return load(real, size=height, channels=channels)
 
 
@@ -129,7 +129,7 @@ def score_upscaler(model, high, scale):
             f"The model enlarges by {actual}: score it with --scale {actual}, or load another. "
             f"Received: scale={scale}"
         )
-    kernel = PhotoData(*(load_photos("photos", "train"),) * 3).kernel(scale)
+    kernel = best_linear_kernel(load_photos("photos", "train"), scale)
     photos = load_photos(high, "test" if str(high) == "photos" else None)
     upscalers = {
         "model": lambda low: upscale_image(model, low),

@@ -16,7 +16,7 @@ from ganlib.images import bicubic_kernel
 from ganlib.models import dcgan
 from ganlib.models.srgan import build_generator
 from ganlib.sampling import load_gan
-from ganlib.scoring import score_gan, score_upscaler
+from ganlib.scoring import load_held_out, score_gan, score_upscaler
 from ganlib.upscaling import load_upscaler
 
 SCORES = {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
@@ -138,3 +138,17 @@ def test_too_few_real_images_and_an_unknown_network_are_refused(gan, tmp_path):
         score_gan(loaded, tmp_path / "few.npz")
     with pytest.raises(ValueError, match="Received: 'vgg'"):
         score_gan(loaded, tmp_path / "few.npz", network="vgg")
+
+
+def test_a_broken_test_part_is_not_replaced_by_training_images(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        Image.fromarray(pictures.astronaut()[:64, :64]).save(tmp_path / part / "a.png")
+    whole = (tmp_path / "test" / "a.png").read_bytes()
+    assert len(load_held_out(tmp_path, (32, 32, 3))) == 1
+    (tmp_path / "test" / "a.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"a\.png cannot be read"):
+        load_held_out(tmp_path, (32, 32, 3))
+    (tmp_path / "test" / "a.png").unlink()
+    (tmp_path / "test").rmdir()
+    assert len(load_held_out(tmp_path, (32, 32, 3))) == 1  # no parts: all of it

@@ -18,6 +18,7 @@ _EXPORTS = {
     "EpochAdapter": "ganlib.data.batches",
     "EpochOrder": "ganlib.data.batches",
     "ImageSet": "ganlib.data.imageset",
+    "NoSplitError": "ganlib.data.errors",
     "Patches": "ganlib.data.patches",
     "Photos": "ganlib.data.photos",
     "check": "ganlib.data.checks",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ganlib.data.assemble import assemble
-from ganlib.data.errors import DataError
+from ganlib.data.errors import DataError, NoSplitError
 from ganlib.data.imageset import ImageSet
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -145,7 +145,7 @@ def _split_folder(folder, split):
     if split is None:
         return folder / "train" if subfolders == set(SPLITS) else folder
     if split not in subfolders:
-        raise DataError(
+        raise NoSplitError(
             f"The folder {folder} has no subfolder {split!r}: make one, or leave `split` out and "
             f"divide the images with .split(0.8, seed=0). Received: subfolders {sorted(subfolders)}"
         )

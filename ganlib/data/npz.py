@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from ganlib.data.errors import DataError
+from ganlib.data.errors import DataError, NoSplitError
 
 LIMIT = 16 * 2**30
 NAMES = {
@@ -101,7 +101,7 @@ def _find_keys(path, headers, split):
     remedy = (
         "leave `split` out and divide the images with .split(0.8, seed=0), or " if split else ""
     )
-    raise DataError(
+    raise (NoSplitError if split else DataError)(
         f"The file {path} has no key for the images: {remedy}save them as {wanted}. "
         f"Received: split={split!r}, keys {sorted(headers)}"
     )

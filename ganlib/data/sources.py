@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ganlib.data.errors import DataError
+from ganlib.data.errors import DataError, NoSplitError
 from ganlib.data.imageset import ImageSet
 from ganlib.data.resize import check_target, fit
 
@@ -75,7 +75,7 @@ def load(spec, split=None, size=None, channels=None, value_range=None):
 
 def _from_memory(spec, split, size, channels, value_range):
     if split is not None:
-        raise DataError(
+        raise NoSplitError(
             "Images in memory have no named splits: leave `split` out and divide the ImageSet with "
             f".split(0.8, seed=0). Received: split={split!r}"
         )

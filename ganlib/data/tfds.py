@@ -3,7 +3,7 @@
 import numpy as np
 
 from ganlib.data.assemble import assemble
-from ganlib.data.errors import DataError
+from ganlib.data.errors import DataError, NoSplitError
 from ganlib.data.imageset import ImageSet
 
 IMAGE_KEYS = ("image", "hr")  # "hr": the high-resolution image of a pair, as in div2k
@@ -81,7 +81,7 @@ def count(builder, split):
     try:
         return builder.info.splits[split].num_examples
     except Exception as error:
-        raise DataError(
+        raise NoSplitError(
             f"TFDS {_name(builder)!r} has no such split; it has {sorted(builder.info.splits)}. "
             f"Received: split={split!r} ({error})"
         ) from error

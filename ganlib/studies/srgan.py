@@ -137,9 +137,8 @@ class PhotoData:
 
     @functools.cache  # noqa: B019  lives as long as the data, which live as long as the process
     def kernel(self, scale):
-        """The best linear upscaler of the training pictures; see `ganlib.images.fit_kernel`."""
-        pairs = (metrics.low_resolution(image, scale) for image in self.train.images)
-        return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
+        """The best linear upscaler of the training pictures."""
+        return best_linear_kernel(self.train, scale)
 
     @functools.cache  # noqa: B019
     def baselines(self, recipe):
@@ -157,6 +156,12 @@ class PhotoData:
             )
             for name, enlarge in upscalers.items()
         }
+
+
+def best_linear_kernel(photos, scale):
+    """The linear upscaler of least squared error on `Photos`; see `ganlib.images.fit_kernel`."""
+    pairs = (metrics.low_resolution(image, scale) for image in photos.images)
+    return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
 
 
 def enlarge_linearly(low, kernel, scale):
