@@ -25,13 +25,26 @@ class Report:
         self.path = pathlib.Path(out) / profile / study
         self.written = []
 
+    def file(self, name, suffix):
+        """The path of a further file, for the caller to write: in the folder, which is made.
+
+        run.json lists it with its checksum, so it must be there when `provenance` is called.
+
+        Args:
+            name: str, the file's name.
+            suffix: str, without the dot, as "gif".
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / f"{name}.{suffix}"
+        self.written.append(path)
+        return path
+
     def figure(self, name, figure):
         """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
         if self.profile == "quick":
             mark_quick(figure)
-        self.path.mkdir(parents=True, exist_ok=True)
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
-            figure.savefig(self._file(name, suffix), metadata=metadata)
+            figure.savefig(self.file(name, suffix), metadata=metadata)
         return self.path / f"{name}.png"
 
     def table(self, name, table, caption=""):
@@ -87,14 +100,8 @@ class Report:
             },
         )
 
-    def _file(self, name, suffix):
-        path = self.path / f"{name}.{suffix}"
-        self.written.append(path)
-        return path
-
     def _write(self, name, suffix, text):
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._file(name, suffix), text)
+        write_atomically(self.file(name, suffix), text)
 
     def __repr__(self):
         return f"<Report {self.study}, {self.profile} profile>"

@@ -47,6 +47,25 @@ def test_assignment_discriminator():
     assert model.get_layer("logits").activation is keras.activations.linear
 
 
+def test_small_assignment():
+    generator = dcgan.build_assignment_generator(5, size=32, filters=8)
+    dense = 4 * 4 * 64
+    expected = 5 * dense + dense + convolution(8, 3, 5)
+    for inputs, outputs in itertools.pairwise((64, 32, 16, 8)):
+        expected += convolution(inputs, outputs, 5) + 4 * outputs
+    assert generator.count_params() == expected
+    assert (generator.input_shape, generator.output_shape) == ((None, 5), (None, 32, 32, 3))
+    discriminator = dcgan.build_assignment_discriminator(size=32, filters=8)
+    expected = convolution(3, 8, 5) + convolution(8, 32, 5) + convolution(32, 64, 5) + dense + 1
+    assert discriminator.count_params() == expected
+    assert (discriminator.input_shape, discriminator.output_shape) == ((None, 32, 32, 3), (None, 1))
+
+
+def test_assignment_of_a_size_that_is_no_power_of_two():
+    assert dcgan.build_assignment_generator(3, size=24, filters=1).output_shape[1:] == (24, 24, 3)
+    assert dcgan.build_assignment_discriminator(size=24, filters=1).input_shape[1:] == (24, 24, 3)
+
+
 # -- the configurable one ------------------------------------------------------------------------
 
 
@@ -127,6 +146,8 @@ def test_trains():
         (dcgan.build_generator, {"upsample": "linear"}, "`upsample`.*Received: upsample='linear'"),
         (dcgan.build_discriminator, {"normalisation": "layer"}, "Received: normalisation='layer'"),
         (dcgan.build_discriminator, {"initializer": "he"}, "Received: initializer='he'"),
+        (dcgan.build_assignment_generator, {"size": 36}, "multiple of 8.*Received: size=36"),
+        (dcgan.build_assignment_discriminator, {"size": 8}, "from 16 on.*Received: size=8"),
     ],
 )
 def test_refusals(build, options, message):

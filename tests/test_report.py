@@ -207,6 +207,18 @@ def test_provenance(figure, tmp_path):
     }
 
 
+def test_provenance_lists_what_others_wrote(tmp_path):
+    plan = toy_study.write_plan(tmp_path / "plan.json", seeds=1)
+    study = toy_study.build(data=str(plan))
+    report = Report("toy", "quick", tmp_path)
+    path = report.file("training", "gif")
+    assert path == tmp_path / "quick" / "toy" / "training.gif"
+    path.write_bytes(b"GIF89a")  # the folder is there
+    report.provenance(study, [], study.load_data())
+    run = json.loads((report.path / "run.json").read_text())
+    assert run["files"] == {"training.gif": hashlib.sha256(b"GIF89a").hexdigest()}
+
+
 def answers(**outputs):
     """A `subprocess.run` for git: what each subcommand prints."""
 

@@ -1,5 +1,7 @@
 """DCGAN (Radford et al., 2016): transposed convolutions up, strided convolutions down."""
 
+import math
+
 import keras
 from keras import layers
 
@@ -129,31 +131,38 @@ def build_discriminator(
     return keras.Model(images, logits, name="discriminator")
 
 
-def build_assignment_generator(latent_dim=100, *, seed=0):
-    """Builds the bedroom assignment's generator: latents `(batch_size, 100)` to 64×64×3 images.
+def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
+    """Builds the bedroom assignment's generator: latents `(batch_size, latent_dim)` to images.
 
-    Dense 16,384, reshaped to 8×8×256; transposed convolutions of 128, 64 and 32 filters with stride
-    2, each with BatchNorm and LeakyReLU, which lead to 64×64; so the output layer, a transposed
-    convolution to 3 channels with tanh, has stride 1. 2,733,507 parameters.
+    Dense, reshaped to an eighth of the images' size and 8 × `filters` channels; three transposed
+    convolutions of 4 ×, 2 × and 1 × `filters` with stride 2, each with BatchNorm and LeakyReLU,
+    which lead to the full size; so the output layer, a transposed convolution to 3 channels with
+    tanh, has stride 1. The assignment states size 64 and 32 filters: Dense 16,384, reshaped to
+    8×8×256; 128, 64 and 32 filters; 2,733,507 parameters. Smaller ones are for CPUs.
 
     The assignment leaves the kernels' size open: 5×5, as in TensorFlow's DCGAN tutorial. All else
     that it leaves open is Keras' default: biases, Glorot's initial values, a negative slope of 0.3.
 
     Args:
         latent_dim: int, number of latent values.
+        size: int, a multiple of 8 from 16 on.
+        filters: int, filters of the last hidden layer; each earlier one has twice as many.
         seed: int, of the weights' initial values.
 
     Returns:
-        A `keras.Model` named `generator`; images are `(batch_size, 64, 64, 3)` in [-1, 1].
+        A `keras.Model` named `generator`; images are `(batch_size, size, size, 3)` in [-1, 1].
+
+    Raises:
+        ValueError: `size` is none of the above.
     """
+    _check_assignment_size(size)
     new_kernel = _kernels("keras", range(100 * seed, 100 * seed + 50))
+    start = (size // 8, size // 8, 8 * filters)
     latents = keras.Input((latent_dim,), name="latents")
-    x = layers.Dense(8 * 8 * 256, kernel_initializer=new_kernel())(latents)
-    x = layers.Reshape((8, 8, 256))(x)
-    for filters in (128, 64, 32):
-        x = Conv2DTranspose(filters, 5, strides=2, padding="same", kernel_initializer=new_kernel())(
-            x
-        )
+    x = layers.Dense(math.prod(start), kernel_initializer=new_kernel())(latents)
+    x = layers.Reshape(start)(x)
+    for width in (4 * filters, 2 * filters, filters):
+        x = Conv2DTranspose(width, 5, strides=2, padding="same", kernel_initializer=new_kernel())(x)
         x = layers.LeakyReLU()(layers.BatchNormalization()(x))
     images = Conv2DTranspose(
         3, 5, padding="same", activation="tanh", kernel_initializer=new_kernel(), name="images"
@@ -161,11 +170,12 @@ def build_assignment_generator(latent_dim=100, *, seed=0):
     return keras.Model(latents, images, name="generator")
 
 
-def build_assignment_discriminator(*, seed=0):
-    """Builds the bedroom assignment's discriminator: images `(batch_size, 64, 64, 3)` to logits.
+def build_assignment_discriminator(*, size=64, filters=32, seed=0):
+    """Builds the bedroom assignment's discriminator: images to logits.
 
-    Convolutions of 32, 128 and 256 filters with stride 2 and LeakyReLU; Flatten; Dense 1. 940,801
-    parameters. Kernels and all else that the assignment leaves open are chosen as in
+    Convolutions of 1 ×, 4 × and 8 × `filters` with stride 2 and LeakyReLU; Flatten; Dense 1. The
+    assignment states size 64 and 32 filters, so 32, 128 and 256: 940,801 parameters. Smaller ones
+    are for CPUs. Kernels and all else that the assignment leaves open are chosen as in
     `build_assignment_generator`.
 
     The assignment's output is the probability that an image is real. Here it is the logit: ganlib's
@@ -173,16 +183,22 @@ def build_assignment_discriminator(*, seed=0):
     the logit is that probability.
 
     Args:
+        size: int, a multiple of 8 from 16 on; images are `(batch_size, size, size, 3)`.
+        filters: int, filters of the first layer.
         seed: int, of the weights' initial values.
 
     Returns:
         A `keras.Model` named `discriminator`; its logits are `(batch_size, 1)`.
+
+    Raises:
+        ValueError: `size` is none of the above.
     """
+    _check_assignment_size(size)
     new_kernel = _kernels("keras", range(100 * seed + 50, 100 * seed + 100))
-    images = keras.Input((64, 64, 3), name="images")
+    images = keras.Input((size, size, 3), name="images")
     x = images
-    for filters in (32, 128, 256):
-        x = layers.Conv2D(filters, 5, strides=2, padding="same", kernel_initializer=new_kernel())(x)
+    for width in (filters, 4 * filters, 8 * filters):
+        x = layers.Conv2D(width, 5, strides=2, padding="same", kernel_initializer=new_kernel())(x)
         x = layers.LeakyReLU()(x)
     logits = layers.Dense(1, kernel_initializer=new_kernel(), name="logits")(layers.Flatten()(x))
     return keras.Model(images, logits, name="discriminator")
@@ -195,6 +211,13 @@ def _levels(size):
             f"`size` must be a power of two from 8 on: 8, 16, 32, 64… Received: size={size}"
         )
     return levels
+
+
+def _check_assignment_size(size):
+    if size < 16 or size % 8:
+        raise ValueError(
+            f"`size` must be a multiple of 8 from 16 on: 16, 24, 32… Received: size={size}"
+        )
 
 
 def _check_choice(name, value, choices):
