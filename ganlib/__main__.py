@@ -29,6 +29,12 @@ Data = Annotated[
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change every recipe, e.g. epochs=5; may be repeated."
+    ),
+]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
@@ -59,12 +65,14 @@ def _load_keras():
             os.close(greeting)
 
 
-def _study(name, profile, data=None, seeds=None, trials=None):
+def _study(name, profile, data, seeds, changes, trials=None):
     _load_keras()
     from ganlib import studies
+    from ganlib.studies.changes import parse
 
     try:
-        study = studies.build(name, profile=profile, data=data, seeds=seeds)
+        changes = parse(changes or ())
+        study = studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
         return study.select(trials) if trials else study
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
@@ -117,6 +125,7 @@ def run(
     data: Data = None,
     trials: Annotated[str | None, typer.Option(help="A variation, or a pattern of ids.")] = None,
     seeds: Seeds = None,
+    changes: Changes = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; default: one a core, or one a GPU.")
     ] = None,
@@ -133,7 +142,7 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     from ganlib.engines import local
 
-    chosen = _study(study, profile, data, seeds, trials)
+    chosen = _study(study, profile, data, seeds, changes, trials)
     if workers is None:  # asking claims an accelerator, which a worker would then lack
         workers = local.default_workers()
     try:
@@ -149,7 +158,7 @@ def run(
     for result in failed:
         typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
     if len(failed) < len(results):
-        path = _report(_study(study, profile, data, seeds), out, reports)
+        path = _report(_study(study, profile, data, seeds, changes), out, reports)
         typer.echo(f"Report: {path}", err=as_json)
     if failed:
         raise typer.Exit(1)
@@ -161,13 +170,17 @@ def status(
     profile: Profile = DEFAULT_PROFILE,
     data: Data = None,
     seeds: Seeds = None,
+    changes: Changes = None,
     out: Out = pathlib.Path("runs"),
     as_json: AsJson = False,
 ):
-    """Shows what is done, running and still to do."""
+    """Shows what is done, running and still to do.
+
+    Changed recipes are trials of their own: give the same --set as to `run`.
+    """
     from ganlib.engines.status import study_status
 
-    rows = study_status(_study(study, profile, data, seeds), out)
+    rows = study_status(_study(study, profile, data, seeds, changes), out)
     if as_json:
         _print_json(rows)
         return
@@ -182,11 +195,15 @@ def report(
     profile: Profile = DEFAULT_PROFILE,
     data: Data = None,
     seeds: Seeds = None,
+    changes: Changes = None,
     out: Out = pathlib.Path("runs"),
     reports: Reports = pathlib.Path("reports"),
 ):
-    """Writes figures and tables from the trials that have finished."""
-    typer.echo(f"Report: {_report(_study(study, profile, data, seeds), out, reports)}")
+    """Writes figures and tables from the trials that have finished.
+
+    Changed recipes are trials of their own: give the same --set as to `run`.
+    """
+    typer.echo(f"Report: {_report(_study(study, profile, data, seeds, changes), out, reports)}")
 
 
 def _report(study, out, reports):

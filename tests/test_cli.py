@@ -75,7 +75,7 @@ def test_help_lists_every_command(ganlib):
     "statement",
     [
         "import ganlib, ganlib.data, ganlib.study, ganlib.engines.local",
-        "import ganlib.engines.worker, ganlib.engines.status, ganlib.studies",
+        "import ganlib.engines.worker, ganlib.engines.status, ganlib.studies.changes",
         "main('--help')",
         "main('run', '--help')",
         "main('studies', '--json')",
@@ -185,6 +185,11 @@ def test_doctor_helps_with_a_wrong_backend():
         ("run digits --trials bse", "the names are base, batch-norm"),
         ("run digits --profile fast", 'must be "quick" or "full"'),
         ("run digits --workers 0", "--workers"),
+        ("run digits --set epochs=5 --set epochs", "as name=value, e.g. epochs=5. Received: 'ep"),
+        ("run digits --set epochs=5 --set epochs=6", "Received: 'epochs=6' after another epochs"),
+        ("status digits --set epochs=five", "epochs must be a whole number. Received: 'five'"),
+        ("report digits --set epoch=5", "choose from width, d_width, latent_dim"),
+        ("run digits --set data=tiny.npz", "choose them with --data"),
         ("run digits --data none.npz", "none.npz"),
         ("run digits --data tiny.npz", "has too few images"),
         ("report digits", "No trial in runs/digits has finished: ganlib run digits"),
@@ -228,6 +233,25 @@ def test_workers(ganlib, monkeypatch, options, workers):
     assert ganlib("run", "digits", *options)[0] == 1
     assert asked == [workers]
     assert bool(default) == bool(options)  # not even asked for, which would claim the device
+
+
+def test_set(ganlib, tmp_path):
+    plain = {row["id"] for row in status_rows(ganlib, tmp_path)}
+    options = ["--set", "epochs=1", "--set", "d_learning_rate=1e-4"]
+    rows = status_rows(ganlib, tmp_path, *options)
+    assert {row["epochs"] for row in rows} == {1}
+    assert len(rows) == len(plain)
+    assert not plain & {row["id"] for row in rows}  # finished runs stay what they are
+    # The quick profile's own values: the same trials.
+    options = ["--set", "epochs=3.0", "--set", "latent_dim=50"]
+    same = {row["id"] for row in status_rows(ganlib, tmp_path, *options)} & plain
+    assert [trial_id.partition("-seed")[0] for trial_id in same] == ["latent-50"]
+
+
+def status_rows(ganlib, out, *options):
+    code, output, _ = ganlib("status", "digits", "--out", out, *options, "--json")
+    assert code == 0
+    return json.loads(output)
 
 
 # -- one study from the command to its report ------------------------------------------------------

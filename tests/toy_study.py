@@ -19,6 +19,7 @@ import time
 import types
 
 from ganlib import study as ganlib_study
+from ganlib.studies.changes import changed
 from ganlib.study import Study, Trial
 
 PATIENCE_SECONDS = 60  # of a trial that waits for something; it would fail then
@@ -74,7 +75,7 @@ def go_file(plan):
     return pathlib.Path(plan).with_suffix(".go")
 
 
-def build(profile="quick", data=None, seeds=None):
+def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the study of the plan in the file `data`."""
     if "keras" not in sys.modules:  # a process without it: importing a backend takes seconds
         ganlib_study.environment = dict
@@ -84,14 +85,14 @@ def build(profile="quick", data=None, seeds=None):
         name="toy",
         title="A toy",
         trials=tuple(
-            Trial(name, Recipe(**settings), seed)
+            Trial(name, changed(Recipe(**settings), changes or {}), seed)
             for seed in range(seeds or plan["seeds"])
             for name, settings in plan["trials"].items()
         ),
         load_data=lambda: Data(plan["checksum"], path.with_suffix(".log")),
         train=train,
         module="toy_study",
-        options={"profile": profile, "data": str(path), "seeds": seeds},
+        options={"profile": profile, "data": str(path), "seeds": seeds, "changes": changes or {}},
         epochs=lambda trial: trial.recipe.epochs,
     )
 

@@ -13,7 +13,7 @@ def build(name, **options):
 
     Args:
         name: one of `STUDIES`.
-        **options: as the study's own `build` takes them: `profile`, `data`, `seeds`.
+        **options: as the study's own `build` takes them: `profile`, `data`, `seeds`, `changes`.
 
     Returns:
         A `ganlib.study.Study`.

@@ -14,6 +14,7 @@ from ganlib.images import convert
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
 from ganlib.monitor import HealthMonitor
+from ganlib.studies.changes import changed
 from ganlib.study import Study, Trial
 
 GRID = 64  # pictures in a sample grid
@@ -152,38 +153,40 @@ def load_data(spec):
     return DigitsData(*parts)
 
 
-def build(profile="quick", data=None, seeds=None):
+def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the digits study.
 
     Args:
         profile: "quick" (narrow networks, 5,000 embedded digits) or "full" (the write-up's scale).
         data: what `load_data` takes; by default "digits" in quick and "tfds:mnist" in full.
         seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        changes: dict of recipe field → value, for all trials; see `ganlib.studies.changes`.
 
     Returns:
         A `Study` with a trial for each variation and seed.
 
     Raises:
-        ValueError: the profile is unknown.
+        ValueError: the profile is unknown, or a change does not fit the recipe.
     """
     if profile not in ("quick", "full"):
         raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
     quick = profile == "quick"
     data = data or ("digits" if quick else "tfds:mnist")
     seeds = seeds or (1 if quick else 3)
+    changes = changes or {}
     base = Recipe(data=str(data), **(QUICK if quick else {}))
     return Study(
         name="digits",
         title="An MNIST GAN and its six variations",
         trials=tuple(
-            Trial(name, dataclasses.replace(base, **change), seed)
+            Trial(name, changed(dataclasses.replace(base, **variation), changes), seed)
             for seed in range(seeds)
-            for name, change in variations(base).items()
+            for name, variation in variations(base).items()
         ),
         load_data=lambda: load_data(data),
         train=train,
         module=__name__,
-        options={"profile": profile, "data": str(data), "seeds": seeds},
+        options={"profile": profile, "data": str(data), "seeds": seeds, "changes": changes},
         epochs=lambda trial: trial.recipe.epochs,
     )
 

@@ -7,6 +7,7 @@ from ganlib.data import Patches, check_photos, load_photos
 from ganlib.features import perceptual
 from ganlib.images import apply_kernel, convert, fit_kernel, upscale
 from ganlib.metrics import super_resolution as metrics
+from ganlib.studies.changes import changed
 from ganlib.studies.srgan_attempts import ATTEMPTS
 from ganlib.studies.srgan_training import (
     build_gan,
@@ -182,7 +183,7 @@ def load_data(spec, patch):
     return PhotoData(train, validation, test)
 
 
-def build(profile="quick", data=None, seeds=None):
+def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the super-resolution study, ×4.
 
     Args:
@@ -190,18 +191,20 @@ def build(profile="quick", data=None, seeds=None):
         data: what `load_data` takes; by default "photos" in quick and "tfds:div2k/bicubic_x4" in
             full.
         seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        changes: dict of recipe field → value, for all trials; see `ganlib.studies.changes`.
 
     Returns:
         A `Study` with a trial for each attempt, the repaired recipe and each seed.
 
     Raises:
-        ValueError: the profile is unknown.
+        ValueError: the profile is unknown, or a change does not fit the recipe.
     """
     if profile not in SIZES:
         raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
     quick = profile == "quick"
     data = str(data or ("photos" if quick else "tfds:div2k/bicubic_x4"))
     seeds = seeds or (1 if quick else 3)
+    changes = changes or {}
     submitted, repaired = SIZES[profile]
     judge = perceptual.best_at_hand()
     features = "filters" if quick else judge  # a deep network costs a quick run too much time
@@ -217,6 +220,7 @@ def build(profile="quick", data=None, seeds=None):
             **submitted,
             **{**attempt.settings, **rates},
         )
+    recipes = {name: changed(recipe, changes) for name, recipe in recipes.items()}
     largest = max(recipe.patch for recipe in recipes.values())
     return Study(
         name="srgan",
@@ -228,7 +232,7 @@ def build(profile="quick", data=None, seeds=None):
         load_data=lambda: load_data(data, largest),
         train=train,
         module=__name__,
-        options={"profile": profile, "data": data, "seeds": seeds},
+        options={"profile": profile, "data": data, "seeds": seeds, "changes": changes},
         epochs=lambda trial: trial.recipe.pretraining_epochs + trial.recipe.epochs,
     )
 
