@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 import zipfile
 
+import filelock
 import numpy as np
 
 from ganlib.features.network import Seen, unpacked
@@ -25,16 +26,29 @@ def cached(network, images, folder, value_range=None, progress=False):
     """
     images, value_range = unpacked(images, value_range)
     path = pathlib.Path(folder) / f"{network.name}-{_key(network, images, value_range)}.npz"
-    if path.is_file():
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
-                seen = Seen(kept["features"], kept["probabilities"])
-            if all(len(part) == len(images) for part in seen):
-                return seen
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-            pass
-    seen = network(images, value_range, progress)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Of several processes that want the same, one works and the others wait for it.
+    with filelock.FileLock(path.with_suffix(".lock")):
+        if seen := _read(path, len(images)):
+            return seen
+        seen = network(images, value_range, progress)
+        _write(path, seen)
+    return seen
+
+
+def _read(path, n):
+    """What is kept of n images, or None."""
+    if not path.is_file():
+        return None
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+            seen = Seen(kept["features"], kept["probabilities"])
+        return seen if all(len(part) == n for part in seen) else None
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def _write(path, seen):
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix="writing-", suffix=".npz")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -42,7 +56,6 @@ def cached(network, images, folder, value_range=None, progress=False):
         os.replace(temporary, path)
     finally:
         pathlib.Path(temporary).unlink(missing_ok=True)
-    return seen
 
 
 def _key(network, images, value_range):

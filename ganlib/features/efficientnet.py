@@ -15,6 +15,7 @@ from keras import layers, ops
 from ganlib.features import torch_weights
 
 SIZE = 224
+SMALL = 112  # four times as fast
 FEATURES = 1280
 CLASSES = 1000
 EPSILON = 1e-3  # of the batch normalisation
@@ -39,14 +40,15 @@ def weights_path():
     return next(iter((folder / "models").glob("efficientnet-lite0-*.pth")), None)
 
 
-def build(path=None):
+def build(path=None, size=SIZE):
     """Builds the network for inference, with its batch normalisation folded into convolutions.
 
     Args:
         path: path of the weights; None: those of the installed package.
+        size: int, side of its input in pixels. It was trained on 224, and tells classes best there.
 
     Returns:
-        A frozen `keras.Model`: RGB images `(batch_size, 224, 224, 3)` from 0 to 255 to pooled
+        A frozen `keras.Model`: RGB images `(batch_size, size, size, 3)` from 0 to 255 to pooled
         features `(batch_size, 1280)`, in [0, 6], and logits `(batch_size, 1000)` of the ImageNet
         classes.
 
@@ -62,7 +64,7 @@ def build(path=None):
         )
     tensors = torch_weights.read(path)
     values = {}  # by layer: its kernel and bias
-    images = keras.Input((SIZE, SIZE, 3), name="images")
+    images = keras.Input((size, size, 3), name="images")
     x = layers.Rescaling(1 / 128, -127 / 128)(images)
     x = _convolution(x, values, "_conv_stem", "_bn0", 32, kernel=3, stride=2)
     inputs, block = 32, 0
