@@ -145,3 +145,13 @@ def judge_interval(interval, low=-math.inf, high=math.inf):
     if interval.high < low or interval.low > high:
         return REFUTED
     return CANNOT_TELL
+
+
+def judge_positive(interval):
+    """The verdict on "the value is above zero"; where it is exactly zero, it is not."""
+    return judge_interval(interval, low=math.nextafter(0, 1))
+
+
+def judge_negative(interval):
+    """The verdict on "the value is below zero"; where it is exactly zero, it is not."""
+    return judge_interval(interval, high=-math.nextafter(0, 1))

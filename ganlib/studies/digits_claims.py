@@ -8,6 +8,8 @@ from ganlib.stats import (
     Claims,
     judge,
     judge_interval,
+    judge_negative,
+    judge_positive,
     mean_interval,
     paired_interval,
 )
@@ -111,7 +113,7 @@ def _smoothing_zero(found):
 def _losses_diversity(found):
     names = [name for name in ("least-squares", "hinge") if found.of(name)]
     differences = {name: found.paired(name, "digit_score") for name in names}
-    verdicts = {judge_interval(d, low=0.0) for d in differences.values()}
+    verdicts = {judge_positive(d) for d in differences.values()}
     return Claim(
         "Another loss remedies a lack of diversity.",
         verdicts.pop() if len(verdicts) == 1 else CANNOT_TELL,
@@ -132,7 +134,7 @@ def _noise_coin_flip(found):
     difference = paired_interval(advantage("instance-noise")[:n], advantage("base")[:n])
     return Claim(
         "Noise on D's inputs keeps D from ending as a coin flip.",
-        judge_interval(difference, low=0.0),
+        judge_positive(difference),
         "D's training accuracy above 50 %, less the base run's, in the last epoch: "
         f"{difference:+.3f}; the base run's is {np.mean(advantage('base')):+.3f}.",
     )
@@ -147,7 +149,7 @@ def _norm_steadier(found):
     difference = paired_interval(unrest("batch-norm")[:n], unrest("base")[:n])
     return Claim(
         "Batch normalisation in G makes D's accuracies steadier.",
-        judge_interval(difference, high=0.0),
+        judge_negative(difference),
         f"Mean change from epoch to epoch, less the base run's: {difference:+.3f}.",
     )
 

@@ -53,6 +53,10 @@ class Results:
     def values(self, name, key):
         return [self.metric(result, key) for result in self.of(name)]
 
+    def mean(self, name, key):
+        """A score of a variation, mean over seeds."""
+        return float(np.mean(self.values(name, key)))
+
     def history(self, name):
         """The histories of a variation, one a seed."""
         return [self.histories[result["id"]] for result in self.of(name)]

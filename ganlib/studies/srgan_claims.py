@@ -5,7 +5,16 @@ import itertools
 import numpy as np
 
 from ganlib.losses import AbsoluteError
-from ganlib.stats import CANNOT_TELL, Claim, Claims, judge, judge_interval, mean_interval
+from ganlib.stats import (
+    CANNOT_TELL,
+    Claim,
+    Claims,
+    judge,
+    judge_interval,
+    judge_negative,
+    judge_positive,
+    mean_interval,
+)
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
 LAST = ATTEMPTS[-1]
@@ -129,7 +138,7 @@ def _expectation(found, before, attempt):
     difference = found.paired(attempt.name, key, before.name)
     return Claim(
         f"{attempt.name}: {attempt.expectation}",
-        judge_interval(difference, low=0.0),
+        judge_positive(difference),
         f"{label} less that of {before.name}: {difference:+.3g}; changed at once: "
         f"{found.changes(before.name, attempt.name)}.",
     )
@@ -138,7 +147,7 @@ def _expectation(found, before, attempt):
 def _sharper(found):
     return Claim(
         "The adversarial loss makes edges sharper.",
-        judge_interval(found.phases("sharpness"), low=0.0),
+        judge_positive(found.phases("sharpness")),
         f"{PHASES}: mean gradient relative to the original's {found.phases('sharpness'):+.3f}.",
     )
 
@@ -146,7 +155,7 @@ def _sharper(found):
 def _texture(found):
     return Claim(
         "The adversarial loss adds texture that looks right.",
-        judge_interval(found.phases("perceptual"), high=0.0),
+        judge_negative(found.phases("perceptual")),
         f"{PHASES}: perceptual distance ({found.judge}) {found.phases('perceptual'):+.4f}.",
     )
 
@@ -155,7 +164,7 @@ def _similarity(found):
     ssim, psnr = found.phases("ssim_y"), found.phases("psnr_y")
     return Claim(
         "With it SSIM rises while PSNR may fall a little.",
-        judge_interval(ssim, low=0.0),
+        judge_positive(ssim),
         f"{PHASES}: SSIM {ssim:+.4f}, PSNR {psnr:+.3f} dB (Y).",
     )
 

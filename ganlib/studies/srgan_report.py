@@ -114,10 +114,6 @@ class SRResults(Results):
             before = name
         return pandas.DataFrame(rows)
 
-    def mean(self, name, key):
-        """A score of a variation, mean over seeds."""
-        return float(np.mean(self.values(name, key)))
-
     def _below(self, name):
         return self.mean(name, "psnr_y") - self.baseline("bicubic")["psnr_y"]
 
