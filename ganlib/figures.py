@@ -40,6 +40,22 @@ def tile(images, columns):
     return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
+def untile(grid, size):
+    """Undoes `tile`: `(rows·size, columns·size, c)` to `(rows·columns, size, size, c)`.
+
+    Raises:
+        ValueError: the grid does not divide into squares of that size.
+    """
+    grid = np.asarray(grid)
+    if grid.ndim != 3 or size < 1 or grid.shape[0] % size or grid.shape[1] % size:
+        raise ValueError(
+            f"`grid` must be (rows·{size}, columns·{size}, channels). Received: shape {grid.shape}"
+        )
+    height, width, channels = grid.shape
+    cells = grid.reshape(height // size, size, width // size, size, channels)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, channels)
+
+
 def show_images(axes, images, columns, title=""):
     """Draws a grid of images in [0, 1] on `axes`.
 

@@ -19,7 +19,7 @@ LAYERS = (
     ("__main__", "notebooks"),
     ("scoring",),
     ("studies",),
-    ("sampling", "doctor", "upscaling"),
+    ("sampling", "selection", "doctor", "upscaling"),
     ("loading",),
     ("report",),
     ("figures", "stats"),

@@ -1,0 +1,245 @@
+"""Choosing the epoch by KID."""
+
+import math
+
+import keras
+import numpy as np
+import pandas
+import pytest
+from helpers import IMAGE, LATENT, build_generator, images, make_gan
+
+from ganlib import training
+from ganlib.features.network import Network
+from ganlib.metrics import fidelity
+from ganlib.sampling import draw_latents, make_images
+from ganlib.selection import SCORES, BestByKID, score
+from ganlib.study import Run
+
+N = 12
+EAGER = {"run_eagerly": True}
+
+
+def forward(batch):
+    """Means of the picture's quarters, and how bright it is as two classes."""
+    unit = batch[..., 0].astype("float64") / 255
+    features = unit.reshape(-1, 2, 4, 2, 4).mean((2, 4)).reshape(-1, 4)
+    bright = features.mean(axis=1)
+    return features, np.stack([bright, 1 - bright], axis=1)
+
+
+NETWORK = Network("quarters", "quarters", 8, 1, "none", 4, "0", forward)
+
+
+def features(pictures):
+    return NETWORK(pictures, "unit").features
+
+
+@pytest.fixture
+def gan():
+    """Untrained; the real pictures of these tests are its own, so that its weights are the best."""
+    return make_gan(compile_options=EAGER)
+
+
+def own_pictures(gan):
+    return make_images(gan.sampler, draw_latents(gan, 20, seed=9))
+
+
+def make_best(gan, path, every=1, epochs=9):
+    real = features(own_pictures(gan))
+    best = BestByKID(gan, NETWORK, real, path, n=N, every=every, epochs=epochs)
+    best.on_train_begin()
+    return best
+
+
+def end(best, epoch):
+    """Ends an epoch, counted from 1; returns the logs."""
+    logs = {"d_loss": 1.0}
+    best.on_epoch_end(epoch - 1, logs)
+    return logs
+
+
+def damage(gan, amount):
+    """Shifts the weights of the generator that is scored: far, its pictures turn white."""
+    gan.sampler.set_weights([w + np.float32(amount) for w in gan.sampler.get_weights()])
+
+
+def kept(path):
+    """The weights in the file."""
+    model = build_generator()
+    model.load_weights(path)
+    return model.get_weights()
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "best.weights.h5"
+
+
+# -- what is kept --------------------------------------------------------------------------------
+
+
+@pytest.mark.backend
+def test_the_lowest_kid_is_kept(gan, path):
+    good = gan.sampler.get_weights()
+    best = make_best(gan, path)
+    damage(gan, 0.2)
+    kids = [end(best, 1)["kid"]]
+    middling = gan.sampler.get_weights()
+    assert (best.epoch, best.kid) == (1, kids[0])
+    gan.sampler.set_weights(good)
+    kids.append(end(best, 2)["kid"])
+    damage(gan, 2.0)
+    kids.append(end(best, 3)["kid"])
+    gan.sampler.set_weights(middling)
+    kids.append(end(best, 4)["kid"])
+    assert kids[1] < kids[0] < kids[2]
+    assert kids[3] == kids[0]  # the same weights on the same latents
+    assert (best.epoch, best.kid) == (2, kids[1])
+    assert same(kept(path), good)
+    gan.sampler.load_weights(path)
+    assert end(best, 5)["kid"] == kids[1]
+    assert best.epoch == 2  # as good is not better
+
+
+def test_no_file_is_left_half_written(gan, path):
+    best = make_best(gan, path)
+    end(best, 1)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_average_is_scored_and_kept(path):
+    gan = make_gan(ema=0.9, compile_options=EAGER)
+    best = make_best(gan, path)
+    gan.generator.set_weights([w + 2 for w in gan.generator.get_weights()])
+    kid = end(best, 1)["kid"]
+    assert same(kept(path), gan.average.get_weights())
+    damage(gan, 2.0)
+    assert end(best, 2)["kid"] > kid
+    assert best.epoch == 1
+
+
+def test_the_first_weights_are_kept_before_any_score(gan, path):
+    best = make_best(gan, path, every=5)
+    assert (best.epoch, best.kid) == (0, math.inf)
+    first = gan.sampler.get_weights()
+    damage(gan, 0.2)
+    assert end(best, 1) == {"d_loss": 1.0}
+    assert same(kept(path), first)
+    assert math.isfinite(end(best, 5)["kid"])  # any score is better than none
+    assert best.epoch == 5
+    assert same(kept(path), gan.sampler.get_weights())
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_replace_nothing(gan, path, value):
+    best = make_best(gan, path)
+    good = gan.sampler.get_weights()
+    kid = end(best, 1)["kid"]
+    gan.sampler.set_weights([np.full_like(w, value) for w in good])
+    assert end(best, 2) == {"d_loss": 1.0}
+    assert (best.epoch, best.kid) == (1, kid)
+    assert same(kept(path), good)
+
+
+# -- when, and on what ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "scored"), [(2, 5, [2, 4, 5]), (3, 3, [3]), (9, 2, [2]), (1, 2, [1, 2])]
+)
+def test_scored_are_every_few_epochs_and_the_last(gan, path, every, epochs, scored):
+    best = make_best(gan, path, every, epochs)
+    logs = {epoch: end(best, epoch) for epoch in range(1, epochs + 1)}
+    assert [epoch for epoch in logs if "kid" in logs[epoch]] == scored
+    for epoch in scored:
+        assert set(logs[epoch]) == {"d_loss", *SCORES}
+        assert all(math.isfinite(value) for value in logs[epoch].values())
+
+
+def test_always_the_same_latents(gan, path):
+    seen = []
+
+    def recorded(batch):
+        seen.append(batch)
+        return forward(batch)
+
+    network = Network("recorded", "recorded", 8, 1, "none", 4, "0", recorded)
+    real = features(own_pictures(gan))
+    options = {"n": N, "every": 1, "epochs": 9}
+    best = BestByKID(gan, network, real, path, **options)
+    first, again = end(best, 1), end(best, 2)
+    np.testing.assert_array_equal(*seen)
+    assert first == again
+    end(BestByKID(gan, network, real, path, **options), 1)  # a resumed run's
+    np.testing.assert_array_equal(seen[0], seen[2])
+    end(BestByKID(gan, network, real, path, **options, seed=1), 1)
+    assert np.any(seen[0] != seen[3])
+    assert best.latents.shape == (N, LATENT)
+
+
+# -- state ---------------------------------------------------------------------------------------
+
+
+def test_state_round_trip(gan, path):
+    best = make_best(gan, path)
+    good = gan.sampler.get_weights()
+    end(best, 1)
+    damage(gan, 2.0)
+    resumed = BestByKID(gan, NETWORK, best.real, path, n=N, every=1, epochs=9)
+    resumed.set_state(best.get_state())
+    resumed.on_train_begin()  # must not keep what a resumed run starts from
+    end(resumed, 2)
+    assert (resumed.epoch, resumed.kid) == (1, best.kid)
+    assert same(kept(path), good)
+
+
+@pytest.mark.backend
+def test_in_a_run(tmp_path):
+    """Through `training.fit`, killed after its second epoch: the history has the scores."""
+
+    def train(run, epochs):
+        keras.utils.set_random_seed(0)
+        gan = make_gan(seed=0, compile_options=EAGER)
+        real = features((images(20, seed=3) + 1) / 2)
+        path = run.path / "best.weights.h5"
+        best = BestByKID(gan, NETWORK, real, path, n=N, every=2, epochs=3)
+        training.fit(
+            gan, images(4), run, epochs=epochs, batch_size=4, seed=0, expected={}, callbacks=[best]
+        )
+        return best, kept(path), pandas.read_csv(run.path / "history.csv")
+
+    whole, parts = Run(tmp_path / "whole"), Run(tmp_path / "parts")
+    for run in (whole, parts):
+        run.path.mkdir()
+    train(parts, 2)
+    (a, a_weights, a_history), (b, b_weights, b_history) = train(parts, 3), train(whole, 3)
+    assert (a.epoch, a.kid) == (b.epoch, b.kid)
+    assert same(a_weights, b_weights)
+    assert list(a_history["kid"].notna()) == [False, True, True]
+    columns = ["epoch", *SCORES]
+    pandas.testing.assert_frame_equal(a_history[columns], b_history[columns])
+    assert a.kid == a_history["kid"].min()
+    assert a_history["epoch"][a_history["kid"].idxmin()] == a.epoch
+
+
+# -- score ---------------------------------------------------------------------------------------
+
+
+def test_score(gan):
+    latents, real = draw_latents(gan, N), features((images(20) + 1) / 2)
+    scores = score(gan.sampler, latents, NETWORK, real)
+    assert (scores["n_real"], scores["n_fake"]) == (20, N)
+    seen = NETWORK(make_images(gan.sampler, latents), "unit")
+    assert scores == fidelity.evaluate(real, seen.features, NETWORK, seen.probabilities)
+    assert seen.features.shape == (N, 4)
+    assert make_images(gan.sampler, latents).shape == (N, *IMAGE)
+
+
+def test_no_score_without_finite_pictures(gan):
+    damage(gan, np.nan)
+    assert score(gan.sampler, draw_latents(gan, N), NETWORK, np.zeros((6, 4))) is None
