@@ -4,6 +4,7 @@ import importlib
 
 STUDIES = {
     "digits": "An MNIST GAN and its six variations",
+    "bedrooms": "A bedroom DCGAN, and whether its pictures are any good",
     "srgan": "A super-resolution GAN in seven attempts",
 }
 
