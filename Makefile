@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A process a core; each holds a backend and its data, some 2 GB.
+PARALLEL := -n logical --maxprocesses 4
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONUNBUFFERED = 1
 
@@ -20,10 +22,10 @@ reproduce: setup ## run all notebooks in the quick profile into reports/quick/
 	$(BIN)/python -m ganlib.notebooks run
 
 test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
-	$(BIN)/python -m pytest tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests -m backend
+	$(BIN)/python -m pytest $(PARALLEL) tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests -m backend
 	@if $(BIN)/python -c "import torch" 2>/dev/null; then \
-	  KERAS_BACKEND=torch $(BIN)/python -m pytest tests -m backend; \
+	  KERAS_BACKEND=torch $(BIN)/python -m pytest $(PARALLEL) tests -m backend; \
 	else \
 	  echo "torch is not installed: its tests did not run ($(BIN)/pip install torch adds them)."; \
 	fi
