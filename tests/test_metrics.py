@@ -16,6 +16,8 @@ from ganlib.stats import (
     Interval,
     judge,
     judge_interval,
+    judge_negative,
+    judge_positive,
     mean_interval,
     paired_interval,
 )
@@ -288,6 +290,14 @@ def test_paired_interval():
     assert judge_interval(interval, low=0.0) == SUPPORTED
     assert judge_interval(mean_interval(values), low=mean_interval(baseline).mean) == CANNOT_TELL
     assert paired_interval([2.0], [0.5]) == Interval(1.5, None, None, 1)
+
+
+def test_above_and_below_zero():
+    for judged, sign in ((judge_positive, 1), (judge_negative, -1)):
+        assert judged(Interval(sign * 0.2, sign * 0.2 - 0.1, sign * 0.2 + 0.1, 3)) == SUPPORTED
+        assert judged(Interval(sign * -0.2, sign * -0.2 - 0.1, sign * -0.2 + 0.1, 3)) == REFUTED
+        assert judged(Interval(0.0, -0.1, 0.1, 3)) == CANNOT_TELL
+        assert judged(mean_interval([0.0, 0.0])) == REFUTED  # no difference is no improvement
 
 
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")]])
