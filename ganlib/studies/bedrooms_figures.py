@@ -106,8 +106,8 @@ def truncation(found):
     others |= {n: _mean_best(found.of(n)) for n in found.names if _of_assignment(found, n)}
     with style() as plt:
         figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.6))
-        _plane(axes[0], points, others, ("recall", "precision"))
         axes[0].set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+        _plane(axes[0], points, others, ("recall", "precision"))
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=SMALL)
         if "clear" in points:
@@ -130,16 +130,17 @@ def _plane(ax, points, others, names):
     """Diversity to the right, quality upwards, a label a truncation."""
     x, y = names
     ax.plot(points[x], points[y], "o-", color="C0", label="repaired")
-    for i, (at, label) in enumerate(_labels(points, x, y)):
-        look = {"fontsize": SMALL, "color": "C0", "ha": "right" if i % 2 else "left"}
-        shift = (-5, -10) if i % 2 else (5, 5)  # above and below the line in turn
-        ax.annotate(label, at, xytext=shift, textcoords="offset points", **look)
     for i, ((name, scores), mark) in enumerate(zip(others.items(), "*sD^vP", strict=False)):
         # Points that lie on each other stay visible: each is wider than the one before.
         look = {"mfc": "none", "mew": 0.8, "ms": 6 + 0.9 * i}
         ax.plot(scores[x], scores[y], mark, color=f"C{i + 1}", label=name, **look)
     ax.set(xlabel=f"{x}: diversity →", ylabel=f"{y}: quality →")
-    ax.margins(0.15)
+    if ax.get_autoscale_on():
+        ax.margins(0.15)
+    for at, label in _labels(ax, points, x, y):
+        left = at[0] > np.mean(ax.get_xlim())  # where there is more room
+        look = {"fontsize": SMALL, "color": "C0", "ha": "right" if left else "left"}
+        ax.annotate(label, at, xytext=(-6 if left else 6, -2), textcoords="offset points", **look)
 
 
 def neighbours(found):
@@ -357,9 +358,9 @@ def _truncated(results):
     return table.replace({"truncation": {"inf": "none"}}).reset_index(drop=True)
 
 
-def _labels(points, x, y):
+def _labels(ax, points, x, y):
     """`((x, y), label)`; points that lie on each other share one."""
-    near = 0.04 * max(np.ptp(points[x]), np.ptp(points[y]), 1e-9)
+    near = 0.06 * max(np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim()))
     places = []
     for at, label in zip(zip(points[x], points[y], strict=True), points["truncation"], strict=True):
         if places and np.hypot(*np.subtract(at, places[-1][0])) < near:
