@@ -11,6 +11,7 @@ from ganlib.metrics import fidelity
 from ganlib.studies.bedrooms_scoring import examine
 from ganlib.studies.bedrooms_training import build_gan, train_gan
 from ganlib.studies.changes import changed
+from ganlib.studies.parts import Parts
 from ganlib.study import Study, Trial
 
 HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation
@@ -118,25 +119,8 @@ def variations(assignment, repaired):
     }
 
 
-@dataclasses.dataclass(eq=False)
-class BedroomData:
-    """Pictures in three parts that share none.
-
-    Attributes:
-        train: `ImageSet`, for the GANs.
-        validation: `ImageSet`, to choose the epoch, and for the row "real".
-        test: `ImageSet`, the reference of all scores; used for no choice.
-    """
-
-    train: object
-    validation: object
-    test: object
-
-    def __post_init__(self):
-        parts = self.train, self.validation, self.test
-        self.checksum = "".join(part.checksum()[:16] for part in parts)
-        self.name, self.origin = self.train.name, self.train.origin
-        self.synthetic = self.train.synthetic
+class BedroomData(Parts):
+    """Pictures of bedrooms; `test` is the reference of all scores, `validation` the row "real"."""
 
     def seen(self, part, network, folder):
         """What a network sees in one part: `Seen`, kept in `folder`."""

@@ -8,6 +8,7 @@ from ganlib.features import perceptual
 from ganlib.images import apply_kernel, convert, fit_kernel, upscale
 from ganlib.metrics import super_resolution as metrics
 from ganlib.studies.changes import changed
+from ganlib.studies.parts import Parts
 from ganlib.studies.srgan_attempts import ATTEMPTS
 from ganlib.studies.srgan_training import (
     build_gan,
@@ -116,25 +117,11 @@ SIZES = {
 }
 
 
-@dataclasses.dataclass(eq=False)
-class PhotoData:
+class PhotoData(Parts):
     """Photographs in three parts that share no picture (nor scene, where it is known).
 
-    Attributes:
-        train: `Photos`, for the networks and for the linear upscaler.
-        validation: `Photos`, for every choice, such as the best epoch.
-        test: `Photos`, scored at the end and used for no choice.
+    `train` also fits the linear upscaler.
     """
-
-    train: object
-    validation: object
-    test: object
-
-    def __post_init__(self):
-        parts = self.train, self.validation, self.test
-        self.checksum = "".join(part.checksum()[:16] for part in parts)
-        self.name, self.origin = self.train.name, self.train.origin
-        self.synthetic = self.train.synthetic
 
     @functools.cache  # noqa: B019  lives as long as the data, which live as long as the process
     def kernel(self, scale):
