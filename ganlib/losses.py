@@ -248,12 +248,71 @@ class Wasserstein(AdversarialLoss):
         return 10.0
 
 
+@register
+@dataclasses.dataclass(frozen=True)
+class Boundary(AdversarialLoss):
+    """Holds generated images on the discriminator's decision boundary, D(G(z)) = ½.
+
+    The discriminator pays -log D(x) for a real image and -γ·log(1 - 4(D(G(z)) - ½)²) for a fake
+    one, which is least at ½; the generator still aims at 1 (`NonSaturating`). The two pull against
+    each other on purpose.
+
+    With D = sigmoid(l), 1 - 4(D - ½)² is 4·D·(1 - D), and its negative logarithm is
+    softplus(l) + softplus(-l) - 2·log 2: finite, with the gradient tanh(l/2), at every logit. The
+    literal form is infinite in float32 from |l| of about 17 on, where D rounds to 1.
+
+    Not to be taken for its relatives. In the boundary-seeking GAN (BGAN; Hjelm et al., 2018) and in
+    Fence GAN (Ngo et al., 2019) the *generator* is drawn to the boundary, at ½ and at a chosen
+    level, and the discriminator goes on telling real from fake. Here the *discriminator* draws the
+    boundary to where the fakes are.
+
+    Args:
+        gamma: float above 0, γ; the weight of the generated images. The source has 0.8.
+
+    Raises:
+        ValueError: γ is not positive and finite.
+    """
+
+    gamma: float = 0.8
+
+    def __post_init__(self):
+        if not 0 < self.gamma < math.inf:  # NaN, too
+            raise ValueError(
+                f"`gamma` must be a positive finite number. Received: gamma={self.gamma}"
+            )
+
+    def real(self, logits):
+        return ops.softplus(-logits)
+
+    def fake(self, logits):
+        distance = ops.softplus(logits) + ops.softplus(-logits) - 2.0 * math.log(2.0)
+        return self.gamma * distance
+
+    def generator(self, logits):
+        return ops.softplus(-logits)
+
+    @property
+    def chance(self):
+        # The best constant D solves -(1 - D) + γ(2D - 1) = 0.
+        d = (1.0 + self.gamma) / (1.0 + 2.0 * self.gamma)
+        return -math.log(d) - self.gamma * math.log(4.0 * d * (1.0 - d))
+
+    @property
+    def floor(self):
+        return 0.0
+
+    @property
+    def boundary(self):
+        return math.log(3.0)  # D = ¾: midway between its targets, 1 and ½
+
+
 LOSSES = {
     "non_saturating": NonSaturating,
     "least_squares": LeastSquares,
     "absolute_error": AbsoluteError,
     "hinge": Hinge,
     "wasserstein": Wasserstein,
+    "boundary": Boundary,
 }
 
 

@@ -11,6 +11,7 @@ from ganlib import losses
 from ganlib.losses import (
     AbsoluteError,
     AdversarialLoss,
+    Boundary,
     Hinge,
     LeastSquares,
     NonSaturating,
@@ -33,6 +34,11 @@ def square(label):
     return lambda x: 0.5 * (x - label) ** 2
 
 
+def off_boundary(x):
+    # -log(4·d·(1 - d))
+    return -np.log(4.0) - log_sigmoid(x) - log_sigmoid(-x)
+
+
 # real, fake and generator in float64, from the papers' formulas
 CASES = {
     "non_saturating": (NonSaturating(), cross_entropy(1.0), cross_entropy(0.0), cross_entropy(1.0)),
@@ -46,6 +52,18 @@ CASES = {
         lambda x: -x,
     ),
     "wasserstein": (Wasserstein(), lambda x: -x, lambda x: x, lambda x: -x),
+    "boundary": (
+        Boundary(),
+        cross_entropy(1.0),
+        lambda x: 0.8 * off_boundary(x),
+        cross_entropy(1.0),
+    ),
+    "boundary_of_other_weight": (
+        Boundary(0.1),
+        cross_entropy(1.0),
+        lambda x: 0.1 * off_boundary(x),
+        cross_entropy(1.0),
+    ),
     "absolute_error": (
         AbsoluteError(),
         lambda x: 1.0 - np.exp(log_sigmoid(x)),
@@ -119,6 +137,37 @@ def test_unknown_name_lists_the_known_ones():
 def test_nothing_to_smooth(name):
     with pytest.raises(ValueError, match=f"'{name}' has none.*Received: real_label=0.9"):
         losses.get(name, real_label=0.9)
+
+
+@pytest.mark.backend
+def test_boundary_where_the_literal_form_is_infinite():
+    logits = np.array([-1000.0, -30.0, -17.0, 0.0, 17.0, 30.0, 1000.0], "float32")
+    with np.errstate(divide="ignore", over="ignore"):
+        d = 1 / (1 + np.exp(-logits))
+        literal = -np.log(1 - 4 * (d - np.float32(0.5)) ** 2)
+    assert literal.dtype == np.float32
+    assert np.isinf(literal[[0, -2, -1]]).all()
+    values = ops.convert_to_numpy(Boundary(1.0).fake(ops.convert_to_tensor(logits)))
+    wanted = np.abs(logits.astype("float64")) + 2 * np.log1p(np.exp(-np.abs(logits))) - np.log(4)
+    np.testing.assert_allclose(values, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, -0.5, float("nan"), float("inf")])
+def test_boundary_weight_out_of_range(gamma):
+    with pytest.raises(ValueError, match=f"`gamma` must be a positive.*Received: gamma={gamma}"):
+        Boundary(gamma)
+
+
+@pytest.mark.backend
+def test_boundary_draws_d_to_one_half():
+    gan = make_gan(loss="boundary", compile_options={"run_eagerly": True})
+    slope = {}
+    for start in (-2.0, 2.0):  # the gradient is γ·tanh(l/2), towards 0 from either side
+        a, b = (float(gan.adversarial_loss.fake(ops.convert_to_tensor(start + h))) for h in (0, 1))
+        slope[start] = b - a
+    assert slope[-2.0] < 0 < slope[2.0]
+    history = fit(gan, images(4))
+    assert np.isfinite(history["d_loss"][0])
 
 
 @pytest.mark.parametrize("cls", [NonSaturating, LeastSquares])
