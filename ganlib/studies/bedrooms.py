@@ -55,7 +55,7 @@ class Recipe:
     truncations: tuple[float, ...] = ()  # where the latents are cut off, for the truncation curve
 
 
-# What helped, in short runs on photographs, judged by KID on validation pictures.
+# What helped in short runs on photographs, by KID; the notebook says on which pictures.
 REPAIRED = {
     "networks": "dcgan",
     "filters": 64,
