@@ -8,7 +8,7 @@ from helpers import images as gan_images
 from keras import ops
 
 from ganlib.adversarial_options import UPDATES
-from ganlib.augment import CHANGES, DiffAugment
+from ganlib.augment import DiffAugment
 
 BACKEND = pytest.mark.backend
 EAGER = {"run_eagerly": True}
@@ -99,19 +99,32 @@ def test_cutout_zeroes_a_box():
     assert len(corners) > 30
 
 
+@BACKEND
+def test_orientation_gives_the_eight_symmetries_of_a_square():
+    square = np.random.default_rng(1).uniform(-1.0, 1.0, (10, 10, 3)).astype("float32")
+    turned = [np.rot90(side, k) for side in (square, square[:, ::-1]) for k in range(4)]
+    changed = augment("orientation", images=np.repeat(square[None], 800, axis=0))
+    counts = [np.all(changed == form, axis=(1, 2, 3)).sum() for form in turned]
+    assert sum(counts) == 800  # none is anything else
+    assert min(counts) > 60  # 100 each, ± 9.4
+    with pytest.raises(ValueError, match=r"square images.*Received: shape \(200, 10, 12, 3\)"):
+        augment("orientation")
+
+
 # -- all together --------------------------------------------------------------------------------
 
 
 @BACKEND
 def test_the_same_seed_gives_the_same_pictures():
-    first, again, other = (augment(*CHANGES, seed=seed) for seed in (1, 1, 2))
+    paper = DiffAugment().policy
+    first, again, other = (augment(*paper, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).mean() > 0.1
     seeds = keras.random.SeedGenerator(1)
     one, two = (ops.convert_to_numpy(DiffAugment()(PICTURES, seeds)) for _ in range(2))
     np.testing.assert_array_equal(one, first)
     assert np.abs(one - two).mean() > 0.1
-    same = augment(*CHANGES, images=np.repeat(PICTURES[:1], 8, axis=0))
+    same = augment(*paper, images=np.repeat(PICTURES[:1], 8, axis=0))
     assert min(np.abs(same[0] - image).max() for image in same[1:]) > 0.01  # each its own change
 
 
