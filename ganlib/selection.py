@@ -11,7 +11,64 @@ from ganlib.sampling import draw_latents, make_images
 SCORES = ("kid", "frechet", "inception_score", "precision", "recall", "density", "coverage")
 
 
-class BestByKID(keras.callbacks.Callback):
+class KeepBest(keras.callbacks.Callback):
+    """Scores a model as it trains, and keeps the weights of its best epoch.
+
+    Weights before the first score count as kept, with the worst value there is.
+
+    Args:
+        model: `keras.Model` whose weights are kept.
+        path: where, `.weights.h5`.
+        score: callable `() -> dict` of floats for the logs, or `() -> None` where the model can't
+            be scored, as with weights that are not finite: what was kept stays.
+        key: str, the entry of the scores that decides.
+        lower: bool, whether the lowest value is the best; else the highest.
+        every: int, epochs between two scores; the last epoch is always scored.
+        epochs: int, of the whole training.
+
+    Attributes:
+        epoch: int, the epoch that was kept; 0 before the first score.
+        value: float, its score.
+    """
+
+    def __init__(self, model, path, score, key, *, lower, every=1, epochs):
+        super().__init__()
+        self.kept, self.path = model, path
+        self.score, self.key = score, key
+        self.sign = 1 if lower else -1
+        self.every, self.epochs = every, epochs
+        self.value, self.epoch = self.sign * math.inf, 0
+        self._started = False
+
+    def on_train_begin(self, logs=None):
+        if not self._started:
+            self._keep(self.value, 0)
+            self._started = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+            return
+        scores = self.score()
+        if scores is None:
+            return
+        logs |= scores
+        if self.sign * scores[self.key] < self.sign * self.value:
+            self._keep(scores[self.key], epoch + 1)
+
+    def _keep(self, value, epoch):
+        self.value, self.epoch = value, epoch
+        temporary = self.path.with_name(f"writing-{self.path.name}")
+        self.kept.save_weights(temporary)
+        temporary.replace(self.path)
+
+    def get_state(self):
+        return {"value": self.value, "epoch": self.epoch, "started": self._started}
+
+    def set_state(self, state):
+        self.value, self.epoch, self._started = (state[k] for k in ("value", "epoch", "started"))
+
+
+class BestByKID(KeepBest):
     """Scores a GAN's pictures as it trains, and keeps the weights of the lowest KID.
 
     GANs get worse again: StudioGAN's log of a plain DCGAN on CIFAR-10 has its best FID, 49.0, after
@@ -19,7 +76,7 @@ class BestByKID(keras.callbacks.Callback):
 
     The logs get `kid`, `frechet`, `inception_score`, `precision`, `recall`, `density` and
     `coverage` of the scored epochs (see `ganlib.metrics.fidelity.evaluate`), always on the same
-    latents. Weights before the first score count as kept with an infinite KID.
+    latents.
 
     Args:
         gan: `ganlib.adversarial.Adversarial`; its `sampler` is scored and kept.
@@ -31,46 +88,16 @@ class BestByKID(keras.callbacks.Callback):
         every: int, epochs between two scores; the last epoch is always scored.
         epochs: int, of the whole training.
         seed: int, of the latents.
-
-    Attributes:
-        epoch: int, the epoch that was kept; 0 before the first score.
-        kid: float, its KID.
     """
 
     def __init__(self, gan, network, real, path, *, n, every, epochs, seed=0):
-        super().__init__()
-        self.gan, self.network, self.real, self.path = gan, network, real, path
-        self.latents = draw_latents(gan, n, seed)
-        self.every, self.epochs, self.seed = every, epochs, seed
-        self.kid, self.epoch = math.inf, 0
-        self._started = False
+        latents = draw_latents(gan, n, seed)
 
-    def on_train_begin(self, logs=None):
-        if not self._started:
-            self._keep(math.inf, 0)
-            self._started = True
+        def scores():
+            found = score(gan.sampler, latents, network, real, seed)
+            return found and {key: found[key] for key in SCORES}
 
-    def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
-            return
-        scores = score(self.gan.sampler, self.latents, self.network, self.real, self.seed)
-        if scores is None:  # weights that are not finite: what was kept stays
-            return
-        logs |= {key: scores[key] for key in SCORES}
-        if scores["kid"] < self.kid:
-            self._keep(scores["kid"], epoch + 1)
-
-    def _keep(self, kid, epoch):
-        self.kid, self.epoch = kid, epoch
-        temporary = self.path.with_name(f"writing-{self.path.name}")
-        self.gan.sampler.save_weights(temporary)
-        temporary.replace(self.path)
-
-    def get_state(self):
-        return {"kid": self.kid, "epoch": self.epoch, "started": self._started}
-
-    def set_state(self, state):
-        self.kid, self.epoch, self._started = (state[k] for k in ("kid", "epoch", "started"))
+        super().__init__(gan.sampler, path, scores, "kid", lower=True, every=every, epochs=epochs)
 
 
 def score(generator, latents, network, real, seed=0):

@@ -21,7 +21,7 @@ from ganlib.features import networks
 from ganlib.features.network import Network
 from ganlib.figures import untile
 from ganlib.sampling import draw_latents, load_gan, make_images
-from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training
+from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training, parts
 from ganlib.studies.bedrooms import BedroomData, Recipe
 from ganlib.study import Run, Study, Trial, run_folder, run_trial
 from ganlib.training import RecipeMismatch
@@ -452,9 +452,9 @@ def test_no_more_of_a_large_set_is_loaded_than_needed(monkeypatch, splits, asked
         loaded.append(split)
         return ImageSet(noise(80 if split.startswith("test") else 420, 8, 8, 3))
 
-    monkeypatch.setattr(bedrooms, "prepared", lambda name: f"{name}'s")
-    monkeypatch.setattr(bedrooms, "count", count)
-    monkeypatch.setattr(bedrooms, "load", load)
+    monkeypatch.setattr(parts, "prepared", lambda name: f"{name}'s")
+    monkeypatch.setattr(parts, "count", count)
+    monkeypatch.setattr(parts, "load", load)
     data = bedrooms.load_data("tfds:lsun/bedroom", 8, MUCH)
     assert loaded == asked
     check_parts(data)

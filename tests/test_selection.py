@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pandas
 import pytest
-from helpers import IMAGE, LATENT, build_generator, images, make_gan
+from helpers import IMAGE, build_generator, images, make_gan
 
 from ganlib import training
 from ganlib.features.network import Network
 from ganlib.metrics import fidelity
 from ganlib.sampling import draw_latents, make_images
-from ganlib.selection import SCORES, BestByKID, score
+from ganlib.selection import SCORES, BestByKID, KeepBest, score
 from ganlib.study import Run
 
 N = 12
@@ -89,7 +89,7 @@ def test_the_lowest_kid_is_kept(gan, path):
     damage(gan, 0.2)
     kids = [end(best, 1)["kid"]]
     middling = gan.sampler.get_weights()
-    assert (best.epoch, best.kid) == (1, kids[0])
+    assert (best.epoch, best.value) == (1, kids[0])
     gan.sampler.set_weights(good)
     kids.append(end(best, 2)["kid"])
     damage(gan, 2.0)
@@ -98,7 +98,7 @@ def test_the_lowest_kid_is_kept(gan, path):
     kids.append(end(best, 4)["kid"])
     assert kids[1] < kids[0] < kids[2]
     assert kids[3] == kids[0]  # the same weights on the same latents
-    assert (best.epoch, best.kid) == (2, kids[1])
+    assert (best.epoch, best.value) == (2, kids[1])
     assert same(kept(path), good)
     gan.sampler.load_weights(path)
     assert end(best, 5)["kid"] == kids[1]
@@ -124,7 +124,7 @@ def test_the_average_is_scored_and_kept(path):
 
 def test_the_first_weights_are_kept_before_any_score(gan, path):
     best = make_best(gan, path, every=5)
-    assert (best.epoch, best.kid) == (0, math.inf)
+    assert (best.epoch, best.value) == (0, math.inf)
     first = gan.sampler.get_weights()
     damage(gan, 0.2)
     assert end(best, 1) == {"d_loss": 1.0}
@@ -142,8 +142,25 @@ def test_weights_that_are_not_finite_replace_nothing(gan, path, value):
     kid = end(best, 1)["kid"]
     gan.sampler.set_weights([np.full_like(w, value) for w in good])
     assert end(best, 2) == {"d_loss": 1.0}
-    assert (best.epoch, best.kid) == (1, kid)
+    assert (best.epoch, best.value) == (1, kid)
     assert same(kept(path), good)
+
+
+@pytest.mark.parametrize(("lower", "epoch"), [(True, 3), (False, 2)])
+def test_the_best_is_the_lowest_or_the_highest(gan, path, lower, epoch):
+    values = iter([2.0, 5.0, 1.0, 4.0])
+    best = KeepBest(
+        gan, path, lambda: {"score": next(values)}, "score", lower=lower, every=1, epochs=4
+    )
+    best.on_train_begin()
+    for i in range(1, 5):
+        damage(gan, 0.1)
+        assert end(best, i)["score"] in (2.0, 5.0, 1.0, 4.0)
+        if i == epoch:
+            good = gan.get_weights()  # of both players: the whole model is kept
+    assert (best.epoch, best.value) == (epoch, {True: 1.0, False: 5.0}[lower])
+    gan.load_weights(path)
+    assert same(gan.get_weights(), good)
 
 
 # -- when, and on what ---------------------------------------------------------------------------
@@ -179,7 +196,6 @@ def test_always_the_same_latents(gan, path):
     np.testing.assert_array_equal(seen[0], seen[2])
     end(BestByKID(gan, network, real, path, **options, seed=1), 1)
     assert np.any(seen[0] != seen[3])
-    assert best.latents.shape == (N, LATENT)
 
 
 # -- state ---------------------------------------------------------------------------------------
@@ -187,14 +203,15 @@ def test_always_the_same_latents(gan, path):
 
 def test_state_round_trip(gan, path):
     best = make_best(gan, path)
+    real = features(own_pictures(gan))
     good = gan.sampler.get_weights()
     end(best, 1)
     damage(gan, 2.0)
-    resumed = BestByKID(gan, NETWORK, best.real, path, n=N, every=1, epochs=9)
+    resumed = BestByKID(gan, NETWORK, real, path, n=N, every=1, epochs=9)
     resumed.set_state(best.get_state())
     resumed.on_train_begin()  # must not keep what a resumed run starts from
     end(resumed, 2)
-    assert (resumed.epoch, resumed.kid) == (1, best.kid)
+    assert (resumed.epoch, resumed.value) == (1, best.value)
     assert same(kept(path), good)
 
 
@@ -218,12 +235,12 @@ def test_in_a_run(tmp_path):
         run.path.mkdir()
     train(parts, 2)
     (a, a_weights, a_history), (b, b_weights, b_history) = train(parts, 3), train(whole, 3)
-    assert (a.epoch, a.kid) == (b.epoch, b.kid)
+    assert (a.epoch, a.value) == (b.epoch, b.value)
     assert same(a_weights, b_weights)
     assert list(a_history["kid"].notna()) == [False, True, True]
     columns = ["epoch", *SCORES]
     pandas.testing.assert_frame_equal(a_history[columns], b_history[columns])
-    assert a.kid == a_history["kid"].min()
+    assert a.value == a_history["kid"].min()
     assert a_history["epoch"][a_history["kid"].idxmin()] == a.epoch
 
 

@@ -4,23 +4,19 @@ import dataclasses
 
 import numpy as np
 
-from ganlib.data import NoSplitError, check, load
-from ganlib.data.tfds import count, prepared
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.studies.bedrooms_scoring import examine
 from ganlib.studies.bedrooms_training import build_gan, train_gan
 from ganlib.studies.changes import changed
-from ganlib.studies.parts import Parts
+from ganlib.studies.parts import Parts, load_parts
 from ganlib.study import Study, Trial
 
-HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation
 # Most pictures of each part. LSUN has three million, of which the assignment can't have seen many.
 MOST = {
     "quick": {"train": 768, "validation": 200, "test": 250},
     "full": {"train": 20_000, "validation": 2500, "test": 2500},
 }
-LEAST = 50  # pictures in a held-out part: fewer say nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,44 +142,8 @@ class BedroomData(Parts):
 
 
 def load_data(spec, size, most):
-    """Loads and checks pictures, and divides them.
-
-    Args:
-        spec: what `ganlib.data.load` takes. A set without a test part is divided at random.
-        size: int, pictures become size × size pixels (centre square, Lanczos).
-        most: dict, most pictures of "train", "validation" and "test", drawn at random.
-
-    Raises:
-        DataError: the data can't be used, or there are too few pictures.
-    """
-    options = {"size": size, "channels": 3}
-    try:
-        test, whole = (_load(spec, split, most, options) for split in ("test", "train"))
-    except NoSplitError:
-        whole = check(_load(spec, None, most, options), minimum=8 * LEAST)
-        whole, test = whole.split(1 - HELD_OUT, seed=0)
-    train, validation = whole.split(1 - HELD_OUT, seed=1)
-    parts = {"train": train, "validation": validation, "test": test}
-    return BedroomData(
-        **{
-            name: check(_at_most(part, most[name]), channels=3, size=size, minimum=LEAST)
-            for name, part in parts.items()
-        }
-    )
-
-
-def _load(spec, split, most, options):
-    if str(spec).startswith("tfds:"):  # all of LSUN would not fit into memory
-        builder, split = prepared(str(spec).removeprefix("tfds:")), split or "train"
-        split = f"{split}[:{min(count(builder, split), sum(most.values()))}]"
-    return load(spec, split=split, **options)
-
-
-def _at_most(images, most):
-    if len(images) <= most:
-        return images
-    chosen = np.random.default_rng(0).choice(len(images), most, replace=False)
-    return images.subset(np.sort(chosen))
+    """The bedrooms; arguments and errors as of `ganlib.studies.parts.load_parts`."""
+    return BedroomData(**load_parts(spec, size, most))
 
 
 def build(profile="quick", data=None, seeds=None, changes=None):

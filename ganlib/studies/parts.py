@@ -2,6 +2,14 @@
 
 import dataclasses
 
+import numpy as np
+
+from ganlib.data import NoSplitError, check, load
+from ganlib.data.tfds import count, prepared
+
+HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation
+LEAST = 50  # pictures in a held-out part: fewer say nothing
+
 
 @dataclasses.dataclass(eq=False)
 class Parts:
@@ -23,3 +31,44 @@ class Parts:
         self.checksum = "".join(part.checksum()[:16] for part in parts)
         self.name, self.origin = self.train.name, self.train.origin
         self.synthetic = self.train.synthetic
+
+
+def load_parts(spec, size, most=None):
+    """Loads and checks colour pictures, and divides them; groups stay whole.
+
+    Args:
+        spec: what `ganlib.data.load` takes. A set without a test part is divided at random.
+        size: int, pictures become size × size pixels (centre square, Lanczos).
+        most: dict, most pictures of "train", "validation" and "test", drawn at random. `None`: all.
+
+    Returns:
+        dict of `ganlib.data.ImageSet`, the pictures of `Parts`.
+
+    Raises:
+        DataError: the data can't be used, or there are too few pictures.
+    """
+    options = {"size": size, "channels": 3}
+    try:
+        test, whole = (_load(spec, split, most, options) for split in ("test", "train"))
+    except NoSplitError:
+        whole = check(_load(spec, None, most, options), minimum=8 * LEAST)
+        whole, test = whole.split(1 - HELD_OUT, seed=0)
+    train, validation = whole.split(1 - HELD_OUT, seed=1)
+    parts = {"train": train, "validation": validation, "test": test}
+    if most:
+        parts = {name: _at_most(part, most[name]) for name, part in parts.items()}
+    return {name: check(part, channels=3, size=size, minimum=LEAST) for name, part in parts.items()}
+
+
+def _load(spec, split, most, options):
+    if most and str(spec).startswith("tfds:"):  # all of LSUN would not fit into memory
+        builder, split = prepared(str(spec).removeprefix("tfds:")), split or "train"
+        split = f"{split}[:{min(count(builder, split), sum(most.values()))}]"
+    return load(spec, split=split, **options)
+
+
+def _at_most(images, most):
+    if len(images) <= most:
+        return images
+    chosen = np.random.default_rng(0).choice(len(images), most, replace=False)
+    return images.subset(np.sort(chosen))
