@@ -19,7 +19,7 @@ def pictures(n, seed=0, shape=(12, 13, 3)):
     return 0.7 * coarse[:, : shape[0], : shape[1]] + 0.3 * fine
 
 
-def value(fake, real, similarity="cosine", value_range="unit"):
+def value(fake, real, similarity="correlation", value_range="unit"):
     return s3(fake, real, value_range, similarity).value
 
 
@@ -161,6 +161,19 @@ def test_flat_pictures():
     assert value(flatten(fake), real, "correlation") == 0.0
 
 
+def test_a_collapsed_generator_is_like_real_pictures_and_they_are_not_like_it():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(1, 16, 16, 3))
+    real = 0.5 + 0.05 * (shared + rng.normal(size=(30, 16, 16, 3)))
+    one = np.repeat(real.mean(axis=0, keepdims=True), 30, axis=0)
+    scores = score_boundary(np.ones(30), np.zeros(30), one, real, value_range="unit")
+    assert scores["s3"] == pytest.approx(scores["s3_mean"], abs=1e-12)
+    varied = score_boundary(np.ones(30), np.zeros(30), real, real, value_range="unit")
+    assert varied["s3_back"] == pytest.approx(1.0, abs=1e-12)
+    assert scores["s3"] > scores["s3_real"] + 0.1  # more typical than any real picture
+    assert varied["s3_back"] > scores["s3_back"] + 0.1
+
+
 def test_score():
     rng = np.random.default_rng(3)
     fake, real, train = pictures(4, 1), pictures(9, 2), pictures(5, 3)
@@ -168,13 +181,16 @@ def test_score():
     scores = score_boundary(*logits, fake, real, value_range="unit")
     assert list(scores) == [
         *("s1", "s2", "s3", "score", "s3_real", "s3_noise", "s3_flat"),
+        *("s3_mean", "s3_back"),
         *("n", "n_real", "similarity"),
     ]
     assert (scores["s1"], scores["s2"]) == (s1(logits[0]), s2(logits[1]))
     assert scores["score"] == scores["s1"] * scores["s2"] * scores["s3"]
     assert scores["s3"] == value(fake, real)
     assert scores["s3_flat"] == pytest.approx(value(flatten(fake), real), abs=1e-12)
-    assert (scores["n"], scores["n_real"], scores["similarity"]) == (4, 9, "cosine")
+    assert scores["s3_mean"] == value(real.mean(axis=0, keepdims=True), real)
+    assert scores["s3_back"] == value(real, fake)
+    assert (scores["n"], scores["n_real"], scores["similarity"]) == (4, 9, "correlation")
     again = score_boundary(*logits, fake, real, train, value_range="unit", seed=1)
     assert (again.pop("s3_train"), again.pop("n_train")) == (value(fake, train), 5)
     assert again.pop("s3_noise") != scores["s3_noise"]
