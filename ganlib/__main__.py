@@ -3,7 +3,6 @@
 Nothing here imports a Keras backend before a command needs it, so `--help` answers at once.
 """
 
-import json
 import os
 import pathlib
 import shlex
@@ -13,6 +12,9 @@ from typing import Annotated
 
 import typer
 
+from ganlib.score_commands import score
+from ganlib.terminal import AsJson, load_keras, print_json, print_table
+
 app = typer.Typer(
     help="Reproduce, diagnose and repair the GAN experiments people learn with.",
     no_args_is_help=True,
@@ -20,11 +22,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(score, name="score")
 
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
 Profile = Annotated[str, typer.Option(help="quick: minutes on a laptop; full: a GPU, real data.")]
 Data = Annotated[
-    str | None, typer.Option(help="digits, photos, rooms, tfds:NAME, an .npz or a folder.")
+    str | None, typer.Option(help="digits, tissue, rooms, photos, tfds:NAME, an .npz or a folder.")
 ]
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")
@@ -37,36 +40,11 @@ Changes = Annotated[
 ]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
-
-_SHOWN = (
-    "frechet",
-    "inception_score",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "n_fake",
-)
 DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
 
 
-def _load_keras():
-    """Imports Keras without TensorFlow's greeting, which no log level of its own silences."""
-    greeting = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import keras  # noqa: F401
-        except (ImportError, ValueError):  # the latter for an unknown name in KERAS_BACKEND
-            pass  # the command will say what is missing
-        finally:
-            os.dup2(greeting, 2)
-            os.close(greeting)
-
-
 def _study(name, profile, data, seeds, changes, trials=None):
-    _load_keras()
+    load_keras()
     from ganlib import studies
     from ganlib.studies.changes import parse
 
@@ -78,28 +56,18 @@ def _study(name, profile, data, seeds, changes, trials=None):
         raise typer.BadParameter(str(error)) from None
 
 
-def _print_json(value):
-    from ganlib.study import plain
-
-    typer.echo(json.dumps(plain(value), indent=2))
-
-
-def _print_table(table):
-    typer.echo(table.to_string(index=False))
-
-
 @app.command(epilog="Example: ganlib doctor --data digits")
 def doctor(data: Data = None, as_json: AsJson = False):
     """Checks the environment: backends, devices, data.
 
     With --data it loads a data set and says what is in it, or what is wrong with it.
     """
-    _load_keras()
+    load_keras()
     from ganlib import doctor
 
     facts = doctor.examine(data)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
         typer.echo(doctor.describe(facts))
     if facts["problems"]:
@@ -112,7 +80,7 @@ def studies(as_json: AsJson = False):
     from ganlib.studies import STUDIES
 
     if as_json:
-        _print_json(STUDIES)
+        print_json(STUDIES)
         return
     for name, title in STUDIES.items():
         typer.echo(f"{name:12} {title}")
@@ -154,7 +122,7 @@ def run(
         raise typer.Exit(1) from None
     failed = [r for r in results if r["status"] not in ("done", "stopped")]
     if as_json:
-        _print_json(results)
+        print_json(results)
     for result in failed:
         typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
     if len(failed) < len(results):
@@ -182,11 +150,11 @@ def status(
 
     rows = study_status(_study(study, profile, data, seeds, changes), out)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     import pandas
 
-    _print_table(pandas.DataFrame(rows))
+    print_table(pandas.DataFrame(rows))
 
 
 @app.command(epilog="Example: ganlib report digits --profile quick")
@@ -232,7 +200,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
 ):
     """Draws pictures from a trained generator."""
-    _load_keras()
+    load_keras()
     from ganlib.sampling import load_gan, sample_images, save_grid
 
     images = sample_images(load_gan(model), n, seed)
@@ -256,12 +224,12 @@ def upscale(
 
     If one fails, the others are still made, and the exit code is 1.
     """
-    _load_keras()
+    load_keras()
     from ganlib.upscaling import load_upscaler, upscale_files
 
     results = upscale_files(load_upscaler(model), images, out, tile, show=not as_json)
     if as_json:
-        _print_json(results)
+        print_json(results)
     failed = [result for result in results if result["output"] is None]
     for result in results:
         if result in failed:
@@ -270,91 +238,6 @@ def upscale(
             typer.echo(f"{result['output']}: {result['seconds']:.1f} s")
     if failed:
         raise typer.Exit(1)
-
-
-score = typer.Typer(help="Scores a trained model against real data.", no_args_is_help=True)
-app.add_typer(score, name="score")
-
-
-@score.command("gan", epilog="Example: ganlib score gan model.keras digits --json")
-def score_gan(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an Adversarial model.")],
-    real: Annotated[
-        str, typer.Argument(help="digits, rooms, tfds:NAME, an .npz or a folder of real images.")
-    ],
-    n: Annotated[int | None, typer.Option("-n", min=100, help="Pictures to score.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
-    network: Annotated[
-        str | None, typer.Option(help="efficientnet_lite0, inception_v3, digits; or auto.")
-    ] = None,
-    as_json: AsJson = False,
-):
-    """Scores a GAN against real images, beside more real images and noise.
-
-    KID, Fréchet distance, Inception Score, precision, recall, density and coverage. Digits are
-    looked at by a classifier trained on REAL's training part, other images by Inception-v3 where
-    its weights are at hand, else by EfficientNet-Lite0. The scores refer to REAL's test part.
-    """
-    _load_keras()
-    from ganlib import scoring
-    from ganlib.data import DataError
-    from ganlib.sampling import load_gan
-
-    gan = load_gan(model)
-    try:
-        scores = scoring.score_gan(gan, real, n, seed, network, progress=not as_json)
-    except DataError:
-        raise
-    except (ValueError, OSError) as error:  # the network's name, or its weights
-        raise typer.BadParameter(str(error)) from None
-    if as_json:
-        _print_json(scores)
-        return
-    import pandas
-
-    rows = {"generated": scores, **scores["baselines"]}
-    keys = [k for k in ("kid", "kid_standard_error", *_SHOWN) if k in scores]
-    table = [{"images": name, **{k: row[k] for k in keys}} for name, row in rows.items()]
-    _print_table(pandas.DataFrame(table).round(4))
-    typer.echo(f"Network: {scores['network']} ({scores['resize']}).")
-    if "classifier" in scores:
-        keys = ("confidence", "digit_score", "missing_digits")
-        rows["generated"] = scores["generated"]
-        table = [{"images": name, **{k: row[k] for k in keys}} for name, row in rows.items()]
-        _print_table(pandas.DataFrame(table).round(3))
-        typer.echo(
-            f"Digit classifier: {scores['classifier']['accuracy']:.1%} right on "
-            f"{scores['classifier']['n']} held-out digits."
-        )
-    for caution in scores["cautions"]:
-        typer.echo(f"Caution: {caution}")
-
-
-@score.command("sr", epilog="Example: ganlib score sr model.keras photos/ --scale 4 --json")
-def score_sr(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an upscaler.")],
-    high: Annotated[str, typer.Argument(help="A folder of high-resolution pictures, or photos.")],
-    scale: Annotated[int, typer.Option(min=2, max=4, help="How many times the model enlarges.")],
-    as_json: AsJson = False,
-):
-    """Scores a super-resolution model, beside bicubic and the best linear upscaler.
-
-    The pictures are made small, enlarged again, and compared with themselves: PSNR in dB and SSIM,
-    of luma (Y) and RGB.
-    """
-    _load_keras()
-    from ganlib.scoring import score_upscaler
-    from ganlib.upscaling import load_upscaler
-
-    scores = score_upscaler(load_upscaler(model), high, scale)
-    if as_json:
-        _print_json(scores)
-        return
-    import pandas
-
-    rows = [{"method": name, **values} for name, values in scores.items() if name != "n"]
-    _print_table(pandas.DataFrame(rows).round(4))
-    typer.echo(f"Means over {scores['n']} pictures.")
 
 
 def main():

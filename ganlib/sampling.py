@@ -105,6 +105,36 @@ def make_images(generator, latents):
     return convert(np.concatenate(parts), output_range(generator), "unit")
 
 
+def discriminate(gan, images):
+    """What the discriminator says of pictures, in inference mode.
+
+    Args:
+        gan: `Adversarial` whose generator ends in sigmoid or tanh: what the discriminator takes.
+        images: array `(n, height, width, channels)` in [0, 1], n > 0.
+
+    Returns:
+        float32 `(n,)`, the logits: 0 is D = ½.
+
+    Raises:
+        ValueError: the images have another shape, or values outside [0, 1].
+        DataError: the generator does not tell its value range.
+    """
+    images = np.asarray(images, "float32")
+    shape = tuple(gan.discriminator.input_shape[1:])
+    if not len(images) or images.shape[1:] != shape:
+        wanted = ", ".join(map(str, ("n", *shape)))
+        raise ValueError(
+            f"`images` must have shape ({wanted}), n > 0. Received: shape {images.shape}"
+        )
+    check_range(images, "unit")
+    images = convert(images, "unit", output_range(gan.generator))
+    parts = [
+        keras.ops.convert_to_numpy(gan.discriminator(images[i : i + BATCH_SIZE], training=False))
+        for i in range(0, len(images), BATCH_SIZE)
+    ]
+    return np.concatenate(parts).astype("float32").reshape(len(images))
+
+
 def sample_images(gan, n, seed=0, truncation=None):
     """n pictures of `gan.sampler`, float32 `(n, height, width, channels)` in [0, 1].
 

@@ -6,9 +6,9 @@ from ganlib.data import DataError, NoSplitError, check, load, load_photos
 from ganlib.features import networks
 from ganlib.features.digits import train_classifier
 from ganlib.images import upscale
-from ganlib.metrics import fidelity, super_resolution
+from ganlib.metrics import boundary, fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
-from ganlib.sampling import sample_images
+from ganlib.sampling import discriminate, sample_images
 from ganlib.studies.digits import load_data
 from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
 from ganlib.upscaling import scale_of, upscale_image
@@ -102,6 +102,50 @@ def _score_digits(gan, real, n, seed):
         "baselines": {name: {**scores[name], **pictures[name]} for name in ("real", "noise")},
         "classifier": {"accuracy": classifier.accuracy, "n": classifier.n},
     }
+
+
+def score_boundary_gan(gan, real, n=None, seed=0, similarity="correlation"):
+    """Scores a boundary GAN by s1, s2 and s3, and s3 beside its ceiling and its floor.
+
+    Args:
+        gan: `ganlib.adversarial.Adversarial` that ends in sigmoid or tanh. D's sigmoid is taken to
+            be the probability of being real, whatever the loss.
+        real: what `ganlib.data.load` takes, two pictures or more; the test part, where the set has
+            one. Brought to the generator's size and channels.
+        n: int above 0, pictures to generate; by default as many as there are real ones.
+        seed: int, of the latents and of the noise.
+        similarity: str, one of `ganlib.metrics.boundary.SIMILARITIES`.
+
+    Returns:
+        dict as `ganlib.metrics.boundary.score_boundary` returns it, without `train`. s1 and s2 lie
+        in [0, 1], s3 and the score in [-1, 1].
+
+    Raises:
+        DataError: the data or the model can't be used, or pictures or logits are not finite.
+        ValueError: the similarity is unknown, or the pictures are too small for it.
+    """
+    if similarity not in boundary.SIMILARITIES:  # before any picture is made
+        raise ValueError(
+            f"`similarity` must be one of {boundary.SIMILARITIES}. Received: {similarity!r}"
+        )
+    shape = tuple(gan.generator.output_shape[1:])
+    real = check(load_held_out(real, shape), minimum=2).as_range("unit")
+    fake = sample_images(gan, n or len(real), seed)
+    _check_finite(fake, "The generator's pictures")
+    logits = [discriminate(gan, pictures) for pictures in (real, fake)]
+    _check_finite(np.concatenate(logits), "The discriminator's logits")
+    return boundary.score_boundary(
+        *logits, fake, real, value_range="unit", similarity=similarity, seed=seed
+    )
+
+
+def _check_finite(values, name):
+    if bad := int((~np.isfinite(values)).sum()):
+        raise DataError(
+            f"{name} must be finite: its training has diverged, so score a model saved earlier, or "
+            f"train again with a lower learning rate. Received: {bad} of {values.size} values that "
+            "are NaN or infinite"
+        )
 
 
 def score_upscaler(model, high, scale):

@@ -27,6 +27,7 @@ COMMANDS = (
     "upscale",
     "score",
     "score gan",
+    "score boundary",
     "score sr",
 )
 
@@ -78,6 +79,7 @@ def test_help_lists_every_command(ganlib):
         "import ganlib.engines.worker, ganlib.engines.status, ganlib.studies.changes",
         "main('--help')",
         "main('run', '--help')",
+        "main('score', 'boundary', '--help')",
         "main('studies', '--json')",
     ],
 )
@@ -198,6 +200,8 @@ def test_doctor_helps_with_a_wrong_backend():
         ("sample plain.keras", "must hold a ganlib Adversarial model"),
         ("score gan none.keras digits", "There is no model file there"),
         ("score gan plain.keras digits -n 5", "-n"),
+        ("score boundary plain.keras digits", "must hold a ganlib Adversarial model"),
+        ("score boundary plain.keras digits -n 0", "-n"),
         ("paint", "paint"),
     ],
 )

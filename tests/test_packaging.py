@@ -17,7 +17,8 @@ MOST_LINES = 400
 # are listed together) and from those below. `ganlib` itself loads its names on first use.
 LAYERS = (
     ("__main__", "notebooks"),
-    ("scoring",),
+    ("score_commands",),
+    ("scoring", "terminal"),
     ("studies",),
     ("sampling", "selection", "doctor", "upscaling"),
     ("loading",),
@@ -28,7 +29,7 @@ LAYERS = (
     ("monitor",),
     ("adversarial",),
     ("adversarial_options", "backend", "optimizers", "penalties"),
-    ("models", "losses", "metrics", "features", "content", "augment"),
+    ("models", "losses", "metrics", "features", "content", "likeness", "augment"),
     ("data",),
     ("images",),
     ("",),

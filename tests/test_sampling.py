@@ -5,12 +5,20 @@ import re
 import keras
 import numpy as np
 import pytest
-from helpers import make_gan
+from helpers import IMAGE, build_linear_discriminator, make_gan
 from PIL import Image
 from scipy import stats
 
 from ganlib import sampling
-from ganlib.sampling import draw_latents, interpolate, make_images, sample_images, save_gif
+from ganlib.data import DataError
+from ganlib.sampling import (
+    discriminate,
+    draw_latents,
+    interpolate,
+    make_images,
+    sample_images,
+    save_gif,
+)
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +88,75 @@ def test_the_average_makes_the_images():
 def test_latents_of_another_shape_are_refused(gan, shape):
     with pytest.raises(ValueError, match=rf"\(n, 4\).*Received: shape {re.escape(str(shape))}"):
         make_images(gan.sampler, np.zeros(shape))
+
+
+# -- logits --------------------------------------------------------------------------------------
+
+
+def unit_images(n, seed=0):
+    return np.random.default_rng(seed).random((n, *IMAGE), dtype="float32")
+
+
+@pytest.mark.backend
+def test_logits_are_the_discriminators_in_inference_mode():
+    gan = make_gan(batch_norm=True, dropout=0.5, probe=True)
+    images = unit_images(501)
+    wanted = keras.ops.convert_to_numpy(gan.discriminator(2 * images - 1, training=False))
+    state = [w.copy() for w in gan.discriminator.get_weights()]
+    logits = discriminate(gan, images)
+    assert (logits.shape, logits.dtype) == ((501,), np.float32)
+    np.testing.assert_allclose(logits, wanted[:, 0], atol=1e-5)
+    assert np.ptp(logits) > 0.1
+    assert gan.discriminator.get_layer("probe").read()[:2] == (0.0, 1.0)  # 250, 250 and 1
+    probe = len(gan.discriminator.get_layer("probe").weights)
+    for before, after in zip(state[probe:], gan.discriminator.get_weights()[probe:], strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def make_ranged_gan(activation):
+    """Its discriminator's logit is the pixel in row 2, column 3."""
+    generator = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(64),
+            keras.layers.Reshape(IMAGE),
+            keras.layers.Activation(activation),
+        ]
+    )
+    pixel = np.zeros(IMAGE)
+    pixel[2, 3] = 1
+    return make_gan(generator=generator, discriminator=build_linear_discriminator(pixel))
+
+
+@pytest.mark.parametrize(
+    ("activation", "seen"), [("sigmoid", [0.0, 0.25, 1.0]), ("tanh", [-1.0, -0.5, 1.0])]
+)
+def test_the_discriminator_sees_the_generators_range(activation, seen):
+    images = np.full((3, *IMAGE), 0.5)
+    images[:, 2, 3, 0] = [0.0, 0.25, 1.0]
+    logits = discriminate(make_ranged_gan(activation), images)
+    np.testing.assert_allclose(logits, seen, atol=1e-6)
+
+
+def test_a_generator_without_a_range_leaves_the_discriminator_without_one():
+    with pytest.raises(DataError, match=r"one of \['sigmoid', 'tanh'\].*Received: relu"):
+        discriminate(make_ranged_gan("relu"), unit_images(2))
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 1), (2, 8, 8, 3), (2, 8, 9, 1), (8, 8, 1)])
+def test_images_of_another_shape_are_refused(gan, shape):
+    with pytest.raises(
+        ValueError, match=rf"\(n, 8, 8, 1\), n > 0.*Received: shape {re.escape(str(shape))}"
+    ):
+        discriminate(gan, np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [-0.5, 1.5, np.nan])
+def test_images_outside_of_0_to_1_are_refused(gan, value):
+    images = unit_images(3)
+    images[1, 2, 3] = value
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+        discriminate(gan, images)
 
 
 # -- interpolation -------------------------------------------------------------------------------

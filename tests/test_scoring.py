@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,10 +14,11 @@ from ganlib.adversarial import Adversarial
 from ganlib.data import DataError, load_photos
 from ganlib.data.rooms import rooms
 from ganlib.images import bicubic_kernel
-from ganlib.models import dcgan
+from ganlib.metrics.boundary import SIMILARITIES
+from ganlib.models import boundary, dcgan
 from ganlib.models.srgan import build_generator
-from ganlib.sampling import load_gan
-from ganlib.scoring import load_held_out, score_gan, score_upscaler
+from ganlib.sampling import load_gan, sample_images
+from ganlib.scoring import load_held_out, score_boundary_gan, score_gan, score_upscaler
 from ganlib.upscaling import load_upscaler
 
 SCORES = {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
@@ -81,8 +83,6 @@ def test_a_picture_too_small_to_compare_is_named(model, tmp_path):
 
 
 def test_a_model_in_the_wrong_range_is_refused(folder, tmp_path):
-    import keras
-
     inner = build_generator(3, filters=2, blocks=1)
     twice = keras.layers.Rescaling(0.5, 0.5)(inner.output)  # denormalised once too often
     wrong = keras.Model(inner.input, twice)
@@ -152,3 +152,163 @@ def test_a_broken_test_part_is_not_replaced_by_training_images(tmp_path):
     (tmp_path / "test" / "a.png").unlink()
     (tmp_path / "test").rmdir()
     assert len(load_held_out(tmp_path, (32, 32, 3))) == 1  # no parts: all of it
+
+
+# -- ganlib score boundary -----------------------------------------------------------------------
+
+FIRST = ["s1", "s2", "s3", "score", "s3_real", "s3_noise", "n"]
+BOUNDARY_SCORES = [*FIRST, "s3_flat", "s3_mean", "s3_back", "n_real", "similarity"]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """A file of pictures in two parts: 30 to train on, 12 held out."""
+    path = tmp_path_factory.mktemp("cells") / "cells.npz"
+    train, test = (
+        rooms(part, size=32, train=30, test=12).images.astype("float32") / 255
+        for part in ("train", "test")
+    )
+    np.savez(path, x_train=train, x_test=test)
+    return path
+
+
+def make_boundary_gan(deviation, picture=0.5, size=32, channels=3):
+    """Its pictures are `picture`, and noise where `deviation` is above 0."""
+    shape = (size, size, channels)
+    generator = keras.Sequential(
+        [
+            keras.Input((64,)),
+            keras.layers.Dense(size * size * channels),
+            keras.layers.Reshape(shape),
+            keras.layers.Activation("sigmoid"),
+        ]
+    )
+    picture = np.broadcast_to(np.clip(picture, 1e-6, 1 - 1e-6), shape).ravel()
+    kernel = np.random.default_rng(1).normal(0, deviation, (64, picture.size))
+    generator.set_weights([kernel, np.log(picture / (1 - picture))])
+    discriminator = dcgan.build_discriminator(size, channels, 2, normalisation=None)
+    gan = Adversarial(generator, discriminator, "boundary")
+    gan.compile()
+    return gan
+
+
+@pytest.fixture(scope="module")
+def boundary_gan():
+    """The study's own networks, untrained; D's logits are some way from 0."""
+    gan = Adversarial(
+        boundary.build_generator(2), boundary.build_discriminator(2), "boundary", seed=0
+    )
+    gan.compile()
+    kernel, bias = gan.discriminator.get_layer("logits").get_weights()
+    gan.discriminator.get_layer("logits").set_weights([20 * kernel, bias + 0.5])
+    return gan
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["score", "boundary", *map(str, arguments)])
+
+
+def test_the_boundary_score_by_hand(boundary_gan, cells):
+    scores = score_boundary_gan(boundary_gan, cells, n=9, seed=3)
+    real, fake = np.load(cells)["x_test"], sample_images(boundary_gan, 9, 3)
+    d_real, d_fake = (
+        1 / (1 + np.exp(-keras.ops.convert_to_numpy(boundary_gan.discriminator(2 * x - 1))))
+        for x in (real, fake)
+    )
+    assert np.ptp(d_real) > 0.01
+    s1, s2 = d_real.mean(), np.mean(1 - 4 * (d_fake - 0.5) ** 2)
+    assert abs(s1 - 0.5) > 0.01
+    assert s2 < 0.999
+
+    def detail(x):  # without each picture's mean colour, of length 1
+        x = (x - x.mean(axis=(1, 2), keepdims=True)).reshape(len(x), -1)
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    s3 = (detail(fake) @ detail(real).T).max(axis=1).mean()
+    assert scores["s1"] == pytest.approx(s1, rel=1e-5)
+    assert scores["s2"] == pytest.approx(s2, rel=1e-5)
+    assert scores["s3"] == pytest.approx(s3, abs=1e-5)
+    assert scores["score"] == pytest.approx(s1 * s2 * s3, abs=1e-5)
+    assert (scores["n"], scores["n_real"]) == (9, 12)
+    assert scores["similarity"] == "correlation"
+
+
+def test_as_many_pictures_as_real_ones(boundary_gan, cells):
+    scores = score_boundary_gan(boundary_gan, cells)
+    assert scores.keys() == set(BOUNDARY_SCORES)
+    assert (scores["n"], scores["n_real"]) == (12, 12)  # the test part
+    assert scores == score_boundary_gan(boundary_gan, cells, n=12, seed=0)
+    assert scores != score_boundary_gan(boundary_gan, cells, seed=1)
+    every = score_boundary_gan(boundary_gan, np.load(cells)["x_train"])
+    assert (every["n"], every["n_real"]) == (30, 30)  # no parts: all of it
+
+
+def test_a_generator_of_noise_scores_as_noise(cells):
+    scores = score_boundary_gan(make_boundary_gan(0.2), cells, n=50)
+    assert scores["s3"] == pytest.approx(scores["s3_noise"], abs=0.01)
+    assert scores["s3_real"] > scores["s3_noise"] + 0.2
+
+
+def test_what_cannot_be_scored_as_a_boundary_gan(boundary_gan, cells):
+    with pytest.raises(ValueError, match=r"'correlation', .*Received: 'mse'"):
+        score_boundary_gan(boundary_gan, "nowhere", similarity="mse")  # said before all else
+    one = np.load(cells)["x_test"][:1]
+    with pytest.raises(DataError, match="1 images, at least 2 needed"):
+        score_boundary_gan(boundary_gan, one)
+    with pytest.raises(ValueError, match=r"SSIM needs 11×11 pixels.*8, 8"):
+        score_boundary_gan(make_boundary_gan(1, size=8), cells, similarity="ssim")
+    nan_pictures = make_boundary_gan(np.nan)
+    with pytest.raises(DataError, match=r"generator's pictures.*score a model saved earlier"):
+        score_boundary_gan(nan_pictures, cells)
+    nan_logits = make_boundary_gan(1)
+    nan_logits.discriminator.set_weights(
+        [np.nan * w for w in nan_logits.discriminator.get_weights()]
+    )
+    with pytest.raises(DataError, match=r"discriminator's logits.*Received: 17 of 17 values"):
+        score_boundary_gan(nan_logits, cells, n=5)
+
+
+def test_the_boundary_command(boundary_gan, cells, tmp_path):
+    boundary_gan.save(tmp_path / "model.keras")
+    how = [tmp_path / "model.keras", cells, "-n", 5, "--seed", 2]
+    result = invoke(*how, "--similarity", "cosine", "--json")
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)
+    assert list(scores) == BOUNDARY_SCORES
+    wanted = score_boundary_gan(boundary_gan, cells, 5, 2, "cosine")
+    assert scores["score"] == scores["s1"] * scores["s2"] * scores["s3"]
+    assert scores.pop("similarity") == wanted.pop("similarity") == "cosine"
+    assert scores == pytest.approx(wanted, rel=1e-5)
+
+    result = invoke(*how, "--similarity", "mse")
+    assert result.exit_code == 2
+    assert "Received: 'mse'" in result.output
+    assert result.stdout == ""
+    help_text = " ".join(invoke("--help").output.split())
+    assert all(name in help_text for name in SIMILARITIES)
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_the_boundary_table(cells, tmp_path, copies):
+    """A generator that only knows one of the real pictures stands above the ceiling."""
+    picture = np.load(cells)["x_test"][3] if copies else 0.5
+    gan = make_boundary_gan(0.0 if copies else 0.2, picture)
+    gan.save(tmp_path / "model.keras")
+    result = invoke(tmp_path / "model.keras", cells)
+    assert result.exit_code == 0, result.output
+    wanted = score_boundary_gan(gan, cells)
+    assert (wanted["s3"] > wanted["s3_real"]) == copies
+    names = {
+        "generated": "s3",
+        "real pictures (ceiling)": "s3_real",
+        "noise (floor)": "s3_noise",
+        "each of one colour": "s3_flat",
+        "the mean picture": "s3_mean",
+    }
+    header, *rows = (line.split() for line in result.stdout.splitlines()[: 1 + len(names)])
+    assert header == ["pictures", "s3"]
+    for (name, key), (*words, value) in zip(names.items(), rows, strict=True):
+        assert (" ".join(words), float(value)) == (name, pytest.approx(wanted[key], abs=1e-4))
+    for key in ("s1", "s2", "score"):
+        assert f"{key} {wanted[key]:.4f}" in result.stdout
+    assert ("does not mean better than real" in result.stdout) == copies

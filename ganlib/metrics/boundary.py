@@ -116,6 +116,31 @@ def s3(fake, real, value_range, similarity="correlation"):
     return NearestSimilarity(value, similarity, len(real), len(fake))
 
 
+def most_alike(fake, real, value_range, similarity="correlation"):
+    """The real picture that each generated one is most alike.
+
+    Args and errors as of `s3`.
+
+    Returns:
+        Indices `(n,)` into `real`, and the similarities `(n,)`, whose mean is s3.
+    """
+    fake, real = _check_pictures(fake, real, value_range, similarity)
+    return _most_alike(fake, real, value_range, similarity)
+
+
+def s3_ceiling(real, value_range, similarity="correlation"):
+    """s3 that real pictures have: each against all others.
+
+    Args and errors as of `s3`, with `real` for `fake`, too.
+
+    Returns:
+        `NearestSimilarity`; its n_real is m - 1.
+    """
+    real, _ = _check_pictures(real, real, value_range, similarity)
+    value = _nearest(real, real, value_range, similarity, others=True)
+    return NearestSimilarity(value, similarity, len(real) - 1, len(real))
+
+
 def score_boundary(
     real_logits,
     fake_logits,
@@ -201,15 +226,20 @@ def _check_pictures(fake, real, value_range, similarity, name="real"):
 
 def _nearest(pictures, references, value_range, similarity, others=False):
     """Mean similarity to the nearest reference; `others`: that is not the picture itself."""
+    values = _most_alike(pictures, references, value_range, similarity, others)[1]
+    return float(values.mean())
+
+
+def _most_alike(pictures, references, value_range, similarity, others=False):
     pairs = _structural if similarity == "ssim" else _cosines
-    best = np.empty(len(pictures))
+    indices, best = np.empty(len(pictures), int), np.empty(len(pictures))
     # SSIM's products are small and many: threads would spend five times as long on waiting.
     with threadpool_limits(1 if similarity == "ssim" else None, "blas"):
         for rows, values in pairs(pictures, references, value_range, similarity):
             if others:
                 np.fill_diagonal(values[:, rows], -np.inf)
-            best[rows] = values.max(axis=1)
-    return float(np.clip(best, -1, 1).mean())
+            indices[rows], best[rows] = values.argmax(axis=1), values.max(axis=1)
+    return indices, np.clip(best, -1, 1)
 
 
 def _cosines(pictures, references, value_range, similarity):
