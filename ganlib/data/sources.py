@@ -10,7 +10,7 @@ from ganlib.data.imageset import ImageSet
 from ganlib.data.resize import check_target, fit
 
 ACCEPTED = (
-    'an ImageSet, an array, "digits" or "rooms", "tfds:NAME", a path to an .npz file, '
+    'an ImageSet, an array, "digits", "tissue" or "rooms", "tfds:NAME", a path to an .npz file, '
     "or a folder of images"
 )
 
@@ -20,12 +20,13 @@ def load(spec, split=None, size=None, channels=None, value_range=None):
 
     Args:
         spec: an `ImageSet` or array of images; "digits", the embedded 5,000 digits of MNIST;
-            "rooms", synthetic bedrooms (`ganlib.data.rooms`); "tfds:NAME" or "tfds:NAME/CONFIG", a
-            set of TensorFlow Datasets; or the path of an .npz file or image folder.
+            "tissue", 1,600 embedded crops of stained tissue; "rooms", synthetic bedrooms
+            (`ganlib.data.rooms`); "tfds:NAME" or "tfds:NAME/CONFIG", a set of TensorFlow Datasets;
+            or the path of an .npz file or image folder.
         split: "train" or "test". `None`: all images, or "train" where the source is divided.
-            For "digits" a fixed stratified 80/20 split; for "rooms" 2,000 and 500 pictures; for an
-            .npz keys as `x_train`; for a folder subfolders; for TFDS any split that it knows. An
-            `ImageSet` or array has none.
+            For "digits" a fixed stratified 80/20 split; for "tissue" one by tile of the picture,
+            51 and 13; for "rooms" 2,000 and 500 pictures; for an .npz keys as `x_train`; for a
+            folder subfolders; for TFDS any split that it knows. An `ImageSet` or array has none.
         size: int, crops images to the largest centred square and resizes them to `size` × `size`
             pixels with Pillow's Lanczos filter; rooms are drawn in sizes from 32 to 128, 64 if
             `None`. `None` keeps the size, which must then be one.
@@ -49,10 +50,10 @@ def load(spec, split=None, size=None, channels=None, value_range=None):
         return _from_memory(spec, split, size, channels, value_range)
     if not isinstance(spec, str | Path):
         raise DataError(f"`spec` must be {ACCEPTED}. Received: {type(spec).__name__}")
-    if str(spec) == "digits":
-        from ganlib.data.embedded import digits
+    if str(spec) in ("digits", "tissue"):
+        from ganlib.data import embedded
 
-        return _fitted(digits(split), size, channels)
+        return _fitted(getattr(embedded, str(spec))(split), size, channels)
     if str(spec) == "rooms":
         from ganlib.data.rooms import SIZES, rooms
 
