@@ -6,7 +6,7 @@ import pathlib
 import re
 import subprocess
 
-from ganlib.figures import mark_quick
+from ganlib.figures import mark_quick, style
 from ganlib.study import environment, write_atomically, write_json
 
 
@@ -43,8 +43,9 @@ class Report:
         """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
         if self.profile == "quick":
             mark_quick(figure)
-        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
-            figure.savefig(self.file(name, suffix), metadata=metadata)
+        with style():  # lines named C0, C1… take their colours, and files their dpi and fonts, now
+            for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
+                figure.savefig(self.file(name, suffix), metadata=metadata)
         return self.path / f"{name}.png"
 
     def table(self, name, table, caption=""):

@@ -95,6 +95,17 @@ def test_figure_formats(figure, tmp_path):
     assert b"/FontFile2" in unpacked  # embedded TrueType
 
 
+def test_figures_are_saved_in_the_style_that_they_were_made_in(tmp_path):
+    with style() as plt:  # left before the figure is saved, as by every study
+        figure, ax = plt.subplots(figsize=(2, 1.5))
+        ax.axhline(0.5, color="C1", lw=20)
+    path = Report("toy", "full", tmp_path).figure("line", figure)
+    plt.close(figure)
+    with Image.open(path) as picture:
+        assert picture.size == (600, 450)
+        assert (0xD5, 0x5E, 0x00) in {c for _, c in picture.convert("RGB").getcolors(10**6)}
+
+
 def inflated(pdf):
     for match in re.finditer(rb"stream\r?\n(.*?)endstream", pdf, re.DOTALL):
         try:
