@@ -5,6 +5,8 @@ import pathlib
 
 import numpy as np
 
+from ganlib.images import convert
+
 COLUMN, PAGE = 3.4, 7.0  # inches
 STYLE = pathlib.Path(__file__).with_name("ganlib.mplstyle")
 
@@ -54,6 +56,32 @@ def untile(grid, size):
     height, width, channels = grid.shape
     cells = grid.reshape(height // size, size, width // size, size, channels)
     return cells.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, channels)
+
+
+def read_grid(path, size):
+    """The pictures of a saved grid, float32 `(n, size, size, 3)` in [0, 1]."""
+    from PIL import Image
+
+    with Image.open(path) as file:
+        grid = np.asarray(file.convert("RGB"))
+    return convert(untile(grid, size), "byte", "unit")
+
+
+def spaced(images, columns):
+    """Pictures in [0, 1] in a grid, with white between them."""
+    gap = max(1, images.shape[1] // 32)
+    framed = np.pad(images, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
+    return tile(framed, columns)[:-gap, :-gap]
+
+
+def show_spaced(axes, images, columns):
+    """Draws pictures in [0, 1] on `axes`, with white between them; says so where there are none."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    if images is None:
+        axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=6)
+    else:
+        axes.imshow(spaced(images, columns))
 
 
 def show_images(axes, images, columns, title=""):

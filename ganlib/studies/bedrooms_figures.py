@@ -12,7 +12,7 @@ import pandas
 
 from ganlib.data.room_styles import style_coverage
 from ganlib.data.rooms import FACTORS
-from ganlib.figures import COLUMN, PAGE, style, tile, untile
+from ganlib.figures import COLUMN, PAGE, read_grid, show_spaced, spaced, style
 from ganlib.images import convert
 
 RIVALS = {"batch-128": "assignment", "repaired": "repaired"}  # shown beside each other
@@ -41,7 +41,7 @@ def samples(found):
         for ax in axes.flat[len(panels) :]:
             ax.axis("off")
         for ax, (title, images) in zip(axes.flat, panels, strict=False):
-            _show(ax, images if images is None else images[:SHOWN], 4)
+            show_spaced(ax, images if images is None else images[:SHOWN], 4)
             ax.set_title(title, fontsize=SMALL)
     return figure
 
@@ -84,7 +84,7 @@ def best_and_last(found):
             epochs = {kept: _kept(found, result), "last": _last(found, result)}
             for ax, (label, epoch) in zip(column, epochs.items(), strict=True):
                 images = _pictures(found, result, epoch)
-                _show(ax, images if images is None else images[:COMPARED], COMPARED)
+                show_spaced(ax, images if images is None else images[:COMPARED], COMPARED)
                 score = f"\nKID {kid[epoch]:.3f}" if epoch in kid else ""
                 text = f"{label}\nepoch {epoch}{score}"
                 ax.set_ylabel(text, fontsize=SMALL, rotation=0, ha="right", va="center")
@@ -160,7 +160,7 @@ def neighbours(found):
         figure, axes = plt.subplots(2, 1, figsize=(PAGE, 2 * PAGE / columns + 0.1))
         rows = {"generated": images[:columns], "training": images[columns:]}
         for ax, (label, row) in zip(axes, rows.items(), strict=True):
-            _show(ax, row, columns)
+            show_spaced(ax, row, columns)
             ax.set_ylabel(label, fontsize=SMALL)
         axes[0].set_title(title, fontsize=SMALL)
     return figure
@@ -175,7 +175,7 @@ def interpolation(found):
     with style() as plt:
         height = COLUMN * len(images) / steps**2
         figure, ax = plt.subplots(figsize=(COLUMN, height + 0.25))
-        _show(ax, images, steps)
+        show_spaced(ax, images, steps)
         ax.set_xlabel("one latent → another, on the arc between them", fontsize=SMALL)
     return figure
 
@@ -246,11 +246,7 @@ def film(found):
 
 def _read(found, result, path):
     """The pictures of a saved grid, float32 `(n, size, size, 3)` in [0, 1]."""
-    from PIL import Image
-
-    with Image.open(found.folders[result["id"]] / path) as file:
-        grid = np.asarray(file.convert("RGB"))
-    return convert(untile(grid, result["recipe"]["size"]), "byte", "unit")
+    return read_grid(found.folders[result["id"]] / path, result["recipe"]["size"])
 
 
 def _epochs(found, result):
@@ -275,29 +271,13 @@ def _pictures(found, result, epoch):
     return _read(found, result, f"samples/epoch-{epoch:04d}.png")
 
 
-def _spaced(images, columns):
-    """Pictures in a grid, with white between them."""
-    gap = max(1, images.shape[1] // 32)
-    framed = np.pad(images, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
-    return tile(framed, columns)[:-gap, :-gap]
-
-
-def _show(ax, images, columns):
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set_visible(False)
-    if images is None:
-        ax.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=SMALL)
-    else:
-        ax.imshow(_spaced(images, columns))
-
-
 def _frame(cells):
     """Label → pictures, side by side under their labels; uint8 `(height, width, 3)`."""
     from PIL import Image, ImageDraw, ImageFont
 
     grids = []
     for images in cells.values():
-        grid = convert(_spaced(images, round(FILMED**0.5)), "unit", "byte")
+        grid = convert(spaced(images, round(FILMED**0.5)), "unit", "byte")
         scale = max(1, round(FRAME / len(cells) / grid.shape[1]))
         grids.append(grid.repeat(scale, axis=0).repeat(scale, axis=1))
     gap = np.full((grids[0].shape[0], CAPTION // 2, 3), 255, np.uint8)
