@@ -58,8 +58,9 @@ class Adversarial(BackendStep, keras.Model):
         ema: float in [0, 1), decay of an exponential moving average of the generator, which then
             makes the samples (`sampler`). Warmed up as min(ema, (1 + t) / (10 + t)). 0: none.
         content: callable `(fake, real) -> scalar`, added to what the generator minimises, such as
-            `ganlib.content.ContentLoss`; serializable by Keras if the model is to be saved. Its
-            `prepare()`, if it has one, is called when the model is compiled.
+            `ganlib.content.ContentLoss` of pairs; with an attribute `paired` that is False it needs
+            none, such as `ganlib.likeness.LikenessLoss`. Serializable by Keras if the model is to
+            be saved. Its `prepare()`, if it has one, is called when the model is compiled.
         adversarial_weight: float, of the adversarial part of the generator's loss.
         augment: callable `(images, seed_generator) -> images`, such as
             `ganlib.augment.DiffAugment`; changes all that the discriminator sees in training, real

@@ -24,7 +24,7 @@ def check_players(generator, discriminator):
 
 def check_pairing(inputs, content, generator_batch):
     """Called while Keras traces a step, so before the first one."""
-    if inputs is None and content is not None:
+    if inputs is None and getattr(content, "paired", content is not None):
         raise ValueError(
             "A content loss needs pairs: fit(inputs, images), or batches (inputs, images). "
             f"Received: images alone, content={content!r}"

@@ -68,6 +68,32 @@ class KeepBest(keras.callbacks.Callback):
         self.value, self.epoch, self._started = (state[k] for k in ("value", "epoch", "started"))
 
 
+class StopWhenHigh(keras.callbacks.Callback):
+    """Stops a training once several numbers in the logs have all been high for a while.
+
+    Args:
+        thresholds: dict of name in the logs → float, at least which is high.
+        patience: int, epochs in a row; 0 never stops.
+    """
+
+    def __init__(self, thresholds, patience):
+        super().__init__()
+        self.thresholds, self.patience = thresholds, patience
+        self.streak = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        high = all(logs.get(name, -math.inf) >= low for name, low in self.thresholds.items())
+        self.streak = self.streak + 1 if high else 0
+        if self.patience and self.streak >= self.patience:
+            self.model.stop_training = True
+
+    def get_state(self):
+        return {"streak": self.streak}
+
+    def set_state(self, state):
+        self.streak = state["streak"]
+
+
 class BestByKID(KeepBest):
     """Scores a GAN's pictures as it trains, and keeps the weights of the lowest KID.
 

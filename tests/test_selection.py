@@ -1,6 +1,8 @@
-"""Choosing the epoch by KID."""
+"""Choosing the epoch, by KID or else, and the end of a training."""
 
+import json
 import math
+import types
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from ganlib import training
 from ganlib.features.network import Network
 from ganlib.metrics import fidelity
 from ganlib.sampling import draw_latents, make_images
-from ganlib.selection import SCORES, BestByKID, KeepBest, score
+from ganlib.selection import SCORES, BestByKID, KeepBest, StopWhenHigh, score
 from ganlib.study import Run
 
 N = 12
@@ -242,6 +244,57 @@ def test_in_a_run(tmp_path):
     pandas.testing.assert_frame_equal(a_history[columns], b_history[columns])
     assert a.value == a_history["kid"].min()
     assert a_history["epoch"][a_history["kid"].idxmin()] == a.epoch
+
+
+# -- stopping while all is high ------------------------------------------------------------------
+
+HIGH = {"s1": 0.9, "s2": 0.5}
+UP, LOW, HALF, NONE = {"s1": 0.9, "s2": 0.7}, {"s1": 0.89, "s2": 0.7}, {"s1": 1.0}, {}
+
+
+def stop_after(epochs, patience, callback=None):
+    """The epoch, counted from 1, whose logs stop a training; None: all go by."""
+    callback = callback or StopWhenHigh(HIGH, patience)
+    callback.set_model(types.SimpleNamespace(stop_training=False))
+    for epoch, logs in enumerate(epochs):
+        callback.on_epoch_end(epoch, {"d_loss": 1.0, **logs})
+        if callback.model.stop_training:
+            return epoch + 1
+    return None
+
+
+@pytest.mark.parametrize(
+    ("epochs", "patience", "stopped"),
+    [
+        ([UP] * 5, 3, 3),
+        ([UP] * 5, 1, 1),
+        ([UP] * 2, 3, None),
+        ([LOW, UP, UP, UP], 2, 3),
+        ([UP, UP, LOW, UP, UP, UP], 3, 6),  # a gap begins anew
+        ([UP, HALF, UP, NONE, UP, UP], 2, 6),  # what is not there is not high
+        ([UP, {**UP, "s2": math.nan}, UP], 2, None),
+        ([UP] * 9, 0, None),
+    ],
+)
+def test_a_training_stops_when_all_has_been_high_for_a_while(epochs, patience, stopped):
+    assert stop_after(epochs, patience) == stopped
+
+
+def test_epochs_in_a_row_are_counted_across_a_kill():
+    first, resumed = StopWhenHigh(HIGH, 3), StopWhenHigh(HIGH, 3)
+    assert stop_after([LOW, UP, UP], 3, first) is None
+    resumed.set_state(json.loads(json.dumps(first.get_state())))
+    assert stop_after([UP], 3, resumed) == 1
+    assert stop_after([UP], 3, StopWhenHigh(HIGH, 3)) is None
+
+
+def test_a_fit_ends_when_the_scores_of_its_own_epochs_are_high(path):
+    gan, values = make_gan(compile_options=EAGER), iter([0.1, 0.6, 0.4, 0.7, 0.8, 0.9])
+    best = KeepBest(gan, path, lambda: {"s1": next(values)}, "s1", lower=False, epochs=6)
+    stop = StopWhenHigh({"s1": 0.5}, 2)
+    history = gan.fit(images(4), epochs=6, callbacks=[best, stop], verbose=0).history
+    assert history["s1"] == [0.1, 0.6, 0.4, 0.7, 0.8]
+    assert best.epoch == 5
 
 
 # -- score ---------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import importlib
 STUDIES = {
     "digits": "An MNIST GAN and its six variations",
     "bedrooms": "A bedroom DCGAN, and whether its pictures are any good",
+    "boundary": "A boundary GAN on cells: s1, s2, s3",
     "srgan": "A super-resolution GAN in seven attempts",
 }
 

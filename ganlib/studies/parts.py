@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ganlib.data import NoSplitError, check, load
+from ganlib.data import DataError, NoSplitError, check, load
 from ganlib.data.tfds import count, prepared
 
 HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation
@@ -45,7 +45,8 @@ def load_parts(spec, size, most=None):
         dict of `ganlib.data.ImageSet`, the pictures of `Parts`.
 
     Raises:
-        DataError: the data can't be used, or there are too few pictures.
+        DataError: the data can't be used, there are too few pictures, or the set's own test part
+            has groups of its training part.
     """
     options = {"size": size, "channels": 3}
     try:
@@ -53,11 +54,24 @@ def load_parts(spec, size, most=None):
     except NoSplitError:
         whole = check(_load(spec, None, most, options), minimum=8 * LEAST)
         whole, test = whole.split(1 - HELD_OUT, seed=0)
+    _check_groups(whole, test)
     train, validation = whole.split(1 - HELD_OUT, seed=1)
     parts = {"train": train, "validation": validation, "test": test}
     if most:
         parts = {name: _at_most(part, most[name]) for name, part in parts.items()}
     return {name: check(part, channels=3, size=size, minimum=LEAST) for name, part in parts.items()}
+
+
+def _check_groups(train, test):
+    if train.groups is None or test.groups is None:
+        return
+    if shared := set(train.groups.tolist()) & set(test.groups.tolist()):
+        raise DataError(
+            "The test part must have no group of the training part, or its pictures are not held "
+            "out: save all pictures in one part, which is then divided by group, or number the "
+            f"groups of both parts apart. Received: {len(shared)} groups in both, such as "
+            f"{min(shared, key=str)!r}"
+        )
 
 
 def _load(spec, split, most, options):
