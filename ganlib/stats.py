@@ -27,9 +27,13 @@ class Interval:
 
     def __format__(self, spec):
         spec = spec or ".3g"
+        return f"{self.brief(spec)} (n = {self.n})"
+
+    def brief(self, spec=".3g"):
+        """As text without n, for tables that have it in a column of its own."""
         if self.low is None:
-            return f"{self.mean:{spec}} (n = {self.n})"
-        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}] (n = {self.n})"
+            return f"{self.mean:{spec}}"
+        return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
 
 def mean_interval(values, confidence=0.95):
@@ -55,6 +59,11 @@ def mean_interval(values, confidence=0.95):
         return Interval(mean, None, None, n)
     half = t.ppf(0.5 + confidence / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)
     return Interval(mean, float(mean - half), float(mean + half), n)
+
+
+def brief(values, spec=".3g"):
+    """The mean of `values` with its interval as text; of one value itself."""
+    return mean_interval(values).brief(spec)
 
 
 def paired_interval(values, baseline, confidence=0.95):

@@ -15,7 +15,7 @@ from test_boundary_study import noise
 from ganlib.data import ImageSet
 from ganlib.metrics.boundary import SIMILARITIES, s3, s3_ceiling
 from ganlib.report import Report
-from ganlib.studies import boundary_report
+from ganlib.studies import boundary_report, results
 from ganlib.studies.boundary import Recipe
 from ganlib.studies.boundary_claims import FIRST, REPAIRS, REPORTED
 from ganlib.studies.boundary_report import (
@@ -253,12 +253,13 @@ def test_the_whole_report(everything, profile, tmp_path, monkeypatch):
     # Names in place of figures, which are tested elsewhere.
     drawn = []
     monkeypatch.setattr(Report, "figure", lambda report, name, figure: drawn.append(name))
-    monkeypatch.setattr(boundary_report, "close", lambda figure: None)
+    monkeypatch.setattr(results, "close", lambda figure: None)
     for name in FIGURES:
         missing = name == "gamma"  # not enough trials
         figure = None if missing else types.SimpleNamespace()
         monkeypatch.setattr(boundary_report.boundary_figures, name, lambda found, f=figure: f)
     found, study = everything, dataclasses.replace(everything.study, options={"profile": profile})
+    monkeypatch.setattr(found, "study", study)
     report, claims = write_report(study, found.results, DATA, reports=tmp_path, found=found)
     assert report.path == tmp_path / profile / "boundary"
     assert drawn == [name for name in FIGURES if name != "gamma"]

@@ -8,11 +8,8 @@ import pandas
 
 from ganlib.data.room_styles import style_coverage
 from ganlib.features import networks
-from ganlib.figures import close
 from ganlib.metrics import fidelity
-from ganlib.report import Report
-from ganlib.sampling import save_gif
-from ganlib.stats import mean_interval
+from ganlib.stats import brief
 from ganlib.studies import bedrooms_figures
 from ganlib.studies.bedrooms import Recipe
 from ganlib.studies.bedrooms_claims import ASSIGNMENT, REPAIRED, REPAIRS, claims
@@ -82,7 +79,7 @@ class BedroomResults(Results):
         rows = []
         for name in self.names:
             row = {"pictures": name, "epoch": self._listed(name, "best_epoch")}
-            row |= {label: _text(self.values(name, key)) for key, label in self.labels.items()}
+            row |= {label: brief(self.values(name, key)) for key, label in self.labels.items()}
             rows.append({**row, "n": self.values(name, "n_fake")[0], "seeds": len(self.of(name))})
         for name, label in (("real", "real (ceiling)"), ("noise", "noise (floor)")):
             scores = self.baselines[name]
@@ -140,8 +137,8 @@ class BedroomResults(Results):
                 {
                     "variation": "(same runs, last epoch)",
                     "left out": "Average of G's weights",
-                    "KID": _text(without),
-                    "less with it": _text(np.subtract(without, last), "+.3g"),
+                    "KID": brief(without),
+                    "less with it": brief(np.subtract(without, last), "+.3g"),
                     "seeds": len(last),
                 }
             )
@@ -149,10 +146,10 @@ class BedroomResults(Results):
 
     def _ablation(self, name, repair, difference):
         row = {"variation": name, "left out": repair}
-        row["KID"] = _text(self.values(name, "kid"))
-        row["less with it"] = "" if difference is None else _interval_text(difference, "+.3g")
+        row["KID"] = brief(self.values(name, "kid"))
+        row["less with it"] = "" if difference is None else difference.brief("+.3g")
         for key in ("precision", "recall", "coverage"):
-            row[key] = _text(self.values(name, key))
+            row[key] = brief(self.values(name, key))
         return {**row, "seeds": len(self.of(name))}
 
     def players(self):
@@ -164,7 +161,7 @@ class BedroomResults(Results):
                 row[f"D right on {side}"] = f"{self.mean(name, f'd_accuracy_{side}'):.0%}"
             row["G parameters"] = self.values(name, "g_parameters")[0]
             row["D parameters"] = self.values(name, "d_parameters")[0]
-            row["seconds an epoch"] = _text(self.values(name, "seconds_per_epoch"))
+            row["seconds an epoch"] = brief(self.values(name, "seconds_per_epoch"))
             rows.append(row)
         return pandas.DataFrame(rows)
 
@@ -314,17 +311,6 @@ class BedroomResults(Results):
         return pandas.DataFrame(rows)
 
 
-def _text(values, spec=".3g"):
-    """The mean over seeds with its interval; of one seed the value alone."""
-    return _interval_text(mean_interval(values), spec)
-
-
-def _interval_text(interval, spec):
-    if interval.low is None:
-        return f"{interval.mean:{spec}}"
-    return f"{interval.mean:{spec}} [{interval.low:{spec}}, {interval.high:{spec}}]"
-
-
 def has(name):
     """Whether there is a trial of a variation: what a figure of it needs."""
     return lambda found: bool(found.of(name))
@@ -371,19 +357,10 @@ def write_report(study, results, data, out="runs", reports="reports", found=None
         The `Report` and the `Claims`.
     """
     found = found or BedroomResults(study, results, data, out)
-    report = Report(study.name, study.options["profile"], reports)
-    for name, wanted in FIGURES.items():
-        if wanted(found):
-            figure = getattr(bedrooms_figures, name)(found)
-            report.figure(name, figure)
-            close(figure)
-    if frames := bedrooms_figures.film(found):
-        save_gif(frames, report.file("film", "gif"))
+    figures = {n: getattr(bedrooms_figures, n) for n, wanted in FIGURES.items() if wanted(found)}
     tables = TABLES | (SOME_TABLES if found.of(REPAIRED) else {})
     if len(found.styles()):  # rooms
         tables["styles"] = "Which styles of room are there, counted."
-    for name, caption in tables.items():
-        report.table(name, getattr(found, name)(), caption)
-    report.table("claims", found.claims.table(), "The write-up's claims against these runs.")
-    report.provenance(study, found.results, data, found.claims)
-    return report, found.claims
+    frames = bedrooms_figures.film(found)
+    films = {"film": frames} if frames else {}
+    return found.write(reports, figures, tables, found.claims, films), found.claims

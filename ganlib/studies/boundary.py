@@ -64,7 +64,7 @@ QUICK = {
     "g_filters": 12,
     "d_filters": 12,
     "batch_size": 32,
-    "epochs": 14,
+    "epochs": 18,
     "g_learning_rate": 1e-3,
     "d_learning_rate": 1e-3,
     "judged": 200,
@@ -119,7 +119,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the boundary study.
 
     Args:
-        profile: "quick" (narrow networks, 14 epochs) or "full" (the write-up's 60).
+        profile: "quick" (narrow networks, 18 epochs) or "full" (the write-up's 60).
         data: what `ganlib.data.load` takes: "tissue" (embedded, the default, no lung), a folder, or
             an .npz; with `group`, no group is divided.
         seeds: int, number of seeds; by default 1 in quick and 3 in full.

@@ -5,10 +5,8 @@ import functools
 import numpy as np
 import pandas
 
-from ganlib.figures import close
 from ganlib.metrics.boundary import SIMILARITIES, score_boundary
-from ganlib.report import Report
-from ganlib.stats import mean_interval
+from ganlib.stats import brief
 from ganlib.studies import boundary_figures
 from ganlib.studies.boundary_claims import REPAIRED, REPAIRS, REPORTED, claims
 from ganlib.studies.boundary_scoring import SLOW
@@ -60,9 +58,9 @@ class BoundaryResults(Results):
         rows = []
         for name in self.names:
             row = {"pictures": name, "epoch": ", ".join(map(str, self.values(name, "best_epoch")))}
-            row |= {key: _text(self.values(name, key), ".4f") for key in REPORTED}
-            row["s3 to train"] = _text(self.values(name, "s3_train"))
-            row["s3 back"] = _text(self.values(name, "s3_back"))
+            row |= {key: brief(self.values(name, key), ".4f") for key in REPORTED}
+            row["s3 to train"] = brief(self.values(name, "s3_train"))
+            row["s3 back"] = brief(self.values(name, "s3_back"))
             rows.append({**row, "n": self.values(name, "n")[0], "seeds": len(self.of(name))})
         written = {key: f"{value:.4f}" for key, value in REPORTED.items()}
         rows.append({"pictures": WRITE_UP, "epoch": 60, **written})
@@ -112,7 +110,7 @@ class BoundaryResults(Results):
             row = {"pictures": name}
             for label, key in {"KID": "kid", "precision": "precision", "recall": "recall"}.items():
                 values = [s[key] for s in scores]
-                row[label] = f"{values[0]:.3g}" if name == CEILING else _text(values)
+                row[label] = f"{values[0]:.3g}" if name == CEILING else brief(values)
             rows.append({**row, "n": scores[0]["n_fake"], "network": scores[0]["network"]})
         return pandas.DataFrame(rows)
 
@@ -122,9 +120,9 @@ class BoundaryResults(Results):
         for name, repair in {REPAIRED: "nothing", **REPAIRS}.items():
             if self.of(name):
                 row = {"variation": name, "left out": repair}
-                row |= {key: _text(self.values(name, key), ".4f") for key in REPORTED}
-                row["s3 back"] = _text(self.values(name, "s3_back"))
-                row["KID"] = _text(self.values(name, "kid"))
+                row |= {key: brief(self.values(name, key), ".4f") for key in REPORTED}
+                row["s3 back"] = brief(self.values(name, "s3_back"))
+                row["KID"] = brief(self.values(name, "kid"))
                 rows.append({**row, "seeds": len(self.of(name))})
         return pandas.DataFrame(rows)
 
@@ -148,14 +146,6 @@ class BoundaryResults(Results):
             part.insert(0, "variation", r["name"])
             parts.append(part)
         return pandas.concat(parts, ignore_index=True)
-
-
-def _text(values, spec=".3g"):
-    """The mean over seeds with its interval; of one seed the value alone."""
-    interval = mean_interval(values)
-    if interval.low is None:
-        return f"{interval.mean:{spec}}"
-    return f"{interval.mean:{spec}} [{interval.low:{spec}}, {interval.high:{spec}}]"
 
 
 FIGURES = ("samples", "criteria", "gamma", "landscape", "neighbours")  # None: not enough trials
@@ -185,14 +175,6 @@ def write_report(study, results, data, out="runs", reports="reports", found=None
         The `Report` and the `Claims`.
     """
     found = found or BoundaryResults(study, results, data, out)
-    report = Report(study.name, study.options["profile"], reports)
-    for name in FIGURES:
-        if figure := getattr(boundary_figures, name)(found):
-            report.figure(name, figure)
-            close(figure)
+    figures = {name: getattr(boundary_figures, name) for name in FIGURES}
     tables = TABLES | ({"repairs": "What each repair is worth."} if found.of(REPAIRED) else {})
-    for name, caption in tables.items():
-        report.table(name, getattr(found, name)(), caption)
-    report.table("claims", found.claims.table(), "The write-up's claims against these runs.")
-    report.provenance(study, found.results, data, found.claims)
-    return report, found.claims
+    return found.write(reports, figures, tables, found.claims), found.claims

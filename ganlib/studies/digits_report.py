@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pandas
 
-from ganlib.figures import COLUMN, PAGE, close, show_images, style
-from ganlib.report import Report
+from ganlib.figures import COLUMN, PAGE, show_images, style
 from ganlib.stats import mean_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.digits_claims import claims
@@ -205,11 +204,12 @@ def write_report(study, results, data, out="runs", reports="reports"):
     """
     found = DigitsResults(study, results, data, out)
     judged = claims(found)
-    report = Report(study.name, study.options["profile"], reports)
-    for name in ("samples", "accuracy", "quality", "histogram"):
-        figure = getattr(found, f"{name}_figure")()
-        report.figure(name, figure)
-        close(figure)
+    figures = {
+        "samples": DigitsResults.samples_figure,
+        "accuracy": DigitsResults.accuracy_figure,
+        "quality": DigitsResults.quality_figure,
+        "histogram": DigitsResults.histogram_figure,
+    }
     tables = {
         "scores": "Quality of the generated digits, between noise and real digits.",
         "differences": "Each variation less the base run, same data and seeds.",
@@ -217,8 +217,4 @@ def write_report(study, results, data, out="runs", reports="reports"):
         "findings": "What the health monitor found.",
         "trials": "All numbers of all trials.",
     }
-    for name, caption in tables.items():
-        report.table(name, getattr(found, name)(), caption)
-    report.table("claims", judged.table(), "The write-up's claims against these runs.")
-    report.provenance(study, found.results, data, judged)
-    return report, judged
+    return found.write(reports, figures, tables, judged), judged

@@ -3,6 +3,9 @@
 import numpy as np
 import pandas
 
+from ganlib.figures import close
+from ganlib.report import Report
+from ganlib.sampling import save_gif
 from ganlib.stats import mean_interval, paired_interval
 from ganlib.study import DONE, STOPPED, run_folder
 
@@ -94,3 +97,31 @@ class Results:
             row["evidence"] = " ".join(f["evidence"] for f in findings)
             rows.append(row)
         return pandas.DataFrame(rows)
+
+    def write(self, reports, figures, tables, claims, films=None):
+        """Writes a report.
+
+        Args:
+            reports: folder of all reports.
+            figures: dict of name → callable that draws it from these results, or gives None where
+                the trials that it needs are missing.
+            tables: dict of name → caption; the name is that of a table of these results.
+            claims: `ganlib.stats.Claims`.
+            films: dict of name → frames, as `ganlib.sampling.save_gif` takes them.
+
+        Returns:
+            The `ganlib.report.Report`.
+        """
+        report = Report(self.study.name, self.study.options["profile"], reports)
+        for name, draw in figures.items():
+            if figure := draw(self):
+                report.figure(name, figure)
+                close(figure)
+        for name, frames in (films or {}).items():
+            save_gif(frames, report.file(name, "gif"))
+        for name, caption in tables.items():
+            table = getattr(self, name)
+            report.table(name, table() if callable(table) else table, caption)
+        report.table("claims", claims.table(), "The write-up's claims against these runs.")
+        report.provenance(self.study, self.results, self.data, claims)
+        return report

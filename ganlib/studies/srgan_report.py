@@ -5,11 +5,9 @@ import functools
 import numpy as np
 import pandas
 
-from ganlib.figures import close
 from ganlib.images import convert, range_mistakes, upscale
 from ganlib.losses import LOSSES
 from ganlib.metrics.super_resolution import FIDELITY, low_resolution, mean_scores
-from ganlib.report import Report
 from ganlib.stats import mean_interval
 from ganlib.studies import srgan_figures
 from ganlib.studies.results import Results
@@ -277,18 +275,7 @@ def write_report(study, results, data, out="runs", reports="reports", found=None
         The `Report` and the `Claims`.
     """
     found = found or SRResults(study, results, data, out)
-    judged = found.claims
-    report = Report(study.name, study.options["profile"], reports)
-    for name, wanted in FIGURES.items():
-        if wanted(found):
-            figure = getattr(srgan_figures, name)(found)
-            report.figure(name, figure)
-            close(figure)
-    for name, caption in TABLES.items():
-        table = getattr(found, name)
-        report.table(name, table() if callable(table) else table, caption)
-    if found.attempts:
-        report.table("ledger", found.ledger(), "The seven attempts, from their run directories.")
-    report.table("claims", judged.table(), "The write-up's claims against these runs.")
-    report.provenance(study, found.results, data, judged)
-    return report, judged
+    figures = {n: getattr(srgan_figures, n) for n, wanted in FIGURES.items() if wanted(found)}
+    ledger = {"ledger": "The seven attempts, from their run directories."}
+    tables = TABLES | (ledger if found.attempts else {})
+    return found.write(reports, figures, tables, found.claims), found.claims
