@@ -6,6 +6,7 @@ import keras
 
 import ganlib.augment
 import ganlib.content
+import ganlib.likeness
 import ganlib.models.layers
 import ganlib.models.spectral
 import ganlib.models.srgan  # noqa: F401  a saved model is made of what these register

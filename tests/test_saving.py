@@ -1,6 +1,9 @@
 """What a file brings back: everything that decides how training goes on."""
 
+import pathlib
 import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -18,6 +21,7 @@ from helpers import (
     state,
 )
 
+import ganlib
 from ganlib.adversarial import Adversarial
 from ganlib.losses import NonSaturating
 
@@ -126,3 +130,20 @@ def test_kill_and_resume(tmp_path):
         assert count > 20
         for i in range(count):
             np.testing.assert_array_equal(states[f"a{i}"], states[f"b{i}"])
+
+
+def test_loading_brings_all_that_a_saved_model_is_made_of():
+    """In a fresh process, as from the command line: nothing else has imported these modules."""
+    package = pathlib.Path(ganlib.__file__).parent
+    holders = {
+        ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if "register_keras_serializable" in path.read_text(encoding="utf-8")
+    }
+    assert "ganlib.likeness" in holders
+    program = "import sys, ganlib.sampling; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    wanted = holders - {"ganlib.training"}  # whose metric takes part in training alone
+    assert wanted <= set(run.stdout.split())
