@@ -56,6 +56,7 @@ REPAIRED = {
     "d_learning_rate": 5e-4,
     "g_rest": 0.2,
     "d_rest": 1.0,
+    "patience": 10,  # D goes on to settle
 }
 # A generator that gets ahead of D for a while: more lifelike pictures, of which D is less sure.
 FASTER = {"likeness": 4.0, "g_learning_rate": 1.5e-4, "g_rest": 0.25}
@@ -64,14 +65,14 @@ QUICK = {
     "g_filters": 12,
     "d_filters": 12,
     "batch_size": 32,
-    "epochs": 18,
+    "epochs": 12,
     "g_learning_rate": 1e-3,
     "d_learning_rate": 1e-3,
     "judged": 200,
-    "samples": 300,
+    "samples": 200,
 }
 QUICK_REPAIRED = {
-    "d_filters": 16,
+    "d_filters": 12,
     "g_learning_rate": 1e-3,
     "d_learning_rate": 2e-3,
     "g_rest": 0.5,
@@ -119,7 +120,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the boundary study.
 
     Args:
-        profile: "quick" (narrow networks, 18 epochs) or "full" (the write-up's 60).
+        profile: "quick" (narrow networks, 12 epochs) or "full" (the write-up's 60).
         data: what `ganlib.data.load` takes: "tissue" (embedded, the default, no lung), a folder, or
             an .npz; with `group`, no group is divided.
         seeds: int, number of seeds; by default 1 in quick and 3 in full.
