@@ -29,6 +29,7 @@ SIZES = {"train": 24, "validation": 20, "test": 26}  # of the tiny data's parts
 TRIED = ("s1", "s2", "s3")
 # Variation → what it is compared with, and the fields that it may change.
 CHANGES = {
+    "faster-generator": ("repaired", {"likeness", "g_learning_rate", "g_rest"}),
     "repaired-bce": ("repaired", {"gamma"}),
     "no-rest": ("repaired", {"g_rest"}),
     "no-likeness": ("repaired", {"likeness"}),
