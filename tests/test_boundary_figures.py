@@ -14,7 +14,7 @@ from ganlib.sampling import save_grid
 from ganlib.stats import mean_interval
 from ganlib.studies import boundary_figures
 from ganlib.studies.boundary import Recipe
-from ganlib.studies.results import Results
+from ganlib.studies.boundary_report import BoundaryResults
 from ganlib.study import Study, Trial, run_folder
 
 EPOCHS, STOPPED = 6, 4  # of "repaired", seed 1
@@ -41,7 +41,7 @@ NEEDED = {  # trials that are just enough, and some that are not
 }
 
 
-class Found(Results):
+class Found(BoundaryResults):
     def metric(self, result, key):
         best = result["metrics"]["scores"]["best"]
         return best[key] if key in best else result["metrics"][key]

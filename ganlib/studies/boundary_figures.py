@@ -1,4 +1,4 @@
-"""Figures of the boundary study; `found` is its `Results`, whose `metric` knows the kept epoch.
+"""Figures of the boundary study; `found` is a `BoundaryResults`.
 
 Each is a matplotlib figure, or None where the trials that it needs are missing.
 """
@@ -87,14 +87,10 @@ def criteria(found):
 
 def gamma(found):
     """Scores of the kept epoch on test pictures against γ; dotted: plain binary cross-entropy."""
-    names = {
-        found.of(name)[0]["recipe"]["gamma"]: name
-        for name in found.names
-        if name.startswith("gamma-")
-    }
+    names = found.gammas()
     if len(names) < 2:
         return None
-    gammas = sorted(names)
+    gammas = list(names)
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6), sharex=True)
         for i, key in enumerate(SCORES):
