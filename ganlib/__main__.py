@@ -97,6 +97,9 @@ def run(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Worker processes; default: one a core, or one a GPU.")
     ] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Spread each batch over so many devices (JAX, TensorFlow).")
+    ] = 1,
     out: Out = pathlib.Path("runs"),
     reports: Reports = pathlib.Path("reports"),
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
@@ -108,13 +111,22 @@ def run(
     """
     # A cluster's scheduler sends SIGTERM before it kills.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from ganlib.devices import check_devices
     from ganlib.engines import local
 
     chosen = _study(study, profile, data, seeds, changes, trials)
     if workers is None:  # asking claims an accelerator, which a worker would then lack
-        workers = local.default_workers()
+        workers = local.default_workers() if devices == 1 else 0
     try:
-        results = local.run(chosen, out, workers=workers, fresh=fresh, show=not as_json)
+        check_devices(devices)
+        if devices > 1 and workers:
+            raise ValueError("Several devices share one trial: leave --workers out.")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        results = local.run(
+            chosen, out, workers=workers, devices=devices, fresh=fresh, show=not as_json
+        )
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Everything up to the last epoch is kept; resume with:", err=True)
         resume = [word for word in sys.argv[1:] if word != "--fresh"]
@@ -142,19 +154,21 @@ def status(
     out: Out = pathlib.Path("runs"),
     as_json: AsJson = False,
 ):
-    """Shows what is done, running and still to do.
+    """Shows what is done, running and still to do, the time left, and how busy the machine is.
 
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
-    from ganlib.engines.status import study_status
+    from ganlib.engines.status import describe, study_status, summary
 
-    rows = study_status(_study(study, profile, data, seeds, changes), out)
+    chosen = _study(study, profile, data, seeds, changes)
+    rows = study_status(chosen, out)
     if as_json:
         print_json(rows)
         return
     import pandas
 
     print_table(pandas.DataFrame(rows))
+    typer.echo(describe(summary(chosen, rows, out)))
 
 
 @app.command(epilog="Example: ganlib report digits --profile quick")

@@ -58,7 +58,7 @@ def _examine_backend(facts):
     try:
         import keras
 
-        from ganlib.study import device_name
+        from ganlib.machine import device_name
 
         facts["backend"] = keras.backend.backend()
         facts["device"] = device_name(facts["backend"])

@@ -7,7 +7,8 @@ import re
 import subprocess
 
 from ganlib.figures import mark_quick, style
-from ganlib.study import environment, write_atomically, write_json
+from ganlib.machine import environment
+from ganlib.study import write_atomically, write_json
 
 
 class Report:

@@ -21,14 +21,16 @@ import json
 import math
 import os
 import pathlib
-import platform
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import filelock
+
+from ganlib.devices import data_parallel
+from ganlib.machine import environment
 
 DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
 # A failed trial runs again with the next command: the fault may have been the machine's.
@@ -76,6 +78,8 @@ class Study:
             another process.
         options: JSON values, the arguments of that `build`.
         epochs: `(trial) -> int`, for the time left.
+        shape: `(trial) -> hashable`: trials of one shape run the same compiled programs and need
+            the same memory. None: no two are alike.
     """
 
     name: str
@@ -86,6 +90,7 @@ class Study:
     module: str
     options: dict
     epochs: Callable[[Trial], int]
+    shape: Callable[[Trial], Hashable] | None = None
 
     def __post_init__(self):
         ids = [trial.id for trial in self.trials]
@@ -94,6 +99,13 @@ class Study:
 
     def trial(self, trial_id):
         return next(trial for trial in self.trials if trial.id == trial_id)
+
+    def alike(self, trial):
+        """The other trials of the same shape."""
+        if self.shape is None:
+            return []
+        shape = self.shape(trial)
+        return [t for t in self.trials if t is not trial and self.shape(t) == shape]
 
     def select(self, pattern):
         """The same study with only the trials whose id or name matches a shell pattern.
@@ -197,7 +209,7 @@ def run_folder(study, trial, out):
     return pathlib.Path(out) / study.name / trial.id
 
 
-def run_trial(study, trial, data, out, progress=None):
+def run_trial(study, trial, data, out, progress=None, devices=1):
     """Runs a trial unless it is finished, or under way elsewhere.
 
     Args:
@@ -206,6 +218,7 @@ def run_trial(study, trial, data, out, progress=None):
         data: what `study.load_data` returned.
         out: folder of all runs.
         progress: callable `(epoch, epochs)`.
+        devices: int, over which each batch is spread; see `ganlib.devices`.
 
     Returns:
         The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",
@@ -218,19 +231,21 @@ def run_trial(study, trial, data, out, progress=None):
     try:
         with run.lock():
             _check_data(run, data)
-            return run.finished() or _train(study, trial, data, run)
+            return run.finished() or _train(study, trial, data, run, devices)
     except filelock.Timeout:
         return _busy(trial)
 
 
-def _train(study, trial, data, run):
+def _train(study, trial, data, run, devices):
     run.discard_attempt()
     asked = _asked(study, trial, data)
     start = time.monotonic()
     outcome = {"status": DONE, "metrics": {}}
     try:
         write_json(run.path / "trial.json", asked)
-        metrics = dict(study.train(trial, data, run))
+        _check_memory(study, trial, run)
+        with data_parallel(devices):
+            metrics = dict(study.train(trial, data, run))
         outcome["status"] = metrics.pop("status", DONE)
         outcome["metrics"] = metrics
     except Exception as error:  # a trial's fault must not take the others with it
@@ -239,6 +254,17 @@ def _train(study, trial, data, run):
         with contextlib.suppress(OSError):  # the disk may be what is full
             (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
     return _conclude(run, asked, outcome, time.monotonic() - start)
+
+
+def _check_memory(study, trial, run):
+    """Raises `MemoryError` if a trial of the same shape has run out of memory: so would this."""
+    for other in study.alike(trial):
+        result = Run(run.path.parent / other.id).result()
+        if result and result["status"] == OUT_OF_MEMORY:
+            raise MemoryError(
+                f"{other.id}, which needs as much, ran out of memory. With more memory, begin both "
+                "again with --fresh."
+            )
 
 
 def give_up(study, trial, data, out, error):
@@ -297,43 +323,6 @@ def _is_out_of_memory(error):
     text = f"{type(error).__name__} {error}".lower()
     words = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
     return isinstance(error, MemoryError) or any(word in text for word in words)
-
-
-def environment():
-    """Versions, backend and device: what a figure's provenance needs."""
-    import keras
-    import numpy
-
-    from ganlib import __version__
-
-    backend = keras.backend.backend()
-    return {
-        "ganlib": __version__,
-        "keras": keras.__version__,
-        "numpy": numpy.__version__,
-        "backend": backend,
-        backend: importlib.import_module(backend).__version__,
-        "device": device_name(backend),
-        "python": platform.python_version(),
-    }
-
-
-def device_name(backend):
-    """The accelerator's name, or the number of processor cores."""
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        gpus = tf.config.list_physical_devices("GPU")
-        names = [tf.config.experimental.get_device_details(g).get("device_name") for g in gpus]
-    elif backend == "jax":
-        import jax
-
-        names = [d.device_kind for d in jax.devices() if d.platform != "cpu"]
-    else:
-        import torch
-
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join(map(str, names)) or f"CPU, {os.cpu_count()} cores"
 
 
 def results(study, out):

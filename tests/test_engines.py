@@ -16,7 +16,8 @@ from toy_study import build, go_file, read_log, wait_for, write_plan
 
 from ganlib.data import DataError
 from ganlib.engines import local
-from ganlib.engines.status import study_status
+from ganlib.engines.order import Queue
+from ganlib.engines.status import describe, study_status, summary
 from ganlib.study import Run, StudyError, read_json, run_folder
 
 TRIALS = {"a": "work", "b": {"epochs": 4}, "c": "work"}
@@ -277,3 +278,67 @@ def test_a_command_with_failures_exits_with_1(tmp_path, start):
     for message in ("failed: ValueError: told to fail", "out-of-memory: MemoryError: told to"):
         assert message in errors
     assert "Report: " in errors  # of the trial that is done
+
+
+# -- shapes --------------------------------------------------------------------------------------
+
+
+def test_a_worker_keeps_to_the_shape_it_has_compiled(tmp_path):
+    names = ("a1", "b1", "c1", "a2", "b2", "c2")
+    pending = Queue(
+        build(data=str(write_plan(tmp_path / "plan.json", **dict.fromkeys(names, "work"))))
+    )
+    one = pending.next()
+    two = pending.next(None, [one])
+    assert (one.name, two.name) == ("a1", "b1")
+    one = pending.next(one, [two])
+    two = pending.next(two, [one])
+    assert (one.name, two.name) == ("a2", "b2")
+    one = pending.next(one, [two])
+    assert one.name == "c1"
+    # Nothing is left but the other's shape: better that than to be idle.
+    assert pending.next(two, [one]).name == "c2"
+    assert not pending
+    assert pending.next(two, [one]) is None
+
+
+def test_a_trial_that_another_process_has_waits(tmp_path):
+    pending = Queue(build(data=str(write_plan(tmp_path / "plan.json", a="work", b="work"))))
+    first = pending.next()
+    pending.later(first, 0.05)
+    assert pending.next().name == "b"
+    assert pending.next() is None
+    wait_for(lambda: pending.next() is first)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_out_of_memory_is_not_tried_again_at_the_same_size(tmp_path, workers):
+    plan = write_plan(tmp_path / "plan.json", a1="out of memory", a2="work", b1="work")
+    study = build(data=str(plan))
+    results = {r["name"]: r for r in local.run(study, tmp_path, workers=workers, show=False)}
+    statuses = {name: result["status"] for name, result in results.items()}
+    assert statuses == {"a1": "out-of-memory", "a2": "out-of-memory", "b1": "done"}
+    assert "a1-seed0" in results["a2"]["error"]
+    local.run(study, tmp_path, workers=workers, show=False)
+    assert sorted(names(read_log(plan))) == ["a1", "b1"]
+
+
+def test_out_of_memory_needs_a_fresh_worker(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a="out of memory", b="work", c="work")
+    run(plan, tmp_path, workers=1)
+    (a, _), (b, _), (c, _) = read_log(plan)
+    assert a != b
+    assert b == c
+
+
+def test_what_a_command_says_of_a_study(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a={"epochs": 4, "seconds": 0.05}, b="fail", c="work")
+    study = build(data=str(plan))
+    rows = study_status(study, tmp_path)
+    assert summary(study, rows, tmp_path)["seconds_left"] is None
+    only = dataclasses.replace(study, trials=study.trials[:2])
+    local.run(only, tmp_path, show=False)
+    found = summary(study, study_status(study, tmp_path), tmp_path)
+    assert found["counts"] == {"done": 1, "failed": 1, "to do": 1}
+    assert "1 done, 1 failed, 1 to do; time left" in describe(found)
+    assert "GiB" in describe(found)

@@ -26,6 +26,7 @@ LAYERS = (
     ("figures", "stats"),
     ("training", "engines"),
     ("study",),
+    ("devices", "machine"),
     ("monitor",),
     ("adversarial",),
     ("adversarial_options", "backend", "optimizers", "penalties"),

@@ -2,7 +2,7 @@
 
 What it does is written in a plan, a JSON file: `{"trials": {name: {setting: value}}, "seeds": 1,
 "checksum": "…"}`. Each trial that begins adds a line to the plan's log, so that tests see who did
-what, and how often.
+what, and how often. Trials named by one letter and a number have the shape of that letter.
 
     python tests/toy_study.py run PLAN OUT WORKERS     runs it; prints the results as JSON
     python tests/toy_study.py cli ARGUMENTS…           `ganlib ARGUMENTS…` with one more study, toy
@@ -94,6 +94,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         module="toy_study",
         options={"profile": profile, "data": str(path), "seeds": seeds, "changes": changes or {}},
         epochs=lambda trial: trial.recipe.epochs,
+        shape=lambda trial: trial.name[:1] if trial.name[1:].isdigit() else trial.id,
     )
 
 

@@ -15,7 +15,20 @@ import time
 
 import filelock
 
-from ganlib.study import BUSY, Run, StudyError, check_data, give_up, run_folder, run_trial
+from ganlib.devices import check_devices
+from ganlib.engines.order import Queue
+from ganlib.engines.progress import Progress
+from ganlib.machine import has_accelerator
+from ganlib.study import (
+    BUSY,
+    OUT_OF_MEMORY,
+    Run,
+    StudyError,
+    check_data,
+    give_up,
+    run_folder,
+    run_trial,
+)
 
 RETRIES = 1  # of a trial whose worker died
 MOST_WORKERS = 8  # by default; each needs about a gigabyte
@@ -28,15 +41,10 @@ def default_workers():
     Small networks keep one core busy and no more, so several trials at once use the cores best. An
     accelerator is one device, and its backend would claim all of its memory for each process.
     """
-    import keras
-
-    from ganlib.study import device_name
-
-    on_cpu = device_name(keras.backend.backend()).startswith("CPU")
-    return min(os.cpu_count() or 1, MOST_WORKERS) if on_cpu else 0
+    return 0 if has_accelerator() else min(os.cpu_count() or 1, MOST_WORKERS)
 
 
-def run(study, out="runs", *, workers=0, fresh=False, memory_limit=None, show=True):
+def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=None, show=True):
     """Runs all trials of a study that are not finished, and returns all results.
 
     Args:
@@ -44,6 +52,7 @@ def run(study, out="runs", *, workers=0, fresh=False, memory_limit=None, show=Tr
         out: folder of all runs.
         workers: int. 0 runs in this process, which saves start-up time; N worker processes share
             the cores, and one that dies loses only its trial (which is tried once more).
+        devices: int, over which each batch is spread, see `ganlib.devices`; for `workers=0`.
         fresh: bool, delete what the trials left behind before.
         memory_limit: int, bytes. A worker that holds more after a trial is replaced; by default an
             equal share of 80 % of the machine's memory.
@@ -54,25 +63,48 @@ def run(study, out="runs", *, workers=0, fresh=False, memory_limit=None, show=Tr
 
     Raises:
         DataError: the data can't be used; nothing has been trained.
+        ValueError: there are fewer devices, or they are to be shared by worker processes.
         StudyError: a run directory belongs to other data.
         KeyboardInterrupt: after the workers have been stopped. Run again to resume.
+    """
+    if devices > 1 and workers:
+        raise ValueError(
+            "Several devices take one trial after the other, without worker processes. Received: "
+            f"workers={workers}, devices={devices}"
+        )
+    check_devices(devices)
+    data = prepare(study, out, fresh)
+    with Progress(study, show) as progress:
+        results = finished(study, out, progress)
+        if workers:
+            _Pool(study, data, out, workers, memory_limit, progress).run(results)
+        else:
+            _run_here(study, data, out, devices, progress, results)
+    return [results[trial.id] for trial in study.trials]
+
+
+def prepare(study, out, fresh=False):
+    """Loads the data, and checks or removes what earlier runs left; errors as of `run`.
+
+    Returns:
+        The study's data.
     """
     data = study.load_data()  # errors in the data come before any long work, and any deletion
     if fresh:
         for trial in study.trials:
             _remove(run_folder(study, trial, out))
     check_data(study, data, out)
-    with _Progress(study, show) as progress:
-        results = {}
-        for trial in study.trials:
-            if result := Run(run_folder(study, trial, out)).finished():
-                results[trial.id] = result
-                progress.end(trial, result["status"])
-        if workers:
-            _Pool(study, data, out, workers, memory_limit, progress).run(results)
-        else:
-            _run_here(study, data, out, progress, results)
-    return [results[trial.id] for trial in study.trials]
+    return data
+
+
+def finished(study, out, progress):
+    """The results that need no work any more, by id; `progress` hears of them."""
+    results = {}
+    for trial in study.trials:
+        if result := Run(run_folder(study, trial, out)).finished():
+            results[trial.id] = result
+            progress.end(trial, result["status"])
+    return results
 
 
 def _remove(folder):
@@ -90,17 +122,25 @@ def _remove(folder):
         ) from None
 
 
-def _run_here(study, data, out, progress, results):
-    pending = collections.deque(trial for trial in study.trials if trial.id not in results)
+def _run_here(study, data, out, devices, progress, results):
+    pending, trial = Queue(study, results), None
     while pending:
-        trial = pending.popleft()
+        trial = pending.next(trial)
+        if trial is None:  # another process has what is left
+            time.sleep(POLL_SECONDS)
+            continue
         progress.begin(trial)
         result = run_trial(
-            study, trial, data, out, lambda epoch, _, trial=trial: progress.epoch(trial, epoch)
+            study,
+            trial,
+            data,
+            out,
+            lambda epoch, _, trial=trial: progress.epoch(trial, epoch),
+            devices,
         )
         if result["status"] == BUSY:
-            pending.append(trial)
-            time.sleep(POLL_SECONDS)
+            pending.later(trial, POLL_SECONDS)
+            progress.give_back(trial)
             continue
         results[trial.id] = result
         progress.end(trial, result["status"])
@@ -111,6 +151,7 @@ class _Worker:
     process: subprocess.Popen
     listener: threading.Thread = None
     trial: object = None
+    last: object = None  # the trial before, whose compiled programs it still has
 
 
 class _Pool:
@@ -131,11 +172,9 @@ class _Pool:
 
     def run(self, results):
         """Adds a result to `results` for each trial that has none."""
-        # (not before, trial): one that another process has is looked at again a little later.
-        left = [trial for trial in self.study.trials if trial.id not in results]
-        self.pending = collections.deque((0.0, trial) for trial in left)
+        self.pending = Queue(self.study, results)
         try:
-            for _ in range(min(self.size, len(left))):
+            for _ in range(min(self.size, len(self.pending))):
                 self.workers.append(self._start())
             while len(results) < len(self.study.trials):
                 self._hand_out()
@@ -177,9 +216,12 @@ class _Pool:
 
     def _hand_out(self):
         for worker in self.workers:
-            if worker.trial or not self.pending or self.pending[0][0] > time.monotonic():
+            if worker.trial:
                 continue
-            _, worker.trial = self.pending.popleft()
+            others = [w.trial or w.last for w in self.workers if w is not worker]
+            worker.trial = self.pending.next(worker.last, others)
+            if worker.trial is None:
+                continue
             self.progress.begin(worker.trial)
             job = {
                 "module": self.study.module,
@@ -205,22 +247,26 @@ class _Pool:
             if trial is None:
                 return None
             self.deaths[trial.id] += 1
+            self.progress.give_back(trial)
             if self.deaths[trial.id] <= RETRIES:
-                self.pending.appendleft((0.0, trial))
+                self.pending.first(trial)
                 return None
             message = f"The worker process died {self.deaths[trial.id]} times; see {self.log}."
             return self._unless_busy(
                 trial, give_up(self.study, trial, self.data, self.out, message)
             )
-        worker.trial = None
-        if event["memory"] > self.memory_limit:
+        worker.trial, worker.last = None, trial
+        # What an out-of-memory error has interrupted may still hold what it had.
+        exhausted = event["result"]["status"] == OUT_OF_MEMORY
+        if exhausted or event["memory"] > self.memory_limit:
             self._replace(worker)
         return self._unless_busy(trial, event["result"])
 
     def _unless_busy(self, trial, result):
         if result["status"] != BUSY:
             return result
-        self.pending.append((time.monotonic() + POLL_SECONDS, trial))
+        self.pending.later(trial, POLL_SECONDS)
+        self.progress.give_back(trial)
         return None
 
     def _replace(self, worker):
@@ -234,38 +280,3 @@ def _stop(worker):
     with contextlib.suppress(BrokenPipeError):
         worker.process.stdin.close()
     worker.listener.join(POLL_SECONDS)  # it reads to the end, and closes its pipe
-
-
-class _Progress:
-    """One bar over the epochs of all trials, so that the time left means something."""
-
-    def __init__(self, study, show):
-        self.study = study
-        self.show = show
-        self.done = {}
-
-    def __enter__(self):
-        if self.show:
-            from tqdm.auto import tqdm
-
-            total = sum(self.study.epochs(trial) for trial in self.study.trials)
-            self.bar = tqdm(total=total, desc=self.study.name, unit="epoch")
-        return self
-
-    def __exit__(self, *exception):
-        if self.show:
-            self.bar.close()
-
-    def begin(self, trial):
-        if self.show:
-            self.bar.set_postfix_str(trial.id)
-
-    def epoch(self, trial, epoch):
-        if self.show:
-            self.bar.update(epoch - self.done.get(trial.id, 0))
-        self.done[trial.id] = epoch
-
-    def end(self, trial, status):
-        self.epoch(trial, self.study.epochs(trial))
-        if self.show and status not in ("done", "stopped"):
-            self.bar.write(f"{trial.id}: {status}")

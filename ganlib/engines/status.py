@@ -1,8 +1,12 @@
 """What is done, running and still to do, read from the run directories alone."""
 
+import collections
+import statistics
+
 import filelock
 
-from ganlib.study import Run, run_folder
+from ganlib import machine
+from ganlib.study import FAILED, FINAL, Run, run_folder
 
 
 def study_status(study, out="runs"):
@@ -25,6 +29,73 @@ def _trial_status(study, trial, out):
     elif done:
         row["status"] = "interrupted"
     return {**row, "seconds": None}
+
+
+def summary(study, rows, out="runs"):
+    """How a whole study stands.
+
+    Args:
+        study: `ganlib.study.Study`.
+        rows: what `study_status` returned.
+        out: folder of all runs.
+
+    Returns:
+        dict with `counts` (status to number of trials), `seconds_left` (None until an epoch has
+        been timed) and `machine`, as `ganlib.machine.load`.
+    """
+    return {
+        "counts": dict(collections.Counter(row["status"] for row in rows)),
+        "seconds_left": _seconds_left(study, rows, out),
+        "machine": machine.load(seconds=0.2),
+    }
+
+
+def _seconds_left(study, rows, out):
+    """By the seconds an epoch of trials of the same shape, or else of all."""
+    shape = study.shape or (lambda trial: trial.id)
+    timed = collections.defaultdict(list)
+    for row in rows:
+        if (seconds := _seconds_an_epoch(study, row, out)) is not None:
+            timed[shape(study.trial(row["id"]))].append(seconds)
+    every = [seconds for some in timed.values() for seconds in some]
+    if not every:
+        return None
+    left = sum(
+        (row["epochs"] - row["epoch"])
+        * statistics.mean(timed.get(shape(study.trial(row["id"])), every))
+        for row in rows
+        if row["status"] not in FINAL
+    )
+    return left / max(1, sum(row["status"] == "running" for row in rows))
+
+
+def _seconds_an_epoch(study, row, out):
+    if row["status"] in ("done", "stopped") and row["seconds"] and row["epoch"]:
+        return row["seconds"] / row["epoch"]  # with what comes after the training
+    if row["status"] in ("to do", FAILED):
+        return None
+    import pandas  # `ganlib --help` comes this way, too
+
+    try:
+        folder = run_folder(study, study.trial(row["id"]), out)
+        return float(pandas.read_csv(folder / "history.csv")["seconds"].mean())
+    except (OSError, ValueError, KeyError):  # none yet, or of another phase
+        return None
+
+
+def describe(found):
+    """What `summary` found, as text for a person."""
+    counts = ", ".join(f"{n} {status}" for status, n in found["counts"].items())
+    left = found["seconds_left"]
+    time = "unknown" if left is None else f"about {_minutes(left)}"
+    return f"{counts}; time left {time}.\n{machine.describe(found['machine'])}"
+
+
+def _minutes(seconds):
+    minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def _is_locked(path):

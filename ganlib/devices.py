@@ -1,0 +1,82 @@
+"""One model on several devices: each takes a part of every batch."""
+
+import contextlib
+
+
+def list_devices():
+    """Names of what Keras can spread a batch over: the accelerators, or else the processors."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return [device.name for device in found]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [f"{device.platform}:{device.id}" for device in jax.local_devices()]
+    return ["torch"]
+
+
+def check_devices(n):
+    """Raises a `ValueError` if no model can train on `n` devices here."""
+    if n == 1:
+        return
+    import keras
+
+    if keras.backend.backend() == "torch":
+        raise ValueError(
+            "Keras spreads a batch over devices on JAX and TensorFlow alone: set "
+            f"KERAS_BACKEND=jax, or leave the devices at 1. Received: devices={n}"
+        )
+    if not 1 <= n <= len(list_devices()):
+        raise ValueError(
+            f"Choose as many devices as this machine has: {', '.join(list_devices())}. "
+            f"Received: devices={n}"
+        )
+
+
+@contextlib.contextmanager
+def data_parallel(n=1):
+    """Spreads the batches of all models made within over `n` devices.
+
+    Each device holds the whole model and takes its part of a batch; gradients are those of the
+    whole batch. On JAX `keras.distribution.DataParallel`, whose results are those of one device up
+    to rounding; on TensorFlow `tf.distribute.MirroredStrategy`, where that holds for models whose
+    BatchNorm layers are synchronised (see `is_mirrored`).
+
+    Args:
+        n: int, at most the number of `list_devices()`. With 1 nothing is done.
+
+    Raises:
+        ValueError: there are fewer devices, or the backend is torch.
+    """
+    if n == 1:  # without an import: it would take seconds
+        yield
+        return
+    import keras
+
+    check_devices(n)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.distribute.MirroredStrategy(list_devices()[:n]).scope():
+            yield
+    else:
+        spread = keras.distribution.DataParallel(
+            devices=list_devices()[:n], auto_shard_dataset=False
+        )
+        with spread.scope():
+            yield
+
+
+def is_mirrored():
+    """Whether TensorFlow mirrors what is made here, so that BatchNorm must be synchronised."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
