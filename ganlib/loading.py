@@ -7,9 +7,11 @@ import keras
 import ganlib.augment
 import ganlib.content
 import ganlib.likeness
+import ganlib.metrics.segmentation
 import ganlib.models.layers
 import ganlib.models.spectral
-import ganlib.models.srgan  # noqa: F401  a saved model is made of what these register
+import ganlib.models.srgan
+import ganlib.models.unet  # noqa: F401  a saved model is made of what these register
 from ganlib.data import DataError
 
 

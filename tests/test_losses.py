@@ -11,6 +11,7 @@ from ganlib import losses
 from ganlib.losses import (
     AbsoluteError,
     AdversarialLoss,
+    BinaryFocal,
     Boundary,
     Hinge,
     LeastSquares,
@@ -210,3 +211,93 @@ def test_a_loss_of_ones_own_trains():
 def test_what_a_loss_must_define(method):
     with pytest.raises(NotImplementedError, match=rf"AdversarialLoss must define {method}\("):
         getattr(AdversarialLoss(), method)(0.0)
+
+
+# -- the focal loss ------------------------------------------------------------------------------
+
+
+def focal(x, label, gamma):
+    """The paper's formula in float64, as it stands."""
+    log_p = log_sigmoid(x) if label else log_sigmoid(-x)
+    return (1.0 - np.exp(log_p)) ** gamma * -log_p
+
+
+def focal_slope(x, label, gamma):
+    """Its derivative, -(±1)·(1 - p)^γ·(1 - p - γ·p·log p)."""
+    sign = 1.0 if label else -1.0
+    log_p = log_sigmoid(sign * x)
+    p, rest = np.exp(log_p), np.exp(log_sigmoid(-sign * x))
+    return -sign * rest**gamma * (rest - gamma * p * log_p)
+
+
+def slopes(function, x):
+    """Gradient of the sum of a function of x, on any backend."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        x = tf.constant(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = ops.sum(tf.function(function)(x))  # a graph: it has no sigmoid to look up
+        return tape.gradient(total, x).numpy()
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return np.asarray(jax.grad(lambda x: ops.sum(function(x)))(x))
+    variable = keras.Variable(x)
+    ops.sum(function(variable.value)).backward()
+    return ops.convert_to_numpy(variable.value.grad)
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("label", [0.0, 1.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_focal_values_and_slopes(gamma, label):
+    loss = BinaryFocal(gamma, reduction=None)
+    logits = LOGITS.astype("float32")[:, None]
+    masks = np.full_like(logits, label)
+    values = ops.convert_to_numpy(loss(masks, logits))
+    np.testing.assert_allclose(values, focal(LOGITS, label, gamma), rtol=1e-5, atol=1e-8)
+    made = slopes(lambda x: loss(masks, x), logits)[:, 0]
+    np.testing.assert_allclose(made, focal_slope(LOGITS, label, gamma), rtol=1e-5, atol=1e-8)
+
+
+def test_focal_slopes_by_difference():
+    x, h = np.linspace(-6, 6, 25), 1e-5
+    for label in (0.0, 1.0):
+        difference = (focal(x + h, label, 2.0) - focal(x - h, label, 2.0)) / (2 * h)
+        np.testing.assert_allclose(focal_slope(x, label, 2.0), difference, atol=1e-9)
+
+
+@pytest.mark.backend
+def test_focal_agrees_with_keras_where_nothing_saturates():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (2, 5, 4, 1)).astype("float32")
+    masks = (rng.uniform(size=logits.shape) < 0.3).astype("uint8")
+    for gamma in (0.0, 2.0):
+        keras_own = keras.losses.BinaryFocalCrossentropy(gamma=gamma, from_logits=True)
+        expected = float(keras_own(masks, logits))
+        assert float(BinaryFocal(gamma)(masks, logits)) == pytest.approx(expected, rel=1e-5)
+    cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
+    assert float(BinaryFocal(0.0)(masks, logits)) == pytest.approx(
+        float(cross_entropy(masks, logits)), rel=1e-6
+    )
+
+
+def test_focal_round_trip():
+    config = keras.saving.serialize_keras_object(BinaryFocal(1.5))
+    assert config["registered_name"] == "ganlib>BinaryFocal"
+    again = keras.saving.deserialize_keras_object(config)
+    assert (again.gamma, again.name) == (1.5, "binary_focal")
+
+
+@pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf")])
+def test_focal_gamma_out_of_range(gamma):
+    with pytest.raises(ValueError, match=f"`gamma` must be a finite.*Received: gamma={gamma}"):
+        BinaryFocal(gamma)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 4, 1, 1)])
+def test_focal_does_not_broadcast_masks(shape):
+    with pytest.raises(ValueError, match=r"same shape.*Received: .* and \(2, 4, 4, 1\)"):
+        BinaryFocal()(np.zeros(shape, "float32"), np.zeros((2, 4, 4, 1), "float32"))

@@ -1,0 +1,216 @@
+"""How well masks fit: Jaccard (intersection over union) and Dice, over a whole set."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from ganlib.losses import check_same_shape
+
+LIMB = 2.0**16  # below it float32 still tells 2**-8 apart
+register = keras.saving.register_keras_serializable("ganlib")
+
+
+class Overlap(keras.metrics.Metric):
+    """Base class: sums the intersection and both masks' areas over all pixels of the set.
+
+    A score is made once, of the sums, so that it does not depend on the batch size. The
+    `jacard_coef` and `dice_coef` that go round with U-Nets average each batch's ratio of *soft*
+    areas, with 1 added above and below: the same set in other batches has another score.
+
+    float32 would lose what a batch adds to a sum of many pixels. So each sum is kept in two parts,
+    multiples of `LIMB` and the rest.
+
+    Args:
+        threshold: float in (0, 1), the probability above which a pixel counts as foreground; None:
+            soft, its probability counts.
+        name: str. None: the class's, in lower case, with "_soft" where it is.
+
+    Raises:
+        ValueError: a threshold out of its range; or later, masks of another shape than the logits,
+            or sample weights.
+    """
+
+    def __init__(self, threshold=0.5, name=None, **kwargs):
+        if threshold is not None:
+            check_threshold(threshold)
+        soft = "_soft" if threshold is None else ""
+        super().__init__(name=name or type(self).__name__.lower() + soft, **kwargs)
+        self.threshold = threshold
+        # Rows: intersection; areas of both masks together. Columns: multiples of LIMB; the rest.
+        self.sums = self.add_weight(name="sums", shape=(2, 2), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds a batch.
+
+        Args:
+            y_true: masks of 0 and 1, `(batch_size, height, width, 1)`.
+            y_pred: logits of the same shape.
+            sample_weight: None; no other is known.
+        """
+        if sample_weight is not None:
+            raise ValueError(f"{type(self).__name__} knows no sample weights. Received: some")
+        check_same_shape(y_true, y_pred)
+        masks, logits = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        if self.threshold is None:
+            found = ops.sigmoid(logits)
+        else:
+            level = math.log(self.threshold) - math.log1p(-self.threshold)
+            found = ops.cast(logits > level, "float32")
+        added = ops.stack([ops.sum(masks * found), ops.sum(masks) + ops.sum(found)])
+        many, rest = self.sums[:, 0], self.sums[:, 1] + added
+        carried = ops.floor(rest / LIMB)
+        self.sums.assign(ops.stack([many + carried, rest - carried * LIMB], axis=1))
+
+    def result(self):
+        """Scalar in [0, 1]; 1 where there is nothing to find and nothing found."""
+        intersection, areas = ops.unstack(self.sums[:, 0] * LIMB + self.sums[:, 1])
+        above, below = self.fraction(intersection, areas)
+        return ops.where(below > 0, above / ops.where(below > 0, below, 1.0), 1.0)
+
+    @staticmethod
+    def fraction(intersection, areas):
+        """Numerator and denominator of the score."""
+        raise NotImplementedError("A subclass must define fraction(intersection, areas).")
+
+    def get_config(self):
+        return {**super().get_config(), "threshold": self.threshold}
+
+
+@register
+class Jaccard(Overlap):
+    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set; see `Overlap`."""
+
+    @staticmethod
+    def fraction(intersection, areas):
+        return intersection, areas - intersection
+
+
+@register
+class Dice(Overlap):
+    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set; see `Overlap`."""
+
+    @staticmethod
+    def fraction(intersection, areas):
+        return 2 * intersection, areas
+
+
+def score_masks(probabilities, masks, threshold=0.5):
+    """Scores predicted masks; all pixels of all pictures count alike.
+
+    Args:
+        probabilities: array `(n, height, width, 1)` or `(n, height, width)` in [0, 1]; or a list of
+            pictures of different sizes, each `(height, width, 1)` or `(height, width)`.
+        masks: the same, of 0 and 1.
+        threshold: float in (0, 1), the probability above which a pixel counts as foreground.
+
+    Returns:
+        dict with
+        `jaccard`, `dice`: of the masks above the threshold, in [0, 1],
+        `jaccard_soft`, `dice_soft`: the same, where each pixel counts with its probability,
+        `foreground`: share of the pixels that are foreground in truth,
+        `n`: int, pictures.
+        A score is 1 where there is nothing to find and nothing found.
+
+    Raises:
+        ValueError: shapes differ, probabilities leave [0, 1] or are not finite, masks hold more
+            than 0 and 1, there is no picture, or a threshold out of its range.
+    """
+    check_threshold(threshold)
+    masks = _check_masks(masks)
+    probabilities = [np.asarray(p) for p in probabilities]
+    if [p.shape for p in probabilities] != [m.shape for m in masks]:
+        received = " and ".join(str(_shapes(x)) for x in (probabilities, masks))
+        raise ValueError(
+            f"Probabilities and masks must be of the same shapes. Received: {received}"
+        )
+    sums = np.zeros((2, 2))  # rows: above the threshold, soft; columns: intersection, areas
+    for p, mask in zip(probabilities, masks, strict=True):
+        if not (p.min() >= 0 and p.max() <= 1):  # NaN, too
+            raise ValueError(
+                "Probabilities must be finite and lie in [0, 1]; a U-Net of ganlib gives logits, "
+                f"which need a sigmoid. Received: values from {p.min()} to {p.max()}"
+            )
+        for row, found in zip(sums, (p > threshold, p), strict=True):
+            found = found.astype("float64")
+            row += (found * mask).sum(), found.sum() + mask.sum()
+    hard, soft = (_ratios(*row) for row in sums)
+    return {
+        **hard,
+        **{f"{name}_soft": value for name, value in soft.items()},
+        "foreground": _foreground(masks),
+        "n": len(masks),
+    }
+
+
+def baselines(masks, share=None):
+    """What predictors score that have not looked at the picture, from the foreground's share alone.
+
+    Args:
+        masks: as for `score_masks`.
+        share: float in [0, 1], the foreground's share in the training set. None: 0.5.
+
+    Returns:
+        dict: "background" (all pixels 0), "foreground" (all 1) and "constant" (each pixel has the
+        probability `share`), each with `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a
+        threshold of 0.5.
+
+    Raises:
+        ValueError: masks as for `score_masks`, or `share` out of its range.
+    """
+    share = 0.5 if share is None else share
+    if not 0 <= share <= 1:
+        raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
+    truth = _foreground(_check_masks(masks))
+
+    def scores(p):  # areas as shares of all pixels
+        soft = _ratios(p * truth, p + truth)
+        return {
+            **_ratios((p > 0.5) * truth, (p > 0.5) + truth),
+            **{f"{name}_soft": value for name, value in soft.items()},
+        }
+
+    return {"background": scores(0.0), "foreground": scores(1.0), "constant": scores(share)}
+
+
+def check_threshold(threshold):
+    """Raises ValueError where a threshold is no probability between 0 and 1."""
+    if not 0 < threshold < 1:
+        raise ValueError(f"`threshold` must lie in (0, 1). Received: threshold={threshold}")
+
+
+def _ratios(intersection, areas):
+    union = areas - intersection
+    return {
+        "jaccard": float(intersection / union) if union else 1.0,
+        "dice": float(2 * intersection / areas) if areas else 1.0,
+    }
+
+
+def _foreground(masks):
+    return float(sum(int(mask.sum()) for mask in masks) / sum(mask.size for mask in masks))
+
+
+def _check_masks(masks):
+    """A list of boolean masks."""
+    masks = [np.asarray(mask) for mask in masks]
+    shaped = all(m.ndim == 2 or (m.ndim == 3 and m.shape[-1] == 1) for m in masks)
+    if not masks or not shaped or not all(m.size for m in masks):
+        raise ValueError(
+            "Masks must be (n, height, width, 1) or (n, height, width), one at least, or a list "
+            f"of single ones. Received: {_shapes(masks)}"
+        )
+    for mask in masks:
+        if not np.isin(mask, (0, 1)).all():
+            raise ValueError(
+                "Masks must hold 0 and 1 only; `masks > 127` makes such of bytes. Received: "
+                f"values from {mask.min()} to {mask.max()}"
+            )
+    return [mask.astype(bool) for mask in masks]
+
+
+def _shapes(pictures):
+    """Up to three of their shapes, for an error."""
+    shapes = [picture.shape for picture in pictures]
+    return shapes if len(shapes) <= 3 else f"{len(shapes)} pictures, {shapes[:3]}…"
