@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from ganlib import weights
 from ganlib.metrics import fidelity
 from ganlib.sampling import draw_latents, make_images
 
@@ -18,9 +19,10 @@ class KeepBest(keras.callbacks.Callback):
 
     Args:
         model: `keras.Model` whose weights are kept.
-        path: where, `.weights.h5`.
+        path: where, `.npz`; see `restore`.
         score: callable `() -> dict` of floats for the logs, or `() -> None` where the model can't
-            be scored, as with weights that are not finite: what was kept stays.
+            be scored, as with weights that are not finite: what was kept stays. `None`: the logs
+            have the scores, such as those of validation data.
         key: str, the entry of the scores that decides.
         lower: bool, whether the lowest value is the best; else the highest.
         every: int, epochs between two scores; the last epoch is always scored.
@@ -48,7 +50,7 @@ class KeepBest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
-        scores = self.score()
+        scores = self.score() if self.score else logs
         if scores is None:
             return
         logs |= scores
@@ -58,8 +60,12 @@ class KeepBest(keras.callbacks.Callback):
     def _keep(self, value, epoch):
         self.value, self.epoch = value, epoch
         temporary = self.path.with_name(f"writing-{self.path.name}")
-        self.kept.save_weights(temporary)
+        weights.save(temporary, self.kept.weights)
         temporary.replace(self.path)
+
+    def restore(self):
+        """Gives the model the weights that were kept."""
+        weights.load(self.path, self.kept.weights)
 
     def get_state(self):
         return {"value": self.value, "epoch": self.epoch, "started": self._started}
@@ -109,7 +115,7 @@ class BestByKID(KeepBest):
         network: `ganlib.features.network.Network`.
         real: float array `(n, network.dimension)`, features of real validation pictures; those that
             are scored at the end must be others, or the choice would flatter them.
-        path: where the weights are kept, `.weights.h5`.
+        path: where the weights are kept, `.npz`.
         n: int, generated pictures at a score.
         every: int, epochs between two scores; the last epoch is always scored.
         epochs: int, of the whole training.

@@ -9,6 +9,7 @@ import time
 import keras
 import pandas
 
+from ganlib import weights
 from ganlib.data import Batches, EpochAdapter, EpochOrder
 from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
@@ -19,7 +20,18 @@ class RecipeMismatch(RuntimeError):
     """What the model trains with is not what the recipe says."""
 
 
-def fit(model, data, run, *, epochs, expected, batch_size=None, seed=None, callbacks=()):
+def fit(
+    model,
+    data,
+    run,
+    *,
+    epochs,
+    expected,
+    batch_size=None,
+    seed=None,
+    validation=None,
+    callbacks=(),
+):
     """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
 
     The order of the images in an epoch is a function of seed and epoch alone, and a checkpoint
@@ -34,6 +46,8 @@ def fit(model, data, run, *, epochs, expected, batch_size=None, seed=None, callb
         expected: dict for `ReadBack`.
         batch_size: int, images a step, where `data` is an array.
         seed: int, of the order of the images, where `data` is an array.
+        validation: pair of arrays, inputs and targets, measured after each epoch; the history gets
+            `val_loss` and, for each metric, `val_…`. For models of `compile_supervised`.
         callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
             with `get_state() -> dict` and `set_state(dict)` is saved and restored, too.
 
@@ -52,6 +66,8 @@ def fit(model, data, run, *, epochs, expected, batch_size=None, seed=None, callb
     if start < epochs and not checkpoint.stopped:
         model.fit(
             batches,
+            validation_data=validation,
+            validation_batch_size=batches.batch_size,
             epochs=epochs,
             initial_epoch=start,
             shuffle=False,
@@ -61,9 +77,16 @@ def fit(model, data, run, *, epochs, expected, batch_size=None, seed=None, callb
     return pandas.DataFrame(checkpoint.rows)
 
 
-def compile_supervised(model, optimizer, loss):
-    """Compiles a plain Keras model so that `fit` can read back what it trains on."""
-    model.compile(optimizer, loss, metrics=[ImageCount()])
+def compile_supervised(model, optimizer, loss, metrics=()):
+    """Compiles a plain Keras model so that `fit` can read back what it trains on.
+
+    Args:
+        model: `keras.Model`.
+        optimizer: `keras.optimizers.Optimizer`.
+        loss: `keras.losses.Loss`.
+        metrics: `keras.metrics.Metric`s, for the history.
+    """
+    model.compile(optimizer, loss, metrics=[ImageCount(), *metrics])
     # Not at the first step: a checkpoint's slots would find none to be loaded into.
     model.optimizer.build(model.trainable_variables)
 
@@ -182,13 +205,13 @@ class Checkpoint(keras.callbacks.Callback):
         """Loads the newest checkpoint that is whole; returns the epochs done."""
         for folder in self._folders():
             state = read_json(folder / "state.json")
-            weights = folder / "model.weights.h5"
+            values = folder / "variables.npz"
             # Cut short: the one before still stands. Loading would find out only halfway through.
-            if state is None or not weights.exists() or state["weights"] != _sha256(weights):
+            if state is None or not values.exists() or state["variables"] != _sha256(values):
                 continue
             try:
-                model.load_weights(weights)
-            except (ValueError, KeyError) as error:  # to begin again would be a silent loss
+                weights.load(values, _variables(model))
+            except ValueError as error:  # to begin again would be a silent loss
                 raise StudyError(
                     f"{folder} is whole but does not fit the model, whose code must have changed "
                     f"since. Begin again with --fresh. Received: {error}"
@@ -222,13 +245,13 @@ class Checkpoint(keras.callbacks.Callback):
         temporary = self.run.checkpoints / ".writing"
         shutil.rmtree(temporary, ignore_errors=True)  # a kill's
         temporary.mkdir()
-        weights = temporary / "model.weights.h5"
-        self.model.save_weights(weights)
+        values = temporary / "variables.npz"
+        weights.save(values, _variables(self.model))
         state = {
             "rows": self.rows,
             "stopped": bool(self.model.stop_training),
             "callbacks": [callback.get_state() for callback in self.stateful],
-            "weights": _sha256(weights),
+            "variables": _sha256(values),
         }
         # Not write_json, which has no infinity: the rows must come back as they are.
         write_atomically(temporary / "state.json", json.dumps(state))
@@ -237,6 +260,18 @@ class Checkpoint(keras.callbacks.Callback):
         os.replace(temporary, folder)
         for old in self._folders()[CHECKPOINTS_KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def random_states(model):
+    """What Keras does not save: the states of dropout and of whatever else is random."""
+    known = [*model.weights, *(v for metric in model.metrics for v in metric.variables)]
+    known = {id(variable) for variable in known}
+    return [variable for variable in model.variables if id(variable) not in known]
+
+
+def _variables(model):
+    """All that a resumed training needs: weights, optimizer and random states."""
+    return [*model.weights, *random_states(model), *model.optimizer.variables]
 
 
 def _sha256(path):

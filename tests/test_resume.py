@@ -13,7 +13,7 @@ import toy_study
 from helpers import TESTS, gap, make_gan, start_python, state
 from toy_study import wait_for, write_plan
 
-from ganlib import training
+from ganlib import training, weights
 from ganlib.study import read_json, run_folder, run_trial
 
 BACKEND = keras.backend.backend()
@@ -109,17 +109,19 @@ class Disk:
         self.kill_at = kill_at
         patch.setattr(os, "replace", self.count(os.replace))
         patch.setattr(shutil, "rmtree", self.count(shutil.rmtree))
-        for name in ("save", "save_weights"):
-            patch.setattr(keras.Model, name, self.count(getattr(keras.Model, name), half=True))
+        patch.setattr(keras.Model, "save", self.count(keras.Model.save, half=1))
+        patch.setattr(weights, "save", self.count(weights.save, half=0))
 
-    def count(self, function, half=False):
+    def count(self, function, half=None):
+        """The function, counted; `half` is the position of the path that a kill cuts short."""
+
         def counted(*args, **kwargs):
             self.changes += 1
             if self.changes != self.kill_at:
                 return function(*args, **kwargs)
-            if half:
+            if half is not None:
                 function(*args, **kwargs)
-                cut(args[1])
+                cut(args[half])
             raise Killed
 
         return counted
@@ -211,17 +213,17 @@ def flip_a_bit(path):
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(interrupted, damage):
     study, undisturbed, folder = interrupted
     newest = folder / "checkpoints" / "epoch-000003"
-    weights = newest / "model.weights.h5"
+    variables = newest / "variables.npz"
     if damage in ("cut", "both"):
-        cut(weights)
+        cut(variables)
     elif damage == "flipped":
-        flip_a_bit(weights)
+        flip_a_bit(variables)
     elif damage == "missing":
-        weights.unlink()
+        variables.unlink()
     elif damage == "state":
         cut(newest / "state.json")
     if damage == "both":
-        cut(newest.with_name("epoch-000002") / "model.weights.h5")
+        cut(newest.with_name("epoch-000002") / "variables.npz")
     first = {None: 4, "both": 1}.get(damage, 3)
     assert epochs_trained(study, folder) == list(range(first, 5))
     assert_same(folder, left_behind(undisturbed))
@@ -242,12 +244,12 @@ def test_a_checkpoint_of_another_model_is_no_fresh_start(interrupted, monkeypatc
 def test_a_full_disk_fails_the_trial_and_spares_the_checkpoint_before(interrupted, monkeypatch):
     study, undisturbed, folder = interrupted
 
-    def full(self, path):
+    def full(path, variables):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, "save_weights", full)
+        patch.setattr(weights, "save", full)
         assert epochs_trained(study, folder) == []
     result = read_json(folder / "result.json")
     assert result["status"] == "failed"

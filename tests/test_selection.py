@@ -10,7 +10,7 @@ import pandas
 import pytest
 from helpers import IMAGE, build_generator, images, make_gan
 
-from ganlib import training
+from ganlib import training, weights
 from ganlib.features.network import Network
 from ganlib.metrics import fidelity
 from ganlib.sampling import draw_latents, make_images
@@ -68,7 +68,7 @@ def damage(gan, amount):
 def kept(path):
     """The weights in the file."""
     model = build_generator()
-    model.load_weights(path)
+    weights.load(path, model.weights)
     return model.get_weights()
 
 
@@ -78,7 +78,7 @@ def same(a, b):
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "best.weights.h5"
+    return tmp_path / "best.npz"
 
 
 # -- what is kept --------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_the_lowest_kid_is_kept(gan, path):
     assert kids[3] == kids[0]  # the same weights on the same latents
     assert (best.epoch, best.value) == (2, kids[1])
     assert same(kept(path), good)
-    gan.sampler.load_weights(path)
+    best.restore()
     assert end(best, 5)["kid"] == kids[1]
     assert best.epoch == 2  # as good is not better
 
@@ -161,7 +161,7 @@ def test_the_best_is_the_lowest_or_the_highest(gan, path, lower, epoch):
         if i == epoch:
             good = gan.get_weights()  # of both players: the whole model is kept
     assert (best.epoch, best.value) == (epoch, {True: 1.0, False: 5.0}[lower])
-    gan.load_weights(path)
+    best.restore()
     assert same(gan.get_weights(), good)
 
 
@@ -225,7 +225,7 @@ def test_in_a_run(tmp_path):
         keras.utils.set_random_seed(0)
         gan = make_gan(seed=0, compile_options=EAGER)
         real = features((images(20, seed=3) + 1) / 2)
-        path = run.path / "best.weights.h5"
+        path = run.path / "best.npz"
         best = BestByKID(gan, NETWORK, real, path, n=N, every=2, epochs=3)
         training.fit(
             gan, images(4), run, epochs=epochs, batch_size=4, seed=0, expected={}, callbacks=[best]

@@ -10,6 +10,7 @@ from helpers import arrays, gap
 from PIL import Image
 
 from ganlib import study as ganlib_study
+from ganlib import weights
 from ganlib.content import ContentLoss
 from ganlib.data import DataError, Photos
 from ganlib.features import perceptual
@@ -233,7 +234,7 @@ def test_validation_keeps_the_best_weights(tmp_path, monkeypatch):
     """Scores of 3, 5, 4: the weights after the first epoch, and the ones before it compete, too."""
     data = make_data()
     model, _ = srgan_training.build_players(small(linear_start=False), 0, None)
-    callback = srgan_training.Validation(data.validation, 2, tmp_path / "best.weights.h5")
+    callback = srgan_training.Validation(data.validation, 2, tmp_path / "best.npz")
     callback.set_model(model)
     high = data.validation.images[0]
     bicubic = upscale(metrics.low_resolution(high, 2)[0], 2)
@@ -253,9 +254,9 @@ def test_validation_keeps_the_best_weights(tmp_path, monkeypatch):
         kept.append((callback.value, callback.epoch))
     assert kept == [(3.0, 0), (5.0, 1), (5.0, 1)]
     assert logs == {"validation_psnr_y": 4.0}
-    model.load_weights(callback.path)
+    weights.load(callback.path, model.weights)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(bias), 1 / 8)
-    assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+    assert [path.name for path in tmp_path.iterdir()] == ["best.npz"]
     resumed = srgan_training.Validation(data.validation, 2, callback.path)
     resumed.set_state(json.loads(json.dumps(callback.get_state())))
     resumed.set_model(model)

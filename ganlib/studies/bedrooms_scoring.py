@@ -47,7 +47,7 @@ def examine(gan, best, recipe, data, run, folder):
         scores["last"] = score(gan.sampler, latents, eye, real)
     if gan.average is not None:
         scores["unaveraged"] = score(gan.generator, latents, eye, real)
-    gan.sampler.load_weights(best.path)
+    best.restore()
     gan.save(run.model)
     images = make_images(gan.sampler, latents)
     seen = eye(images, "unit")

@@ -104,7 +104,7 @@ def train_gan(gan, trial, data, run, folder):
         gan,
         networks.get(recipe.network),
         data.seen("validation", recipe.network, folder).features,
-        run.path / "best.weights.h5",
+        run.path / "best.npz",
         n=recipe.judged,
         every=recipe.score_every,
         epochs=recipe.epochs,

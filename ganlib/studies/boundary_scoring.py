@@ -39,7 +39,7 @@ def examine(gan, best, recipe, data, run):
     scores = {"last": _scored(gan, images, data, recipe)}
     if scores["last"]:  # when D has settled; an epoch that s2 chose flatters BCE
         _save_landscape(gan, images, data, recipe, run)
-    gan.load_weights(best.path)
+    best.restore()
     gan.save(run.model)
     images = make_images(gan.sampler, latents)
     scores["best"] = _scored(gan, images, data, recipe)

@@ -92,7 +92,7 @@ def train_gan(gan, trial, data, run):
     criteria = Criteria(gan, data, recipe)
     best = KeepBest(
         gan,
-        run.path / "best.weights.h5",
+        run.path / "best.npz",
         criteria,
         "score",
         lower=False,

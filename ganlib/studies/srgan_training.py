@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from ganlib import losses, training
+from ganlib import losses, training, weights
 from ganlib.adversarial import Adversarial
 from ganlib.content import ContentLoss
 from ganlib.features import perceptual
@@ -45,7 +45,7 @@ def pretrain(generator, patches, recipe, data, run):
     )
     optimizer = keras.optimizers.Adam(schedule, beta_2=recipe.pretraining_beta_2)
     training.compile_supervised(generator, optimizer, "mean_absolute_error")
-    best = Validation(data.validation, recipe.scale, run.path / "best.weights.h5")
+    best = Validation(data.validation, recipe.scale, run.path / "best.npz")
     history = training.fit(
         generator,
         patches,
@@ -58,7 +58,7 @@ def pretrain(generator, patches, recipe, data, run):
         },
         callbacks=[best],
     )
-    generator.load_weights(best.path)
+    weights.load(best.path, generator.weights)
     return {
         "pretraining_loss": float(history["loss"].iloc[-1]),
         "pretraining_seconds": float(history["seconds"].sum()),
@@ -214,7 +214,7 @@ class Validation(keras.callbacks.Callback):
     def _compete(self, value, epoch):
         self.value, self.epoch = value, epoch
         temporary = self.path.with_name(f"writing-{self.path.name}")
-        self.model.save_weights(temporary)
+        weights.save(temporary, self.model.weights)
         temporary.replace(self.path)
 
     def get_state(self):

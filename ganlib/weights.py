@@ -1,0 +1,50 @@
+"""The values of variables in a file, quickly.
+
+Keras' own writer walks through every layer and takes a tenth of a second for a small network, as
+long as a short epoch. Here they lie one after the other in an .npz, which is read without pickle.
+"""
+
+import zipfile
+
+import numpy as np
+from keras import ops
+
+
+def save(path, variables):
+    """Writes the values of variables.
+
+    Args:
+        path: `pathlib.Path` with the suffix .npz.
+        variables: sequence of `keras.Variable`.
+    """
+    with open(path, "wb") as file:  # np.savez would add a suffix to other names
+        np.savez(file, **{str(i): _array(variable) for i, variable in enumerate(variables)})
+
+
+def load(path, variables):
+    """Assigns the values that `save` wrote, to as many variables of the same shapes, in order.
+
+    Nothing is assigned unless all of them fit.
+
+    Raises:
+        ValueError: the file is of other variables, or can't be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            values = [file[str(i)] for i in range(len(file.files))]
+    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(f"{path} can't be read as weights: {error}") from error
+    shapes = [tuple(variable.shape) for variable in variables]
+    if [value.shape for value in values] != shapes:
+        raise ValueError(
+            f"{path} holds weights of another model. Received: {len(values)} arrays for "
+            f"{len(shapes)} variables, or other shapes"
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _array(variable):
+    array = ops.convert_to_numpy(variable)
+    # bfloat16 and the like are no types of NumPy's own, and would come back as bytes.
+    return array if array.dtype.isbuiltin else array.astype("float32")
