@@ -3,6 +3,7 @@
 Nothing here imports a Keras backend before a command needs it, so `--help` answers at once.
 """
 
+import enum
 import os
 import pathlib
 import shlex
@@ -41,6 +42,13 @@ Changes = Annotated[
 Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
 DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
+
+
+class Engine(enum.StrEnum):
+    """What runs the trials."""
+
+    local = "local"
+    ray = "ray"
 
 
 def _study(name, profile, data, seeds, changes, trials=None):
@@ -100,6 +108,19 @@ def run(
     devices: Annotated[
         int, typer.Option(min=1, help="Spread each batch over so many devices (JAX, TensorFlow).")
     ] = 1,
+    engine: Annotated[Engine, typer.Option(help="local: this machine; ray: a cluster.")] = (
+        Engine.local
+    ),
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one of this machine."),
+    ] = None,
+    cpus: Annotated[
+        int | None, typer.Option(min=1, help="Cores a trial, on Ray; default: 1.")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs a trial, on Ray, e.g. 0.5; default: 1 if any.")
+    ] = None,
     out: Out = pathlib.Path("runs"),
     reports: Reports = pathlib.Path("reports"),
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
@@ -111,22 +132,19 @@ def run(
     """
     # A cluster's scheduler sends SIGTERM before it kills.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from ganlib.devices import check_devices
-    from ganlib.engines import local
+    from ganlib.engines.stages import run_stages
 
     chosen = _study(study, profile, data, seeds, changes, trials)
-    if workers is None:  # asking claims an accelerator, which a worker would then lack
-        workers = local.default_workers() if devices == 1 else 0
     try:
-        check_devices(devices)
-        if devices > 1 and workers:
-            raise ValueError("Several devices share one trial: leave --workers out.")
+        if engine is Engine.ray:
+            run_study, options = _ray(workers, devices, address, cpus, gpus)
+        else:
+            run_study, options = _local(workers, devices, address, cpus, gpus)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    options |= {"devices": devices, "fresh": fresh, "show": not as_json}
     try:
-        results = local.run(
-            chosen, out, workers=workers, devices=devices, fresh=fresh, show=not as_json
-        )
+        results = run_stages(chosen, lambda stage: run_study(stage, out, **options))
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Everything up to the last epoch is kept; resume with:", err=True)
         resume = [word for word in sys.argv[1:] if word != "--fresh"]
@@ -142,6 +160,36 @@ def run(
         typer.echo(f"Report: {path}", err=as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def _local(workers, devices, address, cpus, gpus):
+    """The local engine, and the options that it alone has."""
+    from ganlib.devices import check_devices
+    from ganlib.engines import local
+
+    for name, value in (("--address", address), ("--cpus", cpus), ("--gpus", gpus)):
+        if value is not None:
+            raise ValueError(f"{name} is for --engine ray: add that, or leave {name} out.")
+    if workers is None:  # asking claims an accelerator, which a worker would then lack
+        workers = local.default_workers() if devices == 1 else 0
+    check_devices(devices)
+    if devices > 1 and workers:
+        raise ValueError("Several devices share one trial: leave --workers out.")
+    return local.run, {"workers": workers}
+
+
+def _ray(workers, devices, address, cpus, gpus):
+    """The Ray engine, and the options that it alone has."""
+    from ganlib.engines import cluster
+
+    if workers is not None:
+        raise ValueError(
+            "--workers is for --engine local. On Ray as many trials run at once as have their "
+            "--cpus and --gpus."
+        )
+    cpus = 1 if cpus is None else cpus
+    cluster.check_resources(cpus, gpus, devices)
+    return cluster.run, {"address": address, "cpus": cpus, "gpus": gpus}
 
 
 @app.command(epilog="Example: ganlib status digits --profile full")
@@ -250,6 +298,51 @@ def upscale(
             typer.echo(f"{result['input']}: {result['error']}", err=True)
         elif not as_json:
             typer.echo(f"{result['output']}: {result['seconds']:.1f} s")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: ganlib segment model.keras slide.png scan.tif --out masks/")
+def segment(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of a U-Net or the like.")],
+    images: Annotated[list[pathlib.Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
+    out: Annotated[pathlib.Path, typer.Option(help="Folder for the results.")] = pathlib.Path(
+        "segmented"
+    ),
+    tile: Annotated[
+        int, typer.Option(min=16, help="Side of a tile in pixels; smaller needs less memory.")
+    ] = 256,
+    threshold: Annotated[
+        float, typer.Option(help="Probability above which a pixel is foreground.")
+    ] = 0.5,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probabilities, as grey levels.")
+    ] = False,
+    as_json: AsJson = False,
+):
+    """Writes a mask for image files of any size, as PNG: 255 for the foreground, 0 for the rest.
+
+    If one fails, the others are still made, and the exit code is 1.
+    """
+    load_keras()
+    from ganlib.metrics.segmentation import check_threshold
+    from ganlib.segmentation import load_segmenter, segment_files
+
+    try:
+        check_threshold(threshold)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    threshold = None if probabilities else threshold
+    results = segment_files(load_segmenter(model), images, out, tile, threshold, not as_json)
+    if as_json:
+        print_json(results)
+    failed = [result for result in results if result["output"] is None]
+    for result in results:
+        if result in failed:
+            typer.echo(f"{result['input']}: {result['error']}", err=True)
+        elif not as_json:
+            share, seconds = result["foreground"], result["seconds"]
+            typer.echo(f"{result['output']}: {share:.1%} foreground, {seconds:.1f} s")
     if failed:
         raise typer.Exit(1)
 

@@ -80,3 +80,11 @@ def is_mirrored():
     import tensorflow as tf
 
     return tf.distribute.has_strategy()
+
+
+def is_spread():
+    """Whether the batches of what is made here are spread over devices, see `data_parallel`."""
+    import keras
+
+    on_jax = keras.backend.backend() == "jax"
+    return keras.distribution.distribution() is not None if on_jax else is_mirrored()

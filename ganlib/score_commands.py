@@ -26,6 +26,7 @@ _SHOWN = (
     "n_fake",
 )
 _FIRST = ("s1", "s2", "s3", "score", "s3_real", "s3_noise", "n")
+_OVERLAPS = ("jaccard", "jaccard_soft", "dice", "dice_soft")
 _COMPARED = {
     "s3": "generated",
     "s3_real": "real pictures (ceiling)",
@@ -162,3 +163,50 @@ def score_sr(
     rows = [{"method": name, **values} for name, values in scores.items() if name != "n"]
     print_table(pandas.DataFrame(rows).round(4))
     typer.echo(f"Means over {scores['n']} pictures.")
+
+
+@score.command(
+    "segmentation", epilog="Example: ganlib score segmentation model.keras cells/ --json"
+)
+def score_segmentation(
+    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of a U-Net or the like.")],
+    data: Annotated[
+        str,
+        typer.Argument(help="nuclei, membranes, tfds:NAME, an .npz, or a folder with masks."),
+    ],
+    threshold: Annotated[
+        float, typer.Option(help="Probability above which a pixel is foreground.")
+    ] = 0.5,
+    as_json: AsJson = False,
+):
+    """Scores a segmentation model, beside predictors that do not look at the image.
+
+    Jaccard (intersection over union) and Dice, of masks and soft, where each pixel counts with its
+    probability; images of any size, all pixels of all of them together. The scores refer to DATA's
+    test part, or to all of it where it has none.
+    """
+    load_keras()
+    from ganlib.data import DataError
+    from ganlib.scoring import score_segmenter
+    from ganlib.segmentation import load_segmenter
+
+    try:
+        scores = score_segmenter(load_segmenter(model), data, threshold, progress=not as_json)
+    except DataError:
+        raise
+    except ValueError as error:  # the threshold
+        raise typer.BadParameter(str(error)) from None
+    if as_json:
+        print_json(scores)
+        return
+    import pandas
+
+    rows = {"model": scores, **scores["baselines"]}
+    table = [{"masks": name, **{k: row[k] for k in _OVERLAPS}} for name, row in rows.items()]
+    print_table(pandas.DataFrame(table).round(4))
+    which = "the test part of" if scores["part"] == "test" else "all of"
+    which = f"{which} {scores['data']}{' (synthetic)' * scores['synthetic']}"
+    typer.echo(
+        f"{scores['n']} images, {which}; {scores['foreground']:.1%} foreground; "
+        f"threshold {scores['threshold']}."
+    )

@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from ganlib.data import DataError, NoSplitError, check, load, load_photos
+from ganlib.data import DataError, NoSplitError, check, load, load_masks, load_photos
 from ganlib.features import networks
 from ganlib.features.digits import train_classifier
 from ganlib.images import upscale
 from ganlib.metrics import boundary, fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
+from ganlib.metrics.segmentation import baselines, check_threshold, score_masks
 from ganlib.sampling import discriminate, sample_images
+from ganlib.segmentation import channels_of, segment
 from ganlib.studies.digits import load_data
 from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
 from ganlib.upscaling import scale_of, upscale_image
@@ -188,3 +190,47 @@ def score_upscaler(model, high, scale):
             raise DataError(f"The pictures of {name!r} can't be scored. {error}") from error
         scores[name] = {key: means[key] for key in super_resolution.FIDELITY}
     return {**scores, "n": len(photos)}
+
+
+def score_segmenter(model, data, threshold=0.5, progress=False):
+    """Scores a segmentation model on images with masks, beside what needs no look at the image.
+
+    Each image is segmented whole, whatever its size; all pixels of all images count alike.
+
+    Args:
+        model: as `ganlib.segmentation.load_segmenter` returns it.
+        data: what `ganlib.data.load_masks` takes; the test part, where the set has one.
+        threshold: float in (0, 1), the probability above which a pixel counts as foreground.
+        progress: bool, show a progress bar.
+
+    Returns:
+        dict with
+        `jaccard`, `jaccard_soft`, `dice`, `dice_soft`, `foreground` (its share in truth) and `n`
+        as `ganlib.metrics.segmentation.score_masks` returns them,
+        `threshold`: float,
+        `data`: str, name of the set, and `synthetic`: bool, whether a program drew it,
+        `part`: str, "test" or "all", what of it was scored,
+        `baselines`: dict of "background", "foreground" and "constant" (0.5 everywhere), each with
+        the four scores; the constant's hard ones are at a threshold of 0.5.
+
+    Raises:
+        ValueError: the threshold is out of its range.
+        DataError: the data or the model can't be used.
+    """
+    from tqdm.auto import tqdm
+
+    check_threshold(threshold)  # before any work
+    try:
+        masked, part = load_masks(data, "test", channels_of(model)), "test"
+    except NoSplitError:
+        masked, part = load_masks(data, None, channels_of(model)), "all"
+    images = tqdm(masked.images, desc="segment", unit="image", disable=not progress)
+    found = [segment(model, image)[..., 0] for image in images]
+    return {
+        **score_masks(found, masked.masks, threshold),
+        "threshold": threshold,
+        "data": masked.name,
+        "synthetic": masked.synthetic,
+        "part": part,
+        "baselines": baselines(masked.masks),
+    }

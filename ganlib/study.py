@@ -80,6 +80,8 @@ class Study:
         epochs: `(trial) -> int`, for the time left.
         shape: `(trial) -> hashable`: trials of one shape run the same compiled programs and need
             the same memory. None: no two are alike.
+        following: `(results) -> Study`, the trials that depend on what came out of these, once all
+            have ended; they live in the same folder. It may return None.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Study:
     options: dict
     epochs: Callable[[Trial], int]
     shape: Callable[[Trial], Hashable] | None = None
+    following: Callable[[Sequence[dict]], "Study | None"] = lambda results: None
 
     def __post_init__(self):
         ids = [trial.id for trial in self.trials]
@@ -122,7 +125,7 @@ class Study:
                 f"No trial of {self.name!r} matches. Give a name, or a pattern of ids such as "
                 f"'*-seed0-*'; the names are {', '.join(names)}. Received: {pattern!r}"
             )
-        return dataclasses.replace(self, trials=tuple(chosen))
+        return dataclasses.replace(self, trials=tuple(chosen), following=lambda results: None)
 
 
 def build(module, options):

@@ -13,10 +13,19 @@ from helpers import run_python
 
 from ganlib import __main__ as command_line
 from ganlib.data import ImageSet, embedded
-from ganlib.engines import local
+from ganlib.engines import cluster, local
 
 BACKEND = keras.backend.backend()
-HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "tensorflow_datasets"}
+HEAVY = {
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "matplotlib",
+    "pandas",
+    "tensorflow_datasets",
+    "ray",
+}
 COMMANDS = (
     "doctor",
     "studies",
@@ -25,10 +34,12 @@ COMMANDS = (
     "report",
     "sample",
     "upscale",
+    "segment",
     "score",
     "score gan",
     "score boundary",
     "score sr",
+    "score segmentation",
 )
 
 
@@ -77,6 +88,7 @@ def test_help_lists_every_command(ganlib):
     [
         "import ganlib, ganlib.data, ganlib.study, ganlib.engines.local",
         "import ganlib.engines.worker, ganlib.engines.status, ganlib.studies.changes",
+        "import ganlib.engines.cluster",
         "main('--help')",
         "main('run', '--help')",
         "main('score', 'boundary', '--help')",
@@ -187,6 +199,13 @@ def test_doctor_helps_with_a_wrong_backend():
         ("run digits --trials bse", "the names are base, batch-norm"),
         ("run digits --profile fast", 'must be "quick" or "full"'),
         ("run digits --workers 0", "--workers"),
+        ("run digits --engine cloud", "'cloud' is not one of 'local', 'ray'"),
+        ("run digits --address auto", "--address is for --engine ray"),
+        ("run digits --gpus 0.5", "--gpus is for --engine ray"),
+        ("run digits --cpus 2 --workers 1", "--cpus is for --engine ray"),
+        ("run digits --engine ray --workers 2", "--workers is for --engine local"),
+        ("run digits --engine ray --gpus 1.5", "Received: gpus=1.5"),
+        ("run digits --engine ray --gpus 1 --devices 2", "devices=2, gpus=1.0"),
         ("run digits --set epochs=5 --set epochs", "as name=value, e.g. epochs=5. Received: 'ep"),
         ("run digits --set epochs=5 --set epochs=6", "Received: 'epochs=6' after another epochs"),
         ("status digits --set epochs=five", "epochs must be a whole number. Received: 'five'"),
@@ -202,6 +221,8 @@ def test_doctor_helps_with_a_wrong_backend():
         ("score gan plain.keras digits -n 5", "-n"),
         ("score boundary plain.keras digits", "must hold a ganlib Adversarial model"),
         ("score boundary plain.keras digits -n 0", "-n"),
+        ("segment plain.keras tiny.npz", "The model must turn images of any size"),
+        ("score segmentation plain.keras nuclei", "The model must turn images of any size"),
         ("paint", "paint"),
     ],
 )
@@ -237,6 +258,32 @@ def test_workers(ganlib, monkeypatch, options, workers):
     assert ganlib("run", "digits", *options)[0] == 1
     assert asked == [workers]
     assert bool(default) == bool(options)  # not even asked for, which would claim the device
+
+
+def test_ray(ganlib, monkeypatch):
+    asked = []
+
+    def run(*_, out=None, **options):
+        asked.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "run", run)
+    monkeypatch.setattr(local, "default_workers", None)  # calling it would claim the device
+    assert ganlib("run", "digits", "--engine", "ray")[0] == 1
+    share = ["--address", "auto", "--cpus", 4, "--gpus", 0.5]
+    assert ganlib("run", "digits", "--engine", "ray", *share)[0] == 1
+    common = {"devices": 1, "fresh": False, "show": True}
+    assert asked == [
+        {"address": None, "cpus": 1, "gpus": None, **common},
+        {"address": "auto", "cpus": 4, "gpus": 0.5, **common},
+    ]
+
+
+def test_ray_is_not_installed(ganlib, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails
+    code, output, errors = ganlib("run", "digits", "--engine", "ray", "--out", tmp_path)
+    assert (code, output) == (2, "")
+    assert "Ray is not installed: pip install 'ganlib[ray]'" in errors
 
 
 def test_set(ganlib, tmp_path):

@@ -11,14 +11,20 @@ from typer.testing import CliRunner
 
 from ganlib.__main__ import app
 from ganlib.adversarial import Adversarial
-from ganlib.data import DataError, load_photos
+from ganlib.data import DataError, MaskedImages, load_masks, load_photos
 from ganlib.data.rooms import rooms
 from ganlib.images import bicubic_kernel
 from ganlib.metrics.boundary import SIMILARITIES
 from ganlib.models import boundary, dcgan
 from ganlib.models.srgan import build_generator
 from ganlib.sampling import load_gan, sample_images
-from ganlib.scoring import load_held_out, score_boundary_gan, score_gan, score_upscaler
+from ganlib.scoring import (
+    load_held_out,
+    score_boundary_gan,
+    score_gan,
+    score_segmenter,
+    score_upscaler,
+)
 from ganlib.upscaling import load_upscaler
 
 SCORES = {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
@@ -312,3 +318,87 @@ def test_the_boundary_table(cells, tmp_path, copies):
     for key in ("s1", "s2", "score"):
         assert f"{key} {wanted[key]:.4f}" in result.stdout
     assert ("does not mean better than real" in result.stdout) == copies
+
+
+# -- ganlib score segmentation -------------------------------------------------------------------
+
+OVERLAPS = ["jaccard", "dice", "jaccard_soft", "dice_soft"]
+
+
+@pytest.fixture(scope="module")
+def brightness(tmp_path_factory):
+    """A model that finds what is brighter than half, and its file."""
+    inputs = keras.Input((None, None, 1))
+    convolution = keras.layers.Conv2D(1, 1)
+    model = keras.Model(inputs, convolution(inputs))
+    convolution.set_weights([np.full((1, 1, 1, 1), 1e4), np.array([-0.5e4])])
+    path = tmp_path_factory.mktemp("brightness") / "model.keras"
+    model.save(path)
+    return model, path
+
+
+def masked(**options):
+    """Three images of different sizes; bright where the mask is, but for two strips."""
+    masks = [np.zeros(shape, "uint8") for shape in ((5, 8), (20, 12), (7, 7))]
+    masks[0][:, :4] = masks[1][4:10] = 1  # 20 and 72 pixels of 40 and 240
+    images = [255 * mask for mask in masks]
+    images[0][0, :4] = 0  # 4 pixels missed
+    images[1][0] = 255  # 12 pixels too many
+    return MaskedImages(images, masks, name="strips", **options)
+
+
+def test_segmentation_by_hand(brightness):
+    scores = score_segmenter(brightness[0], masked())
+    assert scores["jaccard"] == pytest.approx((92 - 4) / (92 + 12))
+    assert scores["dice"] == pytest.approx(2 * 88 / (92 + 100))
+    assert scores["jaccard_soft"] == pytest.approx(scores["jaccard"])  # it is never in doubt
+    assert (scores["n"], scores["threshold"], scores["part"]) == (3, 0.5, "all")
+    assert (scores["data"], scores["synthetic"]) == ("strips", False)
+    share = 92 / (40 + 240 + 49)
+    assert scores["foreground"] == pytest.approx(share)
+    floor = scores["baselines"]
+    assert floor.keys() == {"background", "foreground", "constant"}
+    assert floor["background"] == dict.fromkeys(OVERLAPS, 0)
+    assert floor["foreground"]["jaccard"] == pytest.approx(share)
+    assert floor["foreground"]["dice"] == pytest.approx(2 * share / (1 + share))
+    assert floor["constant"]["jaccard"] == 0
+    assert floor["constant"]["jaccard_soft"] == pytest.approx(share / (1 + share))
+
+
+def test_the_threshold_of_a_segmentation(brightness):
+    grey = MaskedImages([np.full((4, 4), 128, "uint8")], [np.ones((4, 4), "uint8")])
+    soft = keras.Model(
+        brightness[0].input, keras.layers.Rescaling(0.02)(brightness[0].output)
+    )  # sigmoid(200 · (128/255 - 0.5)) = 0.597
+    assert score_segmenter(soft, grey, 0.59)["jaccard"] == 1
+    assert score_segmenter(soft, grey, 0.60)["jaccard"] == 0
+    with pytest.raises(ValueError, match=r"Received: threshold=0"):
+        score_segmenter(soft, "nowhere", 0)  # said before all else
+
+
+def test_the_segmentation_command(brightness):
+    command = ["score", "segmentation", str(brightness[1]), "nuclei"]
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)
+    wanted = score_segmenter(brightness[0], "nuclei")
+    assert scores == wanted
+    assert scores["part"] == "test"
+    assert scores["synthetic"]
+    assert scores["n"] == len(load_masks("nuclei", "test"))
+    assert 0.05 < scores["jaccard"] < 0.95
+
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    header, *rows = (line.split() for line in result.stdout.splitlines()[:5])
+    assert header == ["masks", "jaccard", "jaccard_soft", "dice", "dice_soft"]
+    for (name, *values), row in zip(rows, (wanted, *wanted["baselines"].values()), strict=True):
+        assert name in ("model", *wanted["baselines"])
+        assert [float(v) for v in values] == pytest.approx([row[k] for k in header[1:]], abs=1e-4)
+    assert f"{wanted['n']} images, the test part of nuclei (synthetic); " in result.stdout
+    assert "threshold 0.5." in result.stdout
+
+    result = CliRunner().invoke(app, [*command, "--threshold", "1", "--json"])
+    assert result.exit_code == 2
+    assert "Received: threshold=1.0" in result.output
+    assert result.stdout == ""

@@ -9,6 +9,8 @@ what, and how often. Trials named by one letter and a number have the shape of t
 """
 
 import dataclasses
+import errno
+import functools
 import json
 import os
 import pathlib
@@ -20,7 +22,7 @@ import types
 
 from ganlib import study as ganlib_study
 from ganlib.studies.changes import changed
-from ganlib.study import Study, Trial
+from ganlib.study import Study, Trial, write_atomically
 
 PATIENCE_SECONDS = 60  # of a trial that waits for something; it would fail then
 HELD = []
@@ -75,10 +77,23 @@ def go_file(plan):
     return pathlib.Path(plan).with_suffix(".go")
 
 
+def full_file(plan):
+    """While it is there, the disk is full for the processes that are at work."""
+    return pathlib.Path(plan).with_suffix(".full")
+
+
+def write_unless_full(plan, path, text):
+    """Stands in for `ganlib.study.write_atomically`."""
+    if full_file(plan).exists():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    write_atomically(path, text)
+
+
 def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the study of the plan in the file `data`."""
     if "keras" not in sys.modules:  # a process without it: importing a backend takes seconds
         ganlib_study.environment = dict
+        ganlib_study.write_atomically = functools.partial(write_unless_full, data)
     path = pathlib.Path(data)
     plan = json.loads(path.read_text(encoding="utf-8"))
     return Study(
@@ -119,6 +134,9 @@ def train(trial, data, run):
         return train_gan(trial, run)
     for epoch in range(epochs):
         time.sleep(trial.recipe.seconds)
+        if action == "history":
+            history = "".join(f"{epoch}\n" for epoch in ("epoch", *range(epoch + 1)))
+            write_atomically(run.path / "history.csv", history)
         run.progress(epoch + 1, epochs)
     return {"value": random.Random(f"{trial.name} {trial.seed}").random(), "epochs": epochs}
 
@@ -194,15 +212,16 @@ def write_report(study, results, data, out, reports):
 
 
 def main(task, *arguments):
-    from ganlib import __main__, studies
-    from ganlib.engines import local
+    from ganlib.engines import cluster, local
 
-    local.POLL_SECONDS = 0.05
+    local.POLL_SECONDS = cluster.POLL_SECONDS = 0.05
     if task == "run":
         plan, out, workers = arguments
         results = local.run(build(data=plan), out, workers=int(workers), show=False)
         print(json.dumps(ganlib_study.plain(results)))
         return
+    from ganlib import __main__, studies
+
     # A shell that starts the tests in the background has told them to ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     __main__.load_keras = lambda: None

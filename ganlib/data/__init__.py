@@ -18,13 +18,19 @@ _EXPORTS = {
     "EpochAdapter": "ganlib.data.batches",
     "EpochOrder": "ganlib.data.batches",
     "ImageSet": "ganlib.data.imageset",
+    "MaskedImages": "ganlib.data.masked",
     "NoSplitError": "ganlib.data.errors",
     "Patches": "ganlib.data.patches",
     "Photos": "ganlib.data.photos",
+    "TileBatches": "ganlib.data.tile_batches",
+    "Tiles": "ganlib.data.tiles",
     "check": "ganlib.data.checks",
     "check_photos": "ganlib.data.photos",
     "load": "ganlib.data.sources",
+    "load_masks": "ganlib.data.mask_sources",
     "load_photos": "ganlib.data.photo_sources",
+    "load_tiles": "ganlib.data.tiles",
+    "split_tiles": "ganlib.data.tiles",
 }
 __all__ = sorted(_EXPORTS)
 

@@ -107,6 +107,12 @@ def finished(study, out, progress):
     return results
 
 
+def thread_limits(threads):
+    """Variables of the environment that hold a process to so many threads."""
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    return dict.fromkeys(names, str(threads))
+
+
 def _remove(folder):
     try:
         with Run(folder).lock():
@@ -191,8 +197,7 @@ class _Pool:
 
     def _start(self):
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        threads = str(max(1, (os.cpu_count() or 1) // self.size))
-        variables = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+        threads = max(1, (os.cpu_count() or 1) // self.size)
         with open(self.log, "a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ganlib.engines.worker"],
@@ -201,7 +206,7 @@ class _Pool:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env={**dict.fromkeys(variables, threads), **os.environ},
+                env={**thread_limits(threads), **os.environ},
             )
         worker = _Worker(process)
         worker.listener = threading.Thread(target=self._listen, args=(worker,), daemon=True)

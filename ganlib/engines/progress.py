@@ -1,6 +1,7 @@
 """What a command shows while a study runs."""
 
 import collections
+import sys
 import time
 
 from ganlib import machine
@@ -59,7 +60,7 @@ class Progress:
         self.ended["done" if status == "stopped" else status] += 1
         self.epoch(trial, self.study.epochs(trial))
         if self.show and status not in ("done", "stopped"):
-            self.bar.write(f"{trial.id}: {status}")
+            self.bar.write(f"{trial.id}: {status}", file=sys.stderr)  # where the bar is
 
     def _describe(self):
         if not self.show:
