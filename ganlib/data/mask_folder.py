@@ -13,6 +13,7 @@ from ganlib.data.errors import DataError, NoSplitError
 from ganlib.data.folder import SPLITS, image_paths, open_image, pixels_of, read_image
 from ganlib.data.masked import MaskedImages
 from ganlib.data.neighbours import neighbours_alike
+from ganlib.data.resize import fit
 
 IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations")
@@ -21,7 +22,7 @@ STACKS = (".tif", ".tiff")
 SHOWN = 3  # files that a message names
 
 
-def load_mask_folder(folder, split=None):
+def load_mask_folder(folder, split=None, channels=None):
     """Loads images and masks that lie in two subfolders, or in two multi-page TIFF files.
 
     `images/` and `masks/` (or another of `IMAGES` and `MASKS`) hold files of the same names; their
@@ -34,6 +35,8 @@ def load_mask_folder(folder, split=None):
         folder: path.
         split: "train" or "test", a subfolder that holds all that; `None`: the folder itself, or its
             `train`.
+        channels: 1 turns colour into BT.601 luma, 3 repeats grey, as where some images are grey and
+            some are not; `None` keeps the channels.
 
     Returns:
         `MaskedImages`, named after the folder. Files are a stack if neighbours by name look alike,
@@ -57,7 +60,7 @@ def load_mask_folder(folder, split=None):
                 f"{len(images)} and {len(masks)}"
             )
         masks = [_first(mask, f"page {i} of {mask_place}") for i, mask in enumerate(masks)]
-        return _assembled(root, images, masks, stack=True, **facts)
+        return _assembled(root, images, masks, channels, stack=True, **facts)
     if image_place.is_file() or mask_place.is_file():
         raise DataError(
             "Images and masks must both be folders or both be TIFF stacks. Received: "
@@ -69,10 +72,11 @@ def load_mask_folder(folder, split=None):
     images = [read_image(image) for image, _ in pairs]
     masks = [_first(_mask_pixels(open_image(mask)), mask) for _, mask in pairs]
     stack = neighbours_alike(images)["alike"]
-    return _assembled(root, images, masks, names=names, stack=stack, **facts)
+    return _assembled(root, images, masks, channels, names=names, stack=stack, **facts)
 
 
-def _assembled(root, images, masks, **facts):
+def _assembled(root, images, masks, channels, **facts):
+    images = [fit(image, None, channels) for image in images]
     try:
         return MaskedImages(images, masks, **facts)
     except DataError as error:

@@ -47,10 +47,10 @@ def load_masks(spec, split=None, channels=1):
     MaskedImages('nuclei', 24 × 128×128×1, 12.0% foreground, synthetic)
     """
     check_target(None, channels)
-    return _fitted(_load(spec, split), channels)
+    return _fitted(_load(spec, split, channels), channels)
 
 
-def _load(spec, split):
+def _load(spec, split, channels):
     if isinstance(spec, MaskedImages):
         if split is not None:
             raise _no_split("Masked images in memory have", split)
@@ -62,14 +62,14 @@ def _load(spec, split):
 
         return getattr(cells, str(spec))(split)
     if str(spec).startswith("tfds:"):
-        return _from_tfds(str(spec).removeprefix("tfds:"), split)
+        return _from_tfds(str(spec).removeprefix("tfds:"), split, channels)
     path = Path(spec).expanduser()
     if path.suffix.lower() == ".npz":
         return _from_npz(path, split)
     if path.is_dir():
         from ganlib.data.mask_folder import load_mask_folder
 
-        return load_mask_folder(path, split)
+        return load_mask_folder(path, split, channels)
     there = "a file of another kind" if path.exists() else "nothing there"
     raise DataError(f"`spec` must be {ACCEPTED}. Received: {str(spec)!r} ({there})")
 
@@ -101,7 +101,7 @@ def _from_npz(path, split):
         images = convert(images, value_range, "byte")
         stack = _says_stack(path, images)
         return MaskedImages(images, masks, groups=parts.get("groups"), stack=stack, **facts)
-    except DataError as error:
+    except ValueError as error:  # DataError, or NaN that has no byte value
         raise DataError(f"In the file {path}: {error}") from error
 
 
@@ -118,7 +118,7 @@ def _says_stack(path, images):
     return bool(says.item())
 
 
-def _from_tfds(name, split):
+def _from_tfds(name, split, channels):
     from ganlib.data import tfds
 
     split = split or "train"
@@ -131,7 +131,7 @@ def _from_tfds(name, split):
         )
     images, masks = [], []
     for example in tfds.examples(builder, split):
-        images.append(np.asarray(example[tfds.image_key(builder)]))
+        images.append(fit(np.asarray(example[tfds.image_key(builder)]), None, channels))
         masks.append(np.asarray(example["segmentation_mask"])[..., 0])
     if set().union(*(np.unique(mask).tolist() for mask in masks)) <= TRIMAP:
         masks = [mask != BACKGROUND for mask in masks]
@@ -141,5 +141,5 @@ def _from_tfds(name, split):
 def _fitted(masked, channels):
     if channels in (None, masked.channels):
         return masked
-    images = tuple(fit(image, None, channels, (0, 255)) for image in masked.images)
+    images = tuple(fit(image, None, channels) for image in masked.images)
     return dataclasses.replace(masked, images=images)

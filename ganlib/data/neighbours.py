@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+LEAST = 6  # images: of fewer, an order is the best one of all by chance too often
 SIDE = 32  # pixels: what neighbours share is coarse
 ORDERS = 200  # random orders that the given one is compared with
 MARGIN = 0.1  # of correlation: less is not worth giving up a random split for
@@ -21,9 +22,9 @@ def neighbours_alike(images, seed=0):
 
     Returns:
         dict with `alike` (bool), `correlation` of neighbours and `elsewhere`, that of random pairs,
-        both means; fewer than four images are never alike.
+        both means; fewer than six images are never alike.
     """
-    if len(images) < 4:
+    if len(images) < LEAST:
         return {"alike": False, "correlation": None, "elsewhere": None}
     small = np.stack([_small(image) for image in images])
     small -= small.mean(axis=1, keepdims=True)
