@@ -82,6 +82,15 @@ def is_mirrored():
     return tf.distribute.has_strategy()
 
 
+def mirrors():
+    """On how many devices TensorFlow mirrors what is made here; 1 on the other backends."""
+    if not is_mirrored():
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def is_spread():
     """Whether the batches of what is made here are spread over devices, see `data_parallel`."""
     import keras

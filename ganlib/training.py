@@ -11,6 +11,7 @@ import pandas
 
 from ganlib import weights
 from ganlib.data import Batches, EpochAdapter, EpochOrder
+from ganlib.devices import mirrors
 from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
@@ -167,7 +168,7 @@ class ReadBack(keras.callbacks.Callback):
     def _read_plain(self, logs):
         return {
             "learning_rate": _rate(self.model.optimizer),
-            "batch_size": int(_scalar(logs["images"])),
+            "batch_size": int(_scalar(logs["images"])) * mirrors(),  # the logs are one mirror's
             "parameters": self.model.count_params(),
         }
 

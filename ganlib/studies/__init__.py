@@ -7,6 +7,7 @@ STUDIES = {
     "bedrooms": "A bedroom DCGAN, and whether its pictures are any good",
     "boundary": "A boundary GAN on cells: s1, s2, s3",
     "srgan": "A super-resolution GAN in seven attempts",
+    "unet": "A U-Net grid of 36 cells, and what it can tell",
 }
 
 

@@ -1,0 +1,207 @@
+"""The U-Net write-up's three hypotheses, judged by cells that differ in one setting."""
+
+import math
+
+import numpy as np
+
+from ganlib.stats import (
+    CANNOT_TELL,
+    REFUTED,
+    SUPPORTED,
+    Claim,
+    indistinguishable,
+    judge,
+    judge_positive,
+    mean_interval,
+)
+
+MIDDLE = (5e-4, 1e-3)  # H1's rates
+EXPECTED_RATE = {"unet": 5e-4, "attention_unet": 1e-3, "attention_resunet": 1e-3}
+
+
+def hypotheses(found):
+    """A list of `ganlib.stats.Claim`: H1, H2 and H3.
+
+    Args:
+        found: `ganlib.studies.unet_results.UnetResults`.
+    """
+    return [
+        _middle_rates(found),
+        *(_expected_rate(found, architecture) for architecture in EXPECTED_RATE),
+        _batches_calm(found),
+        _unet_calms_most(found),
+        _memory(found),
+        _most_sensitive(found),
+        _gains_most(found),
+        _most_robust(found),
+    ]
+
+
+def _together(*verdicts):
+    """The verdict on "all of these"."""
+    if REFUTED in verdicts:
+        return REFUTED
+    return CANNOT_TELL if CANNOT_TELL in verdicts else SUPPORTED
+
+
+def _matched(found, key, contrast, over):
+    """A contrast of cell means, one for each combination of the settings in `over`."""
+    means = found.cell_means(key)
+    values = [contrast(part.droplevel(over)) for _, part in means.groupby(over)]
+    return [value for value in values if math.isfinite(value)]
+
+
+def _interval(values):
+    return mean_interval(values) if values else None
+
+
+def _judged(statement, parts, judged, words):
+    """A claim on several intervals, each with words for what it is of."""
+    if any(part is None for part in parts):
+        return Claim(statement, CANNOT_TELL, "The cells that it compares have not all finished.")
+    verdict = _together(*map(judged, parts))
+    text = "; ".join(f"{word} {part:.3g}" for word, part in zip(words, parts, strict=True))
+    return Claim(statement, verdict, f"{text}. n counts matched cells.")
+
+
+def _level(part, name, value):
+    """Mean over the cells of a part in which a setting has a value; NaN where there is none."""
+    levels = part.index.get_level_values(name)
+    return float(part[levels == value].mean())
+
+
+def _middle_rates(found):
+    def against(rate):
+        def contrast(part):
+            middle = np.mean([_level(part, "learning_rate", x) for x in MIDDLE])
+            return middle - _level(part, "learning_rate", rate)
+
+        return _interval(_matched(found, "jaccard", contrast, ["architecture", "batch_size"]))
+
+    return _judged(
+        "H1: learning rates of 5e-4 to 1e-3 give the best Jaccard.",
+        [against(1e-4), against(5e-3)],
+        judge_positive,
+        ["Jaccard above that of 1e-4:", "above that of 5e-3:"],
+    )
+
+
+def _expected_rate(found, architecture):
+    rate = EXPECTED_RATE[architecture]
+    runs = found.grid[found.grid["architecture"] == architecture]
+    best = indistinguishable(runs, "learning_rate", "jaccard")
+    statement = f"H1: the best rate for {architecture} is {rate:g}."
+    if rate not in best.group + best.worse or len(best.group + best.worse) < 2:
+        return Claim(statement, CANNOT_TELL, best.reason or "The cells have not finished.")
+    verdict = REFUTED if rate in best.worse else CANNOT_TELL
+    if best.group == [rate]:
+        verdict = SUPPORTED
+    listed = ", ".join(f"{x:g}" for x in best.group)
+    return Claim(
+        statement,
+        verdict,
+        f"Highest mean at {best.best:g}; not told from it: {listed} (n = {len(runs)}, batch sizes "
+        "taken as repetitions).",
+    )
+
+
+def _log_ratio(part, name, a, b):
+    return math.log(_level(part, name, a) / _level(part, name, b))
+
+
+def _batches_calm(found):
+    over = ["architecture", "learning_rate"]
+    parts = [
+        _interval(
+            _matched(found, "loss_std", lambda p, a=a, b=b: _log_ratio(p, "batch_size", a, b), over)
+        )
+        for a, b in ((8, 16), (16, 32))
+    ]
+    return _judged(
+        "H2: the std of the validation loss falls with the batch size: 32 < 16 < 8.",
+        parts,
+        judge_positive,
+        ["log ratio of batch 8 to 16:", "of 16 to 32:"],
+    )
+
+
+def _compared(found, key, contrast, architecture):
+    """An architecture's contrast less the mean of the others', matched by learning rate."""
+
+    def difference(part):
+        mine = contrast(part.xs(architecture, level="architecture"))
+        rest = {a for a in part.index.get_level_values("architecture") if a != architecture}
+        return mine - np.mean([contrast(part.xs(a, level="architecture")) for a in sorted(rest)])
+
+    if found.grid["architecture"].nunique() < 2 or architecture not in set(
+        found.grid["architecture"]
+    ):
+        return None
+    return _interval(_matched(found, key, difference, ["learning_rate"]))
+
+
+def _unet_calms_most(found):
+    part = _compared(found, "loss_std", lambda p: _log_ratio(p, "batch_size", 8, 32), "unet")
+    return _judged(
+        "H2: larger batches calm UNet most of all.",
+        [part],
+        judge_positive,
+        ["log ratio of the std at batch 8 to 32, less the others':"],
+    )
+
+
+def _gains_most(found):
+    def gain(part):
+        return _level(part, "batch_size", 32) - _level(part, "batch_size", 8)
+
+    return _judged(
+        "H3: Attention_UNet gains most from large batches.",
+        [_compared(found, "jaccard", gain, "attention_unet")],
+        judge_positive,
+        ["Jaccard of batch 32 less that of 8, less the others':"],
+    )
+
+
+def _memory(found):
+    lost = found.out_of_memory()
+    large = {cell for cell in lost if cell[1] == 32}
+    most = found.grid["gib"].max()
+    evidence = f"{len(lost)} cells ran out of memory; the most that a run held was {most:.2g} GiB."
+    statement = "H2: memory limits batch 32."
+    return Claim(statement, judge(bool(large) and large == lost), evidence)
+
+
+def _spreads(found):
+    """Architecture → seed → std of the Jaccard over the cells."""
+    spread = found.grid.groupby(["architecture", "seed"])["jaccard"].std()
+    return {name: part.droplevel(0) for name, part in spread.groupby(level=0)}
+
+
+def _spread_claim(found, statement, architecture, sign):
+    spreads = _spreads(found)
+    if architecture not in spreads or len(spreads) < 2:
+        return Claim(statement, CANNOT_TELL, "The cells that it compares have not all finished.")
+    pick = max if sign > 0 else min  # the others' most extreme, seed by seed
+    rest = [spreads[name] for name in spreads if name != architecture]
+    seeds = spreads[architecture].index
+    values = [
+        sign * (spreads[architecture][seed] - pick(other[seed] for other in rest)) for seed in seeds
+    ]
+    listed = ", ".join(f"{name} {part.mean():.3g}" for name, part in spreads.items())
+    interval = mean_interval(values)
+    more = "" if len(values) > 1 else " One seed does not tell how much of it is noise."
+    return Claim(
+        statement,
+        judge_positive(interval),
+        f"Std of the Jaccard over an architecture's cells: {listed}; margin over the next "
+        f"{interval:.3g}, by seed.{more}",
+    )
+
+
+def _most_sensitive(found):
+    return _spread_claim(found, "H3: UNet is the most sensitive to its settings.", "unet", 1)
+
+
+def _most_robust(found):
+    statement = "H3: Attention_ResUNet is the most robust."
+    return _spread_claim(found, statement, "attention_resunet", -1)

@@ -1,0 +1,173 @@
+"""How a trial of the U-Net grid trains, and what is measured of it."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+
+from ganlib import losses, training, weights
+from ganlib.data import TileBatches
+from ganlib.devices import is_mirrored, is_spread
+from ganlib.meter import Meter
+from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
+from ganlib.models.unet import build_unet
+from ganlib.models.unet_size import parameters
+from ganlib.plateau import ReduceOnPlateau, StopOnPlateau
+from ganlib.segmentation import predict
+from ganlib.selection import KeepBest
+from ganlib.stats import mad, std
+
+WATCHED = "val_jaccard"
+BEST = "best.npz"
+
+
+def train(trial, data, run):
+    """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    recipe, tiles = trial.recipe, data.of(trial.recipe)
+    model = prepare(recipe, trial.seed)
+    results = {"parameters": model.count_params()}
+    if recipe.start:
+        weights.load(run.path.parent / recipe.start / BEST, model.weights)
+        results["before"] = score(model, tiles.test, recipe)[0]
+    results |= train_model(model, trial, tiles, run)
+    weights.load(run.path / BEST, model.weights)
+    results["test"], found = score(model, tiles.test, recipe)
+    # For figures and ensembles, which then need no model.
+    np.savez_compressed(run.path / "predictions.npz", probabilities=found.astype("float16"))
+    keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(run.model)
+    return {
+        **results,
+        "baselines": baselines(tiles.test.masks, tiles.train.foreground),
+        "model_bytes": run.model.stat().st_size,
+    }
+
+
+def shape_of(recipe):
+    """What decides the compiled programs and the memory that they need: a recipe with no rate."""
+    free = {"learning_rate": 0.0, "mispaired": False, "start": "", "data": "", "epochs": 1}
+    return dataclasses.replace(recipe, **free)
+
+
+def prepare(recipe, seed):
+    """A compiled model with initial weights of its own, and an optimizer that knows nothing.
+
+    Compiling takes as long as several epochs. So a process keeps the model of the last shape, whose
+    programs serve every learning rate and seed: those are numbers in variables.
+
+    Args:
+        recipe: `ganlib.studies.unet.Recipe`.
+        seed: int.
+    """
+    fresh = _build(recipe, seed)
+    # What is made for several devices belongs to their scope, which ends with the trial.
+    model = _compiled.__wrapped__(recipe) if is_spread() else _compiled(shape_of(recipe))
+    for variable, value in zip(_state(model), _state(fresh), strict=True):
+        variable.assign(keras.ops.convert_to_numpy(value))
+    for variable in model.optimizer.variables:
+        variable.assign(np.zeros(variable.shape, "float32"))
+    model.optimizer.learning_rate = recipe.learning_rate
+    return model
+
+
+def _build(recipe, seed):
+    return build_unet(
+        recipe.architecture,
+        recipe.filters,
+        depth=recipe.depth,
+        channels=recipe.channels,
+        dropout=recipe.dropout,
+        momentum=recipe.momentum,
+        synchronized=is_mirrored(),
+        seed=seed,
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _compiled(recipe):
+    model = _build(recipe, seed=0)
+    training.compile_supervised(
+        model,
+        keras.optimizers.Adam(1.0, recipe.beta_1, clipnorm=recipe.clipnorm),
+        losses.BinaryFocal(recipe.focal_gamma),
+        [Jaccard(), Jaccard(threshold=None)],
+    )
+    return model
+
+
+def _state(model):
+    return [*model.weights, *training.random_states(model)]
+
+
+def expected(recipe, n):
+    """What `ReadBack` must find, computed from the recipe and not from the builder.
+
+    Args:
+        recipe: `ganlib.studies.unet.Recipe`.
+        n: int, training tiles.
+    """
+    return {
+        "learning_rate": recipe.learning_rate,
+        "batch_size": min(recipe.batch_size, n),
+        "parameters": parameters(
+            recipe.architecture, recipe.filters, recipe.depth, recipe.channels
+        ),
+    }
+
+
+def train_model(model, trial, tiles, run):
+    """Trains, with the write-up's rules; returns what came out, of the epoch that was best."""
+    recipe, seed = trial.recipe, trial.seed
+    images, masks = tiles.train.as_arrays()
+    validation = tiles.validation.as_arrays()
+    if recipe.mispaired:
+        masks, validation = shuffled(masks, seed), (validation[0], shuffled(validation[1], seed))
+    best = KeepBest(model, run.path / BEST, None, WATCHED, lower=False, epochs=recipe.epochs)
+    meter = Meter()
+    rules = {"monitor": WATCHED, "mode": "max"}
+    history = training.fit(
+        model,
+        TileBatches((images, masks), recipe.batch_size, seed, recipe.augment),
+        run,
+        epochs=recipe.epochs,
+        expected=expected(recipe, len(images)),
+        validation=validation,
+        callbacks=[
+            best,
+            ReduceOnPlateau(
+                factor=recipe.plateau_factor,
+                patience=recipe.plateau_patience,
+                min_lr=recipe.least_learning_rate,
+                **rules,
+            ),
+            StopOnPlateau(patience=recipe.patience, **rules),
+            meter,
+        ],
+    )
+    kept = history.iloc[max(0, best.epoch - 1)]  # 0: no epoch was better than nothing
+    return {
+        **training.status(model),
+        "epochs": len(history),
+        "best_epoch": best.epoch,
+        "jaccard": float(kept["val_jaccard"]),
+        "jaccard_soft": float(kept["val_jaccard_soft"]),
+        "loss_std": std(history["val_loss"]),
+        "loss_mad": mad(history["val_loss"]),
+        "gap": float(kept["val_loss"] - kept["loss"]),
+        "gap_last": float(history["val_loss"].iloc[-1] - history["loss"].iloc[-1]),
+        # Medians: the first epoch compiles, which the trials of a shape share.
+        "seconds_per_epoch": float(history["seconds"].median()),
+        "processor_seconds_per_epoch": float(history["processor_seconds"].median()),
+        **meter.costs(),
+    }
+
+
+def shuffled(masks, seed):
+    """Masks in another order, as an unsorted directory gives them."""
+    return masks[np.random.default_rng(seed).permutation(len(masks))]
+
+
+def score(model, tiles, recipe):
+    """Scores on tiles, and the probabilities `(n, size, size, 1)` behind them."""
+    found = predict(model, tiles.as_arrays()[0], recipe.batch_size)
+    return score_masks(found, tiles.masks), found

@@ -1,0 +1,47 @@
+"""One model on two devices: virtual processors of this machine, in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from helpers import TESTS
+
+from ganlib import devices
+
+BACKEND = keras.backend.backend()
+
+
+def trained(n, output):
+    """What `tests/spread.py` has saved, trained on n devices."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+    command = [sys.executable, str(TESTS / "spread.py"), str(n), str(output)]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    with np.load(output) as file:
+        return dict(file)
+
+
+@pytest.mark.backend
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras spreads no batch over devices on torch")
+def test_two_devices_train_as_one_does(tmp_path):
+    one, two = (trained(n, tmp_path / f"{n}.npz") for n in (1, 2))
+    assert one.pop("devices") == two.pop("devices") == 2
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, atol=2e-3, err_msg=name)
+    moved = [name for name in one if name.startswith("weight") and np.abs(one[name]).max() > 0]
+    assert len(moved) > 50
+
+
+@pytest.mark.backend
+def test_more_devices_than_there_are():
+    with pytest.raises(ValueError, match="Received: devices=99"), devices.data_parallel(99):
+        pass
+
+
+def test_one_device_is_nothing_special():
+    with devices.data_parallel(1):
+        assert devices.mirrors() == 1
+        assert not devices.is_spread()
