@@ -28,7 +28,10 @@ app.add_typer(score, name="score")
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
 Profile = Annotated[str, typer.Option(help="quick: minutes on a laptop; full: a GPU, real data.")]
 Data = Annotated[
-    str | None, typer.Option(help="digits, tissue, rooms, photos, tfds:NAME, an .npz or a folder.")
+    str | None,
+    typer.Option(
+        help="digits, tissue, rooms, photos, nuclei, membranes, tfds:NAME, an .npz or a folder."
+    ),
 ]
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")

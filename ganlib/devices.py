@@ -82,6 +82,28 @@ def is_mirrored():
     return tf.distribute.has_strategy()
 
 
+def spread_over():
+    """Over how many devices the batches of what is made here are spread; see `data_parallel`."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        spread = keras.distribution.distribution()
+        return 1 if spread is None else spread.device_mesh.devices.size
+    return mirrors()
+
+
+def check_batches(n, batch_size):
+    """Raises a `ValueError` if the devices can't share each batch of n images evenly."""
+    devices = spread_over()
+    sizes = {min(n, batch_size), n % batch_size}
+    if any(size % devices for size in sizes):
+        raise ValueError(
+            f"{devices} devices can't share every batch evenly: choose a batch size and numbers of "
+            f"training and validation images (--set most=…, --set held_out=…) that {devices} "
+            f"divides. Received: {n} images in batches of {batch_size}"
+        )
+
+
 def mirrors():
     """On how many devices TensorFlow mirrors what is made here; 1 on the other backends."""
     if not is_mirrored():
@@ -91,9 +113,26 @@ def mirrors():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def is_spread():
-    """Whether the batches of what is made here are spread over devices, see `data_parallel`."""
-    import keras
+def clipping_whole_batches(optimizer_class):
+    """An optimizer class that clips the gradient of the whole batch, as without `data_parallel`.
 
-    on_jax = keras.backend.backend() == "jax"
-    return keras.distribution.distribution() is not None if on_jax else is_mirrored()
+    On TensorFlow Keras clips each mirror's part before it adds them up.
+
+    Args:
+        optimizer_class: such as `keras.optimizers.Adam`.
+
+    Returns:
+        The class itself where nothing is mirrored, else a subclass.
+    """
+    if not is_mirrored():
+        return optimizer_class
+    import tensorflow as tf
+
+    class Mirrored(optimizer_class):
+        def _clip_gradients(self, grads):
+            mirror = tf.distribute.get_replica_context()
+            whole = mirror.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+            # Keras will add up as many copies as there are mirrors.
+            return [grad / mirrors() for grad in super()._clip_gradients(whole)]
+
+    return Mirrored

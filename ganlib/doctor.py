@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 
-PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy")
+PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy", "statsmodels")
 BACKENDS = ("tensorflow", "jax", "torch")
 OLDEST_PYTHON = (3, 11)
 
@@ -70,12 +70,16 @@ def _examine_backend(facts):
 
 
 def _examine_data(facts, data):
-    from ganlib.data import DataError, check, load, load_photos
+    from ganlib.data import DataError, check, load, load_masks, load_photos
+    from ganlib.data.mask_sources import has_masks
 
     if data == "photos":  # of several sizes, which `load` does not take
         facts["data"] = _photo_facts(load_photos(data))
         return
     try:
+        if has_masks(data):
+            facts["data"] = _mask_facts(load_masks(data, channels=None))
+            return
         images = check(load(data))
     except DataError as error:
         facts["problems"].append(str(error))
@@ -103,6 +107,21 @@ def _photo_facts(photos):
         "synthetic": photos.synthetic,
         "origin": photos.origin,
         "checksum": photos.checksum(),
+    }
+
+
+def _mask_facts(masked):
+    sides = [side for mask in masked.masks for side in mask.shape]
+    return {
+        "name": masked.name,
+        "images with masks": len(masked),
+        "sides": [min(sides), max(sides)],
+        "channels": masked.channels,
+        "foreground": round(masked.foreground, 4),
+        "stack": masked.stack,
+        "synthetic": masked.synthetic,
+        "origin": masked.origin,
+        "checksum": masked.checksum(),
     }
 
 

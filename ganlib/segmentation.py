@@ -14,6 +14,7 @@ import numpy as np
 from ganlib.data import DataError
 from ganlib.data.folder import open_image, pixels_of
 from ganlib.data.resize import fit
+from ganlib.devices import spread_over
 from ganlib.images import convert
 from ganlib.loading import load_model
 from ganlib.metrics.segmentation import check_threshold
@@ -160,7 +161,9 @@ def predict(model, images, batch_size=16):
     Returns:
         float32 array `(n, height, width, 1)` in [0, 1].
     """
-    return _probabilities(model.predict(images, batch_size=batch_size, verbose=0))
+    n = len(images)
+    filled = images[np.arange(n + -n % spread_over()) % n]  # devices share every batch evenly
+    return _probabilities(model.predict(filled, batch_size=batch_size, verbose=0))[:n]
 
 
 def segment(model, image, tile=256, overlap=None):

@@ -80,6 +80,7 @@ class Study:
         epochs: `(trial) -> int`, for the time left.
         shape: `(trial) -> hashable`: trials of one shape run the same compiled programs and need
             the same memory. None: no two are alike.
+        spreads: bool, whether its models can train on several devices; see `ganlib.devices`.
         following: `(results) -> Study`, the trials that depend on what came out of these, once all
             have ended; they live in the same folder. It may return None.
     """
@@ -93,6 +94,7 @@ class Study:
     options: dict
     epochs: Callable[[Trial], int]
     shape: Callable[[Trial], Hashable] | None = None
+    spreads: bool = False
     following: Callable[[Sequence[dict]], "Study | None"] = lambda results: None
 
     def __post_init__(self):

@@ -11,7 +11,7 @@ import pandas
 
 from ganlib import weights
 from ganlib.data import Batches, EpochAdapter, EpochOrder
-from ganlib.devices import mirrors
+from ganlib.devices import check_batches, mirrors
 from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
@@ -58,9 +58,13 @@ def fit(
     Raises:
         RecipeMismatch: see `ReadBack`.
         StudyError: the last checkpoint is another model's.
+        ValueError: several devices can't share the batches evenly.
     """
     adapted = isinstance(data, EpochAdapter)
     batches = data if adapted else Batches(data, batch_size, seed=seed)
+    check_batches(batches.batch_size + batches.partial_batch_size, batches.batch_size)
+    if validation:
+        check_batches(len(validation[0]), batches.batch_size)
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row

@@ -163,6 +163,17 @@ def test_doctor_looks_at_photographs_of_several_sizes(ganlib):
     assert facts["data"]["sides"] == [300, 1411]
 
 
+def test_doctor_looks_at_masks(ganlib, tmp_path):
+    x = np.zeros((6, 20, 30), np.uint8)
+    np.savez(tmp_path / "masked.npz", x=x, y=x.copy() + (np.arange(30) < 3).astype(np.uint8))
+    for data, n, share in (("nuclei", 64, None), (tmp_path / "masked.npz", 6, 0.1)):
+        code, output, _ = ganlib("doctor", "--data", data, "--json")
+        assert code == 0
+        found = json.loads(output)["data"]
+        assert found["images with masks"] == n
+        assert share in (None, found["foreground"])
+
+
 def test_doctor_names_what_is_wrong_with_data(ganlib, tmp_path):
     path = tmp_path / "bad.npz"
     images = np.ones((4, 8, 8, 1), "float32")

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from helpers import TESTS
 
-from ganlib import devices
+from ganlib import devices, studies
+from ganlib.engines import local
+from ganlib.study import StudyError
 
 BACKEND = keras.backend.backend()
 
@@ -41,7 +43,21 @@ def test_more_devices_than_there_are():
         pass
 
 
+def test_a_gan_trains_on_one_device(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "check_devices", lambda n: None)
+    with pytest.raises(StudyError, match="'boundary' train on one device each"):
+        local.run(studies.build("boundary"), tmp_path, devices=2, show=False)
+
+
+def test_batches_that_devices_cannot_share(monkeypatch):
+    monkeypatch.setattr(devices, "spread_over", lambda: 2)
+    devices.check_batches(14, 4)
+    for n, batch_size in ((13, 4), (3, 4), (15, 5)):
+        with pytest.raises(ValueError, match="can't share every batch evenly"):
+            devices.check_batches(n, batch_size)
+
+
 def test_one_device_is_nothing_special():
     with devices.data_parallel(1):
         assert devices.mirrors() == 1
-        assert not devices.is_spread()
+        assert devices.spread_over() == 1

@@ -75,6 +75,12 @@ def load_mask_folder(folder, split=None, channels=None):
     return _assembled(root, images, masks, channels, names=names, stack=stack, **facts)
 
 
+def has_places(folder):
+    """Whether a folder, or its `train`, has a place for images and one for masks."""
+    roots = Path(folder), Path(folder, "train")
+    return any(_found(root, IMAGES) and _found(root, MASKS) for root in roots)
+
+
 def _assembled(root, images, masks, channels, **facts):
     images = [fit(image, None, channels) for image in images]
     try:

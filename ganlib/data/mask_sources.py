@@ -50,6 +50,26 @@ def load_masks(spec, split=None, channels=1):
     return _fitted(_load(spec, split, channels), channels)
 
 
+def has_masks(spec):
+    """Whether a name, a folder or an .npz file stands for images with masks, without loading them.
+
+    Args:
+        spec: what `ganlib.data.load` or `load_masks` takes.
+    """
+    if isinstance(spec, MaskedImages) or str(spec) in ("nuclei", "membranes"):
+        return True
+    path = Path(str(spec)).expanduser()
+    if path.is_dir():
+        from ganlib.data.mask_folder import has_places
+
+        return has_places(path)
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return False
+    from ganlib.data.npz import label_shape
+
+    return len(label_shape(path) or ()) >= 3
+
+
 def _load(spec, split, channels):
     if isinstance(spec, MaskedImages):
         if split is not None:

@@ -54,6 +54,18 @@ def load_npz(path, split=None, limit=LIMIT):
         ) from error
 
 
+def label_shape(path):
+    """The shape of a file's labels, of the training part where it is divided; None without any.
+
+    A broken file has none, either: `load_npz` says what is wrong with it.
+    """
+    try:
+        headers = _read_headers(path)
+        return headers[_find_keys(path, headers, None)["labels"]][0]
+    except (*_BROKEN, DataError):
+        return None
+
+
 def _read_headers(path):
     """Key → (shape, dtype), from the first bytes of each member."""
     headers = {}

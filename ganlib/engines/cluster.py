@@ -75,7 +75,7 @@ def run(
     """
     check_resources(cpus, gpus, devices)
     _check_installed()
-    data = prepare(study, out, fresh)
+    data = prepare(study, out, fresh, devices)
     with Progress(study, show) as progress:
         results = finished(study, out, progress)
         if len(results) < len(study.trials):

@@ -64,7 +64,7 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=No
     Raises:
         DataError: the data can't be used; nothing has been trained.
         ValueError: there are fewer devices, or they are to be shared by worker processes.
-        StudyError: a run directory belongs to other data.
+        StudyError: a run directory belongs to other data; or the models train on one device each.
         KeyboardInterrupt: after the workers have been stopped. Run again to resume.
     """
     if devices > 1 and workers:
@@ -73,7 +73,7 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=No
             f"workers={workers}, devices={devices}"
         )
     check_devices(devices)
-    data = prepare(study, out, fresh)
+    data = prepare(study, out, fresh, devices)
     with Progress(study, show) as progress:
         results = finished(study, out, progress)
         if workers:
@@ -83,12 +83,23 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=No
     return [results[trial.id] for trial in study.trials]
 
 
-def prepare(study, out, fresh=False):
+def prepare(study, out, fresh=False, devices=1):
     """Loads the data, and checks or removes what earlier runs left; errors as of `run`.
+
+    Args:
+        study: `ganlib.study.Study`.
+        out: folder of all runs.
+        fresh: bool, delete what the trials left behind before.
+        devices: int, over which each batch is to be spread.
 
     Returns:
         The study's data.
     """
+    if devices > 1 and not study.spreads:
+        raise StudyError(
+            f"The models of {study.name!r} train on one device each: leave --devices out. Received:"
+            f" devices={devices}"
+        )
     data = study.load_data()  # errors in the data come before any long work, and any deletion
     if fresh:
         for trial in study.trials:

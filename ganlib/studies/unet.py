@@ -172,6 +172,7 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
         options={**options, "after": after} if after else options,
         epochs=lambda trial: trial.recipe.epochs,
         shape=lambda trial: shape_of(trial.recipe),
+        spreads=True,
         following=(lambda results: None) if after else follow,
     )
 

@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
+import math
 
 import keras
 import numpy as np
 
 from ganlib import losses, training, weights
 from ganlib.data import TileBatches
-from ganlib.devices import is_mirrored, is_spread
+from ganlib.devices import clipping_whole_batches, is_mirrored, spread_over
 from ganlib.meter import Meter
 from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
 from ganlib.models.unet import build_unet
@@ -61,7 +62,7 @@ def prepare(recipe, seed):
     """
     fresh = _build(recipe, seed)
     # What is made for several devices belongs to their scope, which ends with the trial.
-    model = _compiled.__wrapped__(recipe) if is_spread() else _compiled(shape_of(recipe))
+    model = _compiled.__wrapped__(recipe) if spread_over() > 1 else _compiled(shape_of(recipe))
     for variable, value in zip(_state(model), _state(fresh), strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
     for variable in model.optimizer.variables:
@@ -88,7 +89,7 @@ def _compiled(recipe):
     model = _build(recipe, seed=0)
     training.compile_supervised(
         model,
-        keras.optimizers.Adam(1.0, recipe.beta_1, clipnorm=recipe.clipnorm),
+        clipping_whole_batches(keras.optimizers.Adam)(1.0, recipe.beta_1, clipnorm=recipe.clipnorm),
         losses.BinaryFocal(recipe.focal_gamma),
         [Jaccard(), Jaccard(threshold=None)],
     )
@@ -151,8 +152,8 @@ def train_model(model, trial, tiles, run):
         "best_epoch": best.epoch,
         "jaccard": float(kept["val_jaccard"]),
         "jaccard_soft": float(kept["val_jaccard_soft"]),
-        "loss_std": std(history["val_loss"]),
-        "loss_mad": mad(history["val_loss"]),
+        "loss_std": _spread(std, history["val_loss"]),
+        "loss_mad": _spread(mad, history["val_loss"]),
         "gap": float(kept["val_loss"] - kept["loss"]),
         "gap_last": float(history["val_loss"].iloc[-1] - history["loss"].iloc[-1]),
         # Medians: the first epoch compiles, which the trials of a shape share.
@@ -160,6 +161,11 @@ def train_model(model, trial, tiles, run):
         "processor_seconds_per_epoch": float(history["processor_seconds"].median()),
         **meter.costs(),
     }
+
+
+def _spread(measure, values):
+    """A measure of spread; NaN where a training has lost its way, which is no reason to fail."""
+    return measure(values) if np.isfinite(values).all() else math.nan
 
 
 def shuffled(masks, seed):
