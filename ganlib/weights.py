@@ -30,9 +30,10 @@ def load(path, variables):
         ValueError: the file is of other variables, or can't be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # np.load closes a broken file late, if it opened it itself.
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             values = [file[str(i)] for i in range(len(file.files))]
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
         raise ValueError(f"{path} can't be read as weights: {error}") from error
     shapes = [tuple(variable.shape) for variable in variables]
     if [value.shape for value in values] != shapes:
@@ -47,4 +48,4 @@ def load(path, variables):
 def _array(variable):
     array = ops.convert_to_numpy(variable)
     # bfloat16 and the like are no types of NumPy's own, and would come back as bytes.
-    return array if array.dtype.isbuiltin else array.astype("float32")
+    return array if array.dtype.isbuiltin == 1 else array.astype("float32")

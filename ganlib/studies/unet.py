@@ -143,6 +143,11 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
     """
     if profile not in LONGER:
         raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
+    if fixed := set(FIELDS) & set(changes or {}):
+        raise ValueError(
+            f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
+            f"'unet-lr0.001-bs16'. Received: {', '.join(sorted(fixed))}"
+        )
     quick = profile == "quick"
     first, _, second = str(data or "nuclei").partition(",")
     second = second or ("nuclei" if first == "membranes" else "membranes")

@@ -14,7 +14,7 @@ from ganlib.stats import (
     judge_positive,
     mean_interval,
 )
-from ganlib.studies.unet import ENSEMBLE, MISPAIRED
+from ganlib.studies.unet import MISPAIRED
 from ganlib.studies.unet_hypotheses import hypotheses
 
 CALMER = 0.5  # "> 50 % lower"
@@ -37,7 +37,7 @@ def claims(found):
         made += [_calmer(found), _as_good(found), _sooner(found)]
     if found.of(MISPAIRED):
         made.append(_mispaired(found))
-    if len(found.ensemble()):
+    if len(found.members) > 1 and found.ensemble():
         made.append(_ensemble(found))
     if found.after:
         made += [_longer(found), _transfer(found)]
@@ -71,10 +71,10 @@ def _stability_pays(found):
 def _stands_out(found):
     group = found.group
     statement = f"One of the {len(group.table)} cells is the best."
-    if len(group.group) == 1:
-        return Claim(
-            statement, SUPPORTED, f"{group.best} stands alone, {found.seeds} seeds a cell."
-        )
+    if len(group.group) == 1 < len(group.table):
+        verdict = CANNOT_TELL if group.alike is False else SUPPORTED
+        evidence = f"{group.best} stands alone, n = {len(found.grid)} runs. {group.reason or ''}"
+        return Claim(statement, verdict, evidence.strip())
     evidence = f"{len(group.group)} cells can't be told from the best, {group.best}."
     if (least := found.detectable()) is not None:
         evidence += f" The grid would have found differences of {least:.2g} with a power of 80 %."
@@ -107,7 +107,7 @@ def _against_earlier(found, of, compare=lambda a, b: a - b):
         values += [
             compare(of(r), earlier[r["seed"]]) for r in found.of(name) if r["seed"] in earlier
         ]
-    return mean_interval(values)
+    return [value for value in values if math.isfinite(value)]
 
 
 def _test(result):
@@ -115,32 +115,33 @@ def _test(result):
 
 
 def _calmer(found):
-    interval = _against_earlier(
-        found, lambda r: r["metrics"]["loss_std"], lambda a, b: math.log(a / b)
-    )
-    return Claim(
+    def log_ratio(a, b):
+        return math.log(a / b) if a and b else math.nan  # of one epoch there is none
+
+    return _on_pairs(
         "The best cells' validation loss has a std at most half of that before (1e-2, batch 8).",
-        judge_interval(interval, high=math.log(CALMER)),
-        f"Log ratio {interval:.3g}, half is {math.log(CALMER):.2f}; by architecture and seed.",
+        _against_earlier(found, lambda r: r["metrics"]["loss_std"], log_ratio),
+        lambda interval: judge_interval(interval, high=math.log(CALMER)),
+        f"Log ratio {{:.3g}}, half is {math.log(CALMER):.2f}; by architecture and seed.",
     )
 
 
 def _as_good(found):
-    interval = _against_earlier(found, _test)
-    return Claim(
+    return _on_pairs(
         "The best cells match or beat the earlier setting on test tiles.",
-        judge_interval(interval, low=-MATCH),
-        f"Test Jaccard less the earlier one's: {interval:.3g}, by architecture and seed; down to "
+        _against_earlier(found, _test),
+        lambda interval: judge_interval(interval, low=-MATCH),
+        f"Test Jaccard less the earlier one's: {{:.3g}}, by architecture and seed; down to "
         f"-{MATCH:g} counts as a match.",
     )
 
 
 def _sooner(found):
-    interval = _against_earlier(found, lambda r: r["metrics"]["best_epoch"])
-    return Claim(
+    return _on_pairs(
         "The best cells converge in fewer epochs than the earlier setting.",
-        judge_negative(interval),
-        f"Epochs to the best less the earlier one's: {interval:.3g}, by architecture and seed.",
+        _against_earlier(found, lambda r: r["metrics"]["best_epoch"]),
+        judge_negative,
+        "Epochs to the best less the earlier one's: {:.3g}, by architecture and seed.",
     )
 
 
@@ -155,23 +156,22 @@ def _mispaired(found):
 
 
 def _ensemble(found):
-    seeds = sorted(found.grid["seed"].unique())
     singles = {r["seed"]: _test(r) for r in found.of(found.best)}
     pairs = [
         scores["jaccard"] - singles[seed]
-        for seed, scores in zip(seeds, found.ensemble(), strict=False)
+        for seed, scores in found.ensemble().items()
         if seed in singles
     ]
-    interval = mean_interval(pairs)
-    return Claim(
-        f"An ensemble of the {ENSEMBLE} best cells beats the best one.",
-        judge_positive(interval),
-        f"Test Jaccard of the mean probability less the best cell's: {interval:.3g}, by seed.",
+    return _on_pairs(
+        f"An ensemble of the {len(found.members)} best cells beats the best one.",
+        pairs,
+        judge_positive,
+        "Test Jaccard of the mean probability less the best cell's: {:.3g}, by seed.",
     )
 
 
 def _longer(found):
-    epochs = found.after.of("longer")[0]["recipe"]["epochs"]
+    (epochs,) = {t.recipe.epochs for t in found.after.study.trials if t.name == "longer"}
     best = {r["seed"]: _test(r) for r in found.of(found.best)}
     pairs = [_test(r) - best[r["seed"]] for r in found.after.of("longer") if r["seed"] in best]
     return _by_seed(f"The best cell is better with up to {epochs} epochs.", pairs)
@@ -185,12 +185,17 @@ def _transfer(found):
 
 
 def _by_seed(statement, pairs):
+    return _on_pairs(
+        statement, pairs, judge_positive, "Difference of test Jaccard {:.3g}, by seed."
+    )
+
+
+def _on_pairs(statement, pairs, judged, evidence):
+    """A claim on the mean of differences between runs that share a seed."""
     if not pairs:
         return Claim(statement, CANNOT_TELL, "No seed has finished in both.")
     interval = mean_interval(pairs)
-    return Claim(
-        statement, judge_positive(interval), f"Difference of test Jaccard {interval:.3g}, by seed."
-    )
+    return Claim(statement, judged(interval), evidence.format(interval))
 
 
 def guidelines(found):
@@ -208,7 +213,7 @@ def guidelines(found):
     for architecture in found.best_of:
         runs = found.grid[found.grid["architecture"] == architecture]
         best = indistinguishable(runs, "name", "jaccard")
-        told = found.seeds > 1
+        told = best.sd is not None
         candidates = best.group if told else [found.best_of[architecture]]
         means = runs.groupby("name")[["jaccard", "training_seconds", "seconds_per_epoch"]].mean()
         cheapest = means.loc[candidates, "training_seconds"].idxmin()
@@ -218,7 +223,7 @@ def guidelines(found):
         row["avoid"] = ", ".join(best.worse) or "none that can be told"
         row["firmness"] = (
             f"{len(best.group)} of {len(best.table)} cells are as good as can be told; this is the "
-            "one soonest done."
+            f"one soonest done. {best.reason or ''}".strip()
             if told
             else "A hint: the highest of one run a cell, which may be luck."
         )

@@ -123,6 +123,8 @@ def stability(found):
 
     Thick: mean over the learning rates; thin: each of them.
     """
+    if not (found.grid["loss_std"] > 0).any():  # one epoch has no spread
+        return None
     labels = {"loss_std": "std", "loss_mad": "median absolute deviation"}
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
@@ -223,7 +225,9 @@ def curves(found):
                 axes[1, column].set_title(f"best: {setting}", fontsize=SMALL)
         axes[0, 0].set_ylabel("validation loss")
         axes[1, 0].set_ylabel("validation Jaccard")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        drawn = [line for ax in axes[0] for line in ax.lines if line.get_label()[0] != "_"]
+        shown = {line.get_label(): line for line in drawn}
+        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -240,6 +244,8 @@ def examples(found):
     scores = inside / np.maximum(either, 1)
     # Where there is nothing to find, 1 or 0 says little.
     full = np.flatnonzero(masks.any(axis=(1, 2, 3)))
+    if not len(full):
+        return None
     ordered = full[np.argsort(scores[full])]
     chosen = ordered[np.linspace(0, len(ordered) - 1, SHOWN).astype(int)]
     with style() as plt:

@@ -1,6 +1,8 @@
 """What the grid's runs say: tables, and the statistics behind them."""
 
 import functools
+import math
+import statistics
 
 import numpy as np
 import pandas
@@ -8,16 +10,16 @@ import pandas
 from ganlib.metrics.segmentation import score_masks
 from ganlib.stats import (
     anova,
-    brief,
     correlation,
     detectable_difference,
     indistinguishable,
+    mean_interval,
     pareto_front,
 )
 from ganlib.studies import unet_claims
 from ganlib.studies.results import Results
 from ganlib.studies.unet import ENSEMBLE, FIELDS, GRID, MISPAIRED
-from ganlib.study import OUT_OF_MEMORY, results
+from ganlib.study import DONE, OUT_OF_MEMORY, STOPPED, StudyError, results
 
 MEASURES = (
     "jaccard",
@@ -43,24 +45,37 @@ RESPONSES = {
 }
 
 
+# Of the published grid: an epoch of 1,980 patches of 256×256 pixels, 64 filters.
+PUBLISHED_SECONDS = {"unet": 31, "attention_unet": 44, "attention_resunet": 50}
+PUBLISHED_TILES = 1980
+
+
 class UnetResults(Results):
     """The finished trials of a grid study; see `Results`.
 
     Attributes:
         lost: results of trials that failed or ran out of memory.
-        after: `Results` of what followed the grid; None where it has not.
+        after: `Results` of what followed the grid; None where none of it has finished.
+
+    Raises:
+        StudyError: no cell of the grid has finished.
     """
 
     def __init__(self, study, found, data, out="runs"):
         super().__init__(study, found, data, out)
+        if not len(self.grid):
+            raise StudyError(
+                "No cell of the grid has finished: there is nothing to compare. Received: "
+                f"{', '.join(self.names)}"
+            )
         every = results(study, out)
         finished = {result["id"] for result in self.results}
         self.lost = [result for result in every if result["id"] not in finished]
         complete = len(finished) + len(self.lost) == len(study.trials)
         following = study.following(self.results) if complete else None
-        came = following and results(following, out)
+        came = results(following, out) if following else []
         self.after = None
-        if came and all("test" in result["metrics"] for result in came):
+        if any(result["status"] in (DONE, STOPPED) for result in came):
             self.after = Results(following, came, following.load_data(), out)
 
     @functools.cached_property
@@ -116,7 +131,7 @@ class UnetResults(Results):
 
         Between the best and each other cell, with the noise over seeds within the cells.
         """
-        if self.group.sd is None:
+        if self.group.sd is None or len(self.group.table) < 2:
             return None
         k = len(self.group.table)
         return detectable_difference(self.group.sd, self.seeds, k, comparisons=k - 1)
@@ -144,7 +159,7 @@ class UnetResults(Results):
                 "s per epoch": "seconds_per_epoch",
                 "GiB": "gib",
             }.items():
-                row[label] = brief(runs[key])
+                row[label] = _brief(runs[key])
             row["not told from the best"] = "yes" if name in self.group.group else "no"
             row["Pareto"] = "yes" if name in front else "no"
             rows.append((runs["jaccard"].mean(), {**row, "seeds": len(runs)}))
@@ -158,15 +173,11 @@ class UnetResults(Results):
     def scores(self):
         """On test tiles: each architecture's best cell, what else was tried, and the baselines."""
         rows = [self._scored(name) for name in (*self.best_of.values(), *self._others())]
-        ensemble = self.ensemble()
         keys = "jaccard", "jaccard_soft", "dice"
-        rows.append(
-            {
-                "trained": f"mean of the {ENSEMBLE} best cells",
-                **{key: brief([scores[key] for scores in ensemble]) for key in keys},
-                "seeds": len(ensemble),
-            }
-        )
+        if ensemble := self.ensemble().values():
+            row = {"trained": f"mean of the {len(self.members)} best cells"}
+            row |= {key: _brief([scores[key] for scores in ensemble]) for key in keys}
+            rows.append({**row, "seeds": len(ensemble)})
         for name, scores in self.baselines.items():
             rows.append({"trained": f"no network: {name}"} | {k: f"{scores[k]:.3g}" for k in keys})
         n = self.results[0]["metrics"]["test"]["n"]
@@ -177,17 +188,22 @@ class UnetResults(Results):
 
     def _scored(self, name):
         tests = [result["metrics"]["test"] for result in self.of(name)]
-        row = {"trained": name, "validation": brief(self.values(name, "jaccard"))}
-        row |= {k: brief([test[k] for test in tests]) for k in ("jaccard", "jaccard_soft", "dice")}
+        row = {"trained": name, "validation": _brief(self.values(name, "jaccard"))}
+        row |= {k: _brief([test[k] for test in tests]) for k in ("jaccard", "jaccard_soft", "dice")}
         return {**row, "seeds": len(tests)}
 
     @functools.cached_property
     def best_of(self):
-        """Architecture → name of its best cell by validation Jaccard; the best one first."""
-        means = self.grid.groupby(["architecture", "name"])["jaccard"].mean().sort_values()
-        found = {architecture: name for (architecture, name), _ in means.items()}
-        order = sorted(found, key=lambda a: -means[a, found[a]])
-        return {architecture: found[architecture] for architecture in order}
+        """Architecture → name of its best cell by validation Jaccard; the best one first.
+
+        Of equal ones the first of the study, as in `ganlib.studies.unet.best_cell`.
+        """
+        means = self.grid.groupby(["architecture", "name"], sort=False)["jaccard"]
+        means = means.agg(statistics.mean).sort_values(ascending=False, kind="stable")
+        found = {}
+        for architecture, name in means.index:
+            found.setdefault(architecture, name)
+        return found
 
     @functools.cached_property
     def best(self):
@@ -205,18 +221,27 @@ class UnetResults(Results):
         with np.load(self.folders[run_id] / "predictions.npz") as file:
             return file["probabilities"].astype("float32")
 
+    @property
+    def members(self):
+        """Names of the best cells, which an ensemble consists of."""
+        return list(self.group.table["cell"][:ENSEMBLE])
+
     @functools.cache  # noqa: B019
     def ensemble(self):
-        """Scores of the mean probability of the best cells' models, one dict a seed."""
-        means = self.grid.groupby("name")["jaccard"].mean().sort_values(ascending=False)
-        best = list(means.index[:ENSEMBLE])
-        runs = self.grid[self.grid["name"].isin(best)]
+        """Seed → scores of the mean probability of the best cells' models, where all are there."""
+        runs = self.grid[self.grid["name"].isin(self.members)]
         masks = self.data.test.masks
-        return [
-            score_masks(np.mean([self.predictions(i) for i in some["id"]], axis=0), masks)
-            for _, some in runs.groupby("seed")
-            if len(some) == len(best)
-        ]
+        return {
+            int(seed): score_masks(
+                np.mean([self.predictions(i) for i in some["id"]], axis=0), masks
+            )
+            for seed, some in runs.groupby("seed")
+            if len(some) == len(self.members)
+        }
+
+    def trials(self):
+        """`runs`, with nothing in place of numbers that there are not."""
+        return self.runs.astype(object).where(self.runs.notna(), "")
 
     def variances(self):
         """The analyses of variance, one below the other."""
@@ -225,7 +250,29 @@ class UnetResults(Results):
             part = found.table.copy()
             part.insert(0, "response", RESPONSES[key])
             parts.append(part)
-        return pandas.concat(parts, ignore_index=True)
+        table = pandas.concat([part.astype(object) for part in parts], ignore_index=True)
+        return table.where(table.notna(), "")
+
+    def speed(self):
+        """Seconds an epoch of each architecture beside the published ones, as pixels a second."""
+        rows = []
+        for architecture, published in PUBLISHED_SECONDS.items():
+            runs = self.grid[self.grid["architecture"] == architecture]
+            if not len(runs):
+                continue
+            n, size = self.data.train.shape[:2]
+            seconds = float(runs["seconds_per_epoch"].median())
+            row = {"architecture": architecture, "device": self._device()}
+            row |= {"s per epoch": seconds, "tiles": n, "size": size}
+            row |= {"filters": self.results[0]["recipe"]["filters"]}
+            row["megapixels per s"] = n * size**2 / seconds / 1e6
+            row["published s per epoch"] = published
+            row["published megapixels per s"] = PUBLISHED_TILES * 256**2 / published / 1e6
+            rows.append(row)
+        return pandas.DataFrame(rows)
+
+    def _device(self):
+        return self.results[0].get("environment", {}).get("device", "")
 
     def guidelines(self):
         """What the grid advises for each architecture, and how firmly."""
@@ -240,12 +287,12 @@ class UnetResults(Results):
             results = self.after.of(name)
             tests = [result["metrics"]["test"] for result in results]
             row = {"trained": name, "on": results[0]["recipe"]["data"]}
-            row |= {"cell": self.best, "epochs": brief(self.after.values(name, "epochs"), ".3g")}
-            row |= {key: brief([test[key] for test in tests]) for key in ("jaccard", "dice")}
+            row |= {"cell": self.best, "epochs": _brief(self.after.values(name, "epochs"))}
+            row |= {key: _brief([test[key] for test in tests]) for key in ("jaccard", "dice")}
             before = [
                 r["metrics"]["before"]["jaccard"] for r in results if "before" in r["metrics"]
             ]
-            row["before any training"] = brief(before) if before else ""
+            row["before any training"] = _brief(before)
             constant = results[0]["metrics"]["baselines"]["foreground"]["jaccard"]
             rows.append({**row, "all foreground": constant, "seeds": len(results)})
         return pandas.DataFrame(rows)
@@ -255,10 +302,16 @@ def _row(result):
     recipe, metrics = result["recipe"], result["metrics"]
     row = {"id": result["id"], "name": result["name"], "seed": result["seed"]}
     row |= {field: recipe[field] for field in FIELDS}
-    row |= {key: metrics[key] for key in MEASURES}
+    row |= {key: math.nan if metrics[key] is None else metrics[key] for key in MEASURES}
     row |= {f"test_{key}": metrics["test"][key] for key in ("jaccard", "jaccard_soft", "dice")}
     on_device = metrics["device_memory"] is not None
     each = metrics["seconds_per_epoch" if on_device else "processor_seconds_per_epoch"]
     row["training_seconds"] = each * metrics["epochs"]
     row["gib"] = (metrics["device_memory"] or metrics["memory"]) / 2**30
     return row
+
+
+def _brief(values):
+    """The mean with its interval as text; of no number, as the std over one epoch, nothing."""
+    values = [value for value in values if math.isfinite(value)]
+    return mean_interval(values).brief() if values else ""
