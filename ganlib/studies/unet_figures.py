@@ -172,7 +172,9 @@ def pareto(found):
         for name, row in front.iterrows():
             at = row["training_seconds"], row["jaccard"]
             setting = name.removeprefix(f"{row['architecture']}-")
-            ax.annotate(setting, at, (3, -7), textcoords="offset points", fontsize=5)
+            look = {"textcoords": "offset points", "fontsize": 4.5, "rotation": 50}
+            ax.annotate(setting, at, (-1, 4), **look)
+        ax.margins(y=0.15)
         ax.set(
             xscale="log",
             xlabel="processor- or GPU-seconds of training",
