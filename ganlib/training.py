@@ -68,7 +68,7 @@ def fit(
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
-    if start:  # read back by then; callbacks may have lowered it since
+    if start and not _has_schedule(model):  # read back by then; callbacks may have lowered it since
         expected = {key: value for key, value in expected.items() if key != "learning_rate"}
     if start < epochs and not checkpoint.stopped:
         model.fit(
@@ -177,6 +177,11 @@ class ReadBack(keras.callbacks.Callback):
             "batch_size": int(_scalar(logs["images"])) * mirrors(),  # the logs are one mirror's
             "parameters": self.model.count_params(),
         }
+
+
+def _has_schedule(model):
+    rate = getattr(model.optimizer, "_learning_rate", None)
+    return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def _rate(optimizer):

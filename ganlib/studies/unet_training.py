@@ -25,6 +25,14 @@ BEST = "best.npz"
 
 def train(trial, data, run):
     """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    try:
+        return _train(trial, data, run)
+    except Exception:
+        _compiled.cache_clear()  # what ran out of memory must not hold on to what it had
+        raise
+
+
+def _train(trial, data, run):
     recipe, tiles = trial.recipe, data.of(trial.recipe)
     model = prepare(recipe, trial.seed)
     results = {"parameters": model.count_params()}
