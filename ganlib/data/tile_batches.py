@@ -15,7 +15,8 @@ class TileBatches(EpochAdapter):
     """Shuffled mini-batches of tiles for `fit`, the same in a resumed run as in an unbroken one.
 
     Batch s of epoch e is a function of (seed, e, s) alone: the order is that of `Batches`, and the
-    changes are drawn by a generator of their own.
+    changes are drawn by a generator seeded with all three. (For s = 0 its stream is that of the
+    order; no tile is preferred by that.)
 
     Args:
         tiles: `ganlib.data.Tiles`; or a pair of arrays, float32 images `(n, height, width,
