@@ -1,12 +1,8 @@
 """Masks from a trained segmentation network: images of any size, tile by tile, and image files."""
 
 import functools
-import itertools
 import math
-import os
 import pathlib
-import sys
-import time
 
 import keras
 import numpy as np
@@ -15,10 +11,12 @@ from ganlib.data import DataError
 from ganlib.data.folder import open_image, pixels_of
 from ganlib.data.resize import fit
 from ganlib.devices import spread_over
+from ganlib.image_files import work_through, write_png
 from ganlib.images import convert
 from ganlib.loading import load_model
 from ganlib.metrics.segmentation import check_threshold
 from ganlib.models.unet import CheckSize
+from ganlib.tiling import check_image, check_numbers, reach, tiles
 
 DIVISORS = tuple(2**halvings for halvings in range(9))
 PROBE = (3, 4)  # an image to ask a model about shapes, in divisors: an odd side can't be halved
@@ -96,9 +94,7 @@ def divisor_of(model):
 def reach_of(model):
     """How far at most, in pixels, a pixel of an image has a say in the probabilities.
 
-    It is the sum over all convolutions and poolings of how far they reach, in pixels of the image:
-    at a lower resolution the more. Where branches are parallel, that is more than the truth. What
-    sees the whole image at once is passed over.
+    As of `ganlib.tiling.reach`.
 
     Args:
         model: as `load_segmenter` returns it.
@@ -108,27 +104,7 @@ def reach_of(model):
     """
     divisor = divisor_of(model)
     shape = (1, *(divisor * side for side in PROBE), channels_of(model))
-    wide = [layer for layer in model.layers if _half_width(layer)]
-    try:
-        ends = [(layer.input, layer.output) for layer in wide]
-        shapes = keras.Model(model.inputs, ends).compute_output_shape(shape) if wide else []
-        cells = [shape[1] / min(first[1], second[1]) for first, second in shapes]
-    except Exception:  # no graph to follow: as if all were at the lowest resolution
-        cells = [divisor] * len(wide)
-    reach = sum(_half_width(layer) * cell for layer, cell in zip(wide, cells, strict=True))
-    return math.ceil(reach) + divisor - 1  # a pixel has a say in all of its lowest cell
-
-
-def _half_width(layer):
-    """How far a layer's windows reach beyond their own step, those of all within it together."""
-    total = 0
-    for part in layer._flatten_layers():
-        size = np.array(getattr(part, "kernel_size", getattr(part, "pool_size", ())))
-        if size.size == 2:
-            size = 1 + (size - 1) * getattr(part, "dilation_rate", 1)
-            enlarges = isinstance(part, keras.layers.Conv2DTranspose)
-            total += int(np.max(size - (1 if enlarges else part.strides) + 1) // 2)
-    return total
+    return reach(model, shape, lowest=divisor)
 
 
 def _check_logits(model):
@@ -190,73 +166,24 @@ def segment(model, image, tile=256, overlap=None):
         ValueError: the image has another shape or dtype, or a number is out of its range.
         DataError: the model is no segmenter, or it makes NaN.
     """
-    _check_image(image)
     overlap = reach_of(model) if overlap is None else overlap
-    if tile < 1 or overlap < 0:
-        raise ValueError(
-            "`tile` must be at least 1 and `overlap` not negative. Received: "
-            f"tile={tile}, overlap={overlap}"
-        )
+    check_image(image, tile, overlap)
     divisor = divisor_of(model)
     height, width = image.shape[:2]
-    image = fit(image, channels=channels_of(model))
-    image = np.pad(image, ((0, -height % divisor), (0, -width % divisor), (0, 0)), "reflect")
-    found = np.empty((*image.shape[:2], 1), np.float32)
+    fitted = fit(image, channels=channels_of(model))
+    fitted = np.pad(fitted, ((0, -height % divisor), (0, -width % divisor), (0, 0)), "reflect")
+    found = np.empty((*fitted.shape[:2], 1), np.float32)
     tile, overlap = (size + -size % divisor for size in (tile, overlap))
-    rows, columns = (_windows(side, tile, overlap) for side in found.shape[:2])
-    for (y, h, top, bottom), (x, w, left, right) in itertools.product(rows, columns):
-        inputs = convert(image[np.newaxis, y : y + h, x : x + w], "byte", "unit")
-        logits = _run(model, inputs)[0, top - y : bottom - y, left - x : right - x]
-        found[top:bottom, left:right] = _probabilities(logits)
-    found = found[:height, :width]
-    if np.isnan(found).any():
-        raise DataError(
-            "The model makes NaN: train it anew, or load an earlier one. "
-            f"Received: an image of {height}×{width}"
-        )
-    return found
+    for place, logits in tiles(model, fitted, tile, overlap):
+        check_numbers(~np.isnan(logits), image)
+        found[place] = _probabilities(logits)
+    return found[:height, :width]
 
 
 def _probabilities(logits):
     from scipy.special import expit
 
     return expit(np.asarray(logits, np.float32))
-
-
-def _run(model, inputs):
-    if keras.backend.backend() != "tensorflow":
-        return np.asarray(model.predict_on_batch(inputs))
-    return _tensorflow_graph(model)(inputs).numpy()
-
-
-@functools.lru_cache(maxsize=2)
-def _tensorflow_graph(model):
-    """One graph for images of all sizes; `predict` would trace anew for each."""
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec((None, None, None, channels_of(model)), tf.float32)]
-    return tf.function(lambda x: model(x, training=False), input_signature=signature)
-
-
-def _windows(length, tile, overlap):
-    """Where to compute along one side: tuples (start, size, from, to).
-
-    Windows of one size, the last one flush with the border, so that the model sees few shapes; the
-    parts (from, to) to keep of them make up the whole side. Of multiples of the divisor come such.
-    """
-    size = min(tile + 2 * overlap, length)
-    starts = [*range(0, length - size, tile), length - size]
-    ends = [start + size - overlap for start in starts[:-1]] + [length]
-    return [(start, size, a, b) for start, a, b in zip(starts, [0, *ends], ends, strict=False)]
-
-
-def _check_image(image):
-    shape = np.shape(image)
-    if len(shape) != 3 or shape[-1] not in (1, 3) or 0 in shape or image.dtype != np.uint8:
-        raise ValueError(
-            "The image must be uint8 of the shape (height, width, 3) or (height, width, 1). "
-            f"Received: shape={shape}, dtype={getattr(image, 'dtype', None)}"
-        )
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -284,27 +211,17 @@ def segment_files(model, paths, out, tile=256, threshold=0.5, show=True):
         DataError: before any work: an input is missing or no image, two would get the same name, an
             output would replace an input, or the folder can't be made.
     """
-    from tqdm.auto import tqdm
-
     if threshold is not None:
         check_threshold(threshold)
-    paths, out = [pathlib.Path(path) for path in paths], pathlib.Path(out)
-    _check_names(paths, out, threshold)
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"There is no image file there. Received: {str(path)!r}")
-        open_image(path, pixels=False)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"The folder {out} can't be made: choose another. Received: {error}"
-        ) from error
-    hidden = not show or len(paths) < 2 or not sys.stderr.isatty()
-    return [
-        _result(model, path, out, tile, threshold)
-        for path in tqdm(paths, desc="segment", unit="image", disable=hidden, file=sys.stderr)
-    ]
+    return work_through(
+        paths,
+        out,
+        name=lambda path: _name(path, threshold),
+        work=lambda path: segment_file(model, path, out, tile, threshold),
+        fields=("output", "foreground"),
+        verb="segment",
+        show=show,
+    )
 
 
 def segment_file(model, path, out, tile=256, threshold=0.5):
@@ -328,51 +245,12 @@ def segment_file(model, path, out, tile=256, threshold=0.5):
     Raises:
         DataError: the file can't be read, or has more than 8 bits per channel.
     """
-    from PIL import Image
-
-    found = segment(model, pixels_of(open_image(path)), tile)[..., 0]
+    found = segment(model, pixels_of(open_image(path)), tile)
     found = found if threshold is None else (found > threshold).astype(np.float32)
-    target = _target(path, out, threshold)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        Image.fromarray(convert(found, "unit", "byte")).save(temporary, "PNG")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    target = pathlib.Path(out, _name(path, threshold))
+    write_png(convert(found, "unit", "byte"), target)
     return target, float(found.mean(dtype=np.float64))
 
 
-def _result(model, path, out, tile, threshold):
-    start = time.perf_counter()
-    result = {"input": str(path), "output": None, "foreground": None}
-    try:
-        target, result["foreground"] = segment_file(model, path, out, tile, threshold)
-        result["output"] = str(target)
-    except (DataError, OSError, MemoryError) as error:
-        result["error"] = f"{type(error).__name__}: {error}"
-    return {**result, "seconds": round(time.perf_counter() - start, 3)}
-
-
-def _target(path, out, threshold):
-    kind = "probability" if threshold is None else "mask"
-    return pathlib.Path(out, f"{pathlib.Path(path).stem}_{kind}.png")
-
-
-def _check_names(paths, out, threshold):
-    inputs = {path.resolve() for path in paths}
-    owners = {}
-    for path in paths:
-        target = _target(path, out, threshold)
-        if target.resolve() in inputs:
-            raise DataError(
-                f"{target} would replace an input: choose another folder for the results. "
-                f"Received: {str(path)!r}"
-            )
-        # Some file systems take two names for one if they differ in case alone.
-        owners.setdefault(target.name.casefold(), []).append(str(path))
-    for name, same in owners.items():
-        if len(same) > 1:
-            raise DataError(
-                f"Several images would be written to {out / name}: rename them, or segment them "
-                f"into different folders. Received: {', '.join(same)}"
-            )
+def _name(path, threshold):
+    return f"{pathlib.Path(path).stem}_{'probability' if threshold is None else 'mask'}.png"

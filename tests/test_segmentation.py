@@ -1,4 +1,7 @@
-"""Masks for images of any size: tiles without seams, files, and the command."""
+"""Masks for images of any size: tiles without seams, files, and the command.
+
+What it shares with super-resolution is tested in test_tiling.py and test_image_files.py.
+"""
 
 import json
 import sys
@@ -7,21 +10,16 @@ import keras
 import numpy as np
 import pytest
 from helpers import run_python
+from image_models import cut, make_brightness, noise, opened
 from keras import layers
 from PIL import Image
 
 from ganlib import __main__ as command_line
-from ganlib import segmentation
+from ganlib import segmentation, tiling
 from ganlib.adversarial import Adversarial
 from ganlib.data import DataError
 from ganlib.models import srgan
 from ganlib.models.unet import ARCHITECTURES, build_unet
-
-RNG = np.random.default_rng(0)
-
-
-def noise(*shape):
-    return RNG.integers(0, 256, shape, "uint8")
 
 
 def make_net(architecture="attention_unet", channels=1, depth=2):
@@ -37,16 +35,6 @@ def make_net(architecture="attention_unet", channels=1, depth=2):
     return model
 
 
-def make_brightness(sharpness=1e3, channels=1, threshold=0.5):
-    """Logits of sharpness · (brightness - threshold)."""
-    inputs = keras.Input((None, None, channels))
-    convolution = layers.Conv2D(1, 1)
-    model = keras.Model(inputs, convolution(inputs))
-    kernel = np.full((1, 1, channels, 1), sharpness / channels)
-    convolution.set_weights([kernel, np.array([-sharpness * threshold])])
-    return model
-
-
 @pytest.fixture(scope="module")
 def net():
     return make_net()
@@ -55,25 +43,14 @@ def net():
 @pytest.fixture
 def shapes(monkeypatch):
     """The shapes of all that a model is asked for."""
-    seen, run = [], segmentation._run
+    seen, run = [], tiling.run
 
     def spy(model, inputs):
         seen.append(inputs.shape)
         return run(model, inputs)
 
-    monkeypatch.setattr(segmentation, "_run", spy)
+    monkeypatch.setattr(tiling, "run", spy)
     return seen
-
-
-def opened(path):
-    with Image.open(path) as image:
-        image.load()
-    return image
-
-
-def cut(path):
-    """Leaves a file's header and some of its pixels."""
-    path.write_bytes(path.read_bytes()[:80])
 
 
 def whole(model, image):
@@ -224,20 +201,6 @@ def test_what_fits_in_a_tile_is_computed_at_once(net, shapes, size):
     np.testing.assert_allclose(found, whole(net, padded)[:height, :width], atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [4, 20, 80, 84, 88, 92, 800])
-@pytest.mark.parametrize(("tile", "overlap"), [(4, 0), (4, 12), (64, 12), (800, 12), (28, 28)])
-def test_windows_cover_a_side_once_and_keep_to_the_cells(length, tile, overlap):
-    windows = segmentation._windows(length, tile, overlap)
-    assert len({size for _, size, _, _ in windows}) == 1
-    kept = [i for _, _, first, last in windows for i in range(first, last)]
-    assert kept == list(range(length))
-    for start, size, first, last in windows:
-        assert start % 4 == size % 4 == 0
-        assert 0 <= start <= first < last <= start + size <= length
-        assert first - start >= overlap or start == 0
-        assert start + size - last >= overlap or start + size == length
-
-
 def test_grey_and_colour():
     colour = noise(7, 9, 3)
     grey = np.asarray(Image.fromarray(colour).convert("L"))[..., None]
@@ -254,25 +217,7 @@ def test_grey_and_colour():
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-mean)), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("image", "options", "message"),
-    [
-        (noise(4, 4), {}, r"Received: shape=\(4, 4\)"),
-        (noise(4, 4, 2), {}, r"Received: shape=\(4, 4, 2\)"),
-        (np.zeros((4, 4, 1)), {}, r"dtype=float64"),
-        (noise(0, 4, 1), {}, r"shape=\(0, 4, 1\)"),
-        (noise(4, 4, 1), {"tile": 0}, r"tile=0"),
-        (noise(4, 4, 1), {"overlap": -1}, r"overlap=-1"),
-    ],
-)
-def test_image_errors(image, options, message):
-    with pytest.raises(ValueError, match=message):
-        segmentation.segment(make_brightness(), image, **options)
-
-
-def test_nan_is_an_error_and_an_endless_logit_is_none():
-    with pytest.raises(DataError, match=r"makes NaN.*an image of 4×5"):
-        segmentation.segment(make_brightness(np.nan), noise(4, 5, 1))
+def test_an_endless_logit_is_no_error():
     image = np.array([[[0], [255]]], "uint8")
     found = segmentation.segment(make_brightness(1e38), image)
     np.testing.assert_array_equal(found, image / 255)
@@ -317,76 +262,24 @@ def test_orientation(tmp_path):
     assert opened(target).size == (4, 8)
 
 
-def test_files(tmp_path):
+def test_files_tell_their_foreground(tmp_path):
     for i in range(3):
         Image.fromarray(np.full((4, 4 + i), 100 * i, "uint8")).save(tmp_path / f"{i}.png")
     Image.fromarray(noise(9, 9)).save(tmp_path / "1.png")
     cut(tmp_path / "1.png")
     paths = [tmp_path / f"{i}.png" for i in range(3)]
-    out = tmp_path / "new" / "out"
-    results = segmentation.segment_files(make_brightness(), paths, out)
-    assert [result["input"] for result in results] == list(map(str, paths))
-    assert [result["output"] is None for result in results] == [False, True, False]
+    results = segmentation.segment_files(make_brightness(), paths, tmp_path / "out")
     assert [result["foreground"] for result in results] == [0, None, 1]
-    assert "1.png cannot be read" in results[1]["error"]
-    assert all(result["seconds"] >= 0 for result in results)
-    assert opened(results[2]["output"]).size == (6, 4)
-    assert {path.name for path in out.iterdir()} == {"0_mask.png", "2_mask.png"}
+    assert [result["output"] is None for result in results] == [False, True, False]
 
 
-def test_nothing_is_written_outside_the_folder(tmp_path):
-    (tmp_path / "other").mkdir()
-    Image.new("L", (4, 4)).save(tmp_path / "other" / "a.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "kept.png").write_bytes(b"old")
-    (tmp_path / "out" / "a_mask.png").symlink_to(tmp_path / "kept.png")
-    path = tmp_path / "out" / ".." / "other" / "a.png"
-    (result,) = segmentation.segment_files(make_brightness(), [path], tmp_path / "out")
-    assert result["output"] == str(tmp_path / "out" / "a_mask.png")
-    assert (tmp_path / "kept.png").read_bytes() == b"old"
-    assert len(list((tmp_path / "other").iterdir())) == len(list((tmp_path / "out").iterdir())) == 1
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_a_threshold_that_is_none_is_refused_before_any_work(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    (tmp_path / "a_mask.png").write_bytes(b"old")
-
-    def save(self, path, *_, **__):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", save)
-    (result,) = segmentation.segment_files(make_brightness(), [tmp_path / "a.png"], tmp_path)
-    assert "No space left" in result["error"]
-    assert (tmp_path / "a_mask.png").read_bytes() == b"old"
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("inputs", "out", "message"),
-    [
-        (["a/x.png", "b/none.png"], "out", r"no image file there.*b/none\.png'"),
-        (["a/x.png", "a"], "out", r"no image file there.*/a'"),
-        (["a/x.png", "b/text.png"], "out", r"b/text\.png cannot be read"),
-        (["a/x.png", "b/deep.png"], "out", r"b/deep\.png has more than 8 bits"),
-        (["a/x.png", "b/X.png"], "out", r"out/x_mask\.png: rename.*a/x\.png, .*b/X\.png"),
-        (["a/x.png", "a/x_mask.png"], "a", r"a/x_mask\.png would replace an input"),
-        (["a/x.png"], "b/text.png", r"text\.png can't be made"),
-    ],
-)
-def test_nothing_is_done_before_all_inputs_are_good(tmp_path, inputs, out, message):
-    for name in ("a/x.png", "a/x_mask.png", "b/X.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("L", (4, 4)).save(tmp_path / name)
-    (tmp_path / "b" / "text.png").write_text("no image")
-    Image.fromarray(np.full((4, 4), 40000, "uint16")).save(tmp_path / "b" / "deep.png")
-    before = sorted(tmp_path.rglob("*"))
-    paths = [tmp_path / name for name in inputs]
-    with pytest.raises(DataError, match=message):
-        segmentation.segment_files(make_brightness(), paths, tmp_path / out)
     with pytest.raises(ValueError, match=r"`threshold` must lie in .*Received: threshold=1"):
-        segmentation.segment_files(make_brightness(), paths, tmp_path / out, threshold=1)
-    assert sorted(tmp_path.rglob("*")) == before
+        segmentation.segment_files(
+            make_brightness(), [tmp_path / "a.png"], tmp_path / "out", threshold=1
+        )
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 # -- the command ---------------------------------------------------------------------------------
@@ -428,16 +321,6 @@ def test_command(ganlib, tmp_path):
     assert result["foreground"] == pytest.approx(levels.mean() / 255, abs=2e-3)
 
 
-def test_command_goes_on_after_a_failure(ganlib, tmp_path):
-    cut(tmp_path / "a.png")
-    code, output, errors = ganlib("model.keras a.png b.png --json")
-    assert code == 1
-    assert "a.png cannot be read" in errors
-    first, second = json.loads(output)
-    assert first["output"] is None
-    assert (tmp_path / second["output"]).exists()
-
-
 def test_command_in_a_process_of_its_own_knows_all_parts_of_a_unet(net, tmp_path):
     net.save(tmp_path / "net.keras")
     Image.fromarray(noise(5, 9, 3)).save(tmp_path / "a.png")
@@ -447,21 +330,9 @@ def test_command_in_a_process_of_its_own_knows_all_parts_of_a_unet(net, tmp_path
     assert opened(tmp_path / "a_mask.png").size == (9, 5)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("none.keras a.png", "There is no model file there"),
-        ("a.png a.png", "can't be loaded as a Keras model"),
-        ("model.keras a.png none.png", "There is no image file there"),
-        ("model.keras a.png ./a.png", "Several images"),
-        ("model.keras a.png --tile 3", "--tile"),
-        ("model.keras a.png --threshold 1", "Received: threshold=1.0"),
-        ("model.keras", "IMAGE"),
-    ],
-)
-def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, arguments, message):
-    code, output, errors = ganlib(arguments)
-    assert code == 2
-    assert message in errors
-    assert output == ""
+@pytest.mark.parametrize("threshold", ["1", "0", "nan"])
+def test_a_threshold_that_is_none_exits_with_2(ganlib, tmp_path, threshold):
+    code, output, errors = ganlib(f"model.keras a.png --threshold {threshold}")
+    assert (code, output) == (2, "")
+    assert f"Received: threshold={float(threshold)}" in errors
     assert not (tmp_path / "segmented").exists()

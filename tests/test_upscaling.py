@@ -1,24 +1,22 @@
-"""Super-resolution of pictures of any size: tiles without seams, files, and the command."""
+"""Super-resolution of pictures of any size: tiles without seams, files, and the command.
 
-import json
-import sys
+What it shares with segmentation is tested in test_tiling.py and test_image_files.py.
+"""
 
 import keras
 import numpy as np
 import pytest
 from helpers import run_python
+from image_models import make_nearest, noise, opened
 from keras import layers, ops
 from PIL import Image
 
-from ganlib import __main__ as command_line
-from ganlib import upscaling
+from ganlib import tiling, upscaling
 from ganlib.adversarial import Adversarial
 from ganlib.content import ContentLoss
 from ganlib.data import DataError
 from ganlib.images import upscale
 from ganlib.models import srgan
-
-RNG = np.random.default_rng(0)
 
 
 @keras.saving.register_keras_serializable("ganlib_tests")
@@ -58,29 +56,9 @@ def make_net(activation="sigmoid"):
     return keras.Model(inputs, convolution(3, 5, activation=activation)(x))
 
 
-def make_nearest(scale=2):
-    inputs = keras.Input((None, None, 3))
-    return keras.Model(inputs, layers.UpSampling2D(scale)(inputs))
-
-
 @pytest.fixture(scope="module")
 def net():
     return make_net()
-
-
-def noise(*shape):
-    return RNG.integers(0, 256, shape, "uint8")
-
-
-def opened(path):
-    with Image.open(path) as image:
-        image.load()
-    return image
-
-
-def cut(path):
-    """Leaves a file's header and some of its pixels."""
-    path.write_bytes(path.read_bytes()[:80])
 
 
 def whole(model, image):
@@ -171,31 +149,18 @@ def test_tiles_leave_no_seam(net, shape, tile):
 
 
 def test_the_model_sees_one_shape_and_never_the_whole(net, monkeypatch):
-    shapes, run = [], upscaling._run
+    shapes, run = [], tiling.run
 
     def spy(model, inputs):
         shapes.append(inputs.shape)
         return run(model, inputs)
 
-    monkeypatch.setattr(upscaling, "_run", spy)
+    monkeypatch.setattr(tiling, "run", spy)
     image = noise(50, 47, 3)
     large = upscaling.upscale_image(net, image, tile=12, overlap=5)
     assert set(shapes) == {(1, 22, 22, 3)}
     assert len(shapes) == 4 * 4
     np.testing.assert_allclose(large, whole(net, image), atol=1)
-
-
-@pytest.mark.parametrize("length", [1, 5, 21, 22, 23, 24, 200])
-@pytest.mark.parametrize(("tile", "overlap"), [(1, 0), (1, 3), (16, 3), (200, 3), (7, 7)])
-def test_windows_cover_a_side_once_and_keep_their_distance(length, tile, overlap):
-    windows = upscaling._windows(length, tile, overlap)
-    assert len({size for _, size, _, _ in windows}) == 1
-    kept = [i for _, _, first, last in windows for i in range(first, last)]
-    assert kept == list(range(length))
-    for start, size, first, last in windows:
-        assert 0 <= start <= first < last <= start + size <= length
-        assert first - start >= overlap or start == 0
-        assert start + size - last >= overlap or start + size == length
 
 
 def test_grey_is_the_mean_of_the_colours(net):
@@ -224,29 +189,6 @@ def test_overshoot_is_clipped_and_tanh_is_from_minus_one():
     ):
         model = keras.Model(inputs, outputs)
         assert (upscaling.upscale_image(model, image) == expected).all()
-
-
-@pytest.mark.parametrize(
-    ("image", "options", "message"),
-    [
-        (noise(4, 4), {}, r"Received: shape=\(4, 4\)"),
-        (noise(4, 4, 4), {}, r"Received: shape=\(4, 4, 4\)"),
-        (np.zeros((4, 4, 3)), {}, r"dtype=float64"),
-        (noise(0, 4, 3), {}, r"shape=\(0, 4, 3\)"),
-        (noise(4, 4, 3), {"tile": 0}, r"tile=0"),
-        (noise(4, 4, 3), {"overlap": -1}, r"overlap=-1"),
-    ],
-)
-def test_picture_errors(image, options, message):
-    with pytest.raises(ValueError, match=message):
-        upscaling.upscale_image(make_nearest(), image, **options)
-
-
-def test_nan_is_an_error():
-    inputs = keras.Input((None, None, 3))
-    large = layers.Rescaling(float("inf"))(layers.UpSampling2D()(inputs))
-    with pytest.raises(DataError, match=r"makes NaN.*a picture of 4×5"):
-        upscaling.upscale_image(keras.Model(inputs, large), np.zeros((4, 5, 3), "uint8"))
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -293,104 +235,7 @@ def test_orientation_and_profile(tmp_path):
     assert not result.getexif()
 
 
-def test_files(tmp_path):
-    for i in range(3):
-        Image.fromarray(noise(4, 4 + i, 3)).save(tmp_path / f"{i}.png")
-    cut(tmp_path / "1.png")
-    paths = [tmp_path / f"{i}.png" for i in range(3)]
-    results = upscaling.upscale_files(make_nearest(4), paths, tmp_path / "new" / "out")
-    assert [result["input"] for result in results] == list(map(str, paths))
-    assert [result["output"] is None for result in results] == [False, True, False]
-    assert "1.png cannot be read" in results[1]["error"]
-    assert all(result["seconds"] >= 0 for result in results)
-    assert opened(results[2]["output"]).size == (24, 16)
-    assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == {"0_x4.png", "2_x4.png"}
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    (tmp_path / "a_x2.png").write_bytes(b"old")
-
-    def save(self, path, *_, **__):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", save)
-    (result,) = upscaling.upscale_files(make_nearest(), [tmp_path / "a.png"], tmp_path)
-    assert "No space left" in result["error"]
-    assert (tmp_path / "a_x2.png").read_bytes() == b"old"
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("inputs", "out", "message"),
-    [
-        (["a/x.png", "b/none.png"], "out", r"no image file there.*b/none\.png'"),
-        (["a/x.png", "a"], "out", r"no image file there.*/a'"),
-        (["a/x.png", "b/text.png"], "out", r"b/text\.png cannot be read"),
-        (["a/x.png", "b/deep.png"], "out", r"b/deep\.png has more than 8 bits"),
-        (["a/x.png", "b/X.png"], "out", r"out/x_x2\.png: rename.*a/x\.png, .*b/X\.png"),
-        (["a/x.png", "a/x.png"], "out", r"Several images"),
-        (["a/x.png", "a/x_x2.png"], "a", r"a/x_x2\.png would replace an input"),
-        (["a/x.png"], "b/text.png", r"text\.png can't be made"),
-    ],
-)
-def test_nothing_is_done_before_all_inputs_are_good(tmp_path, inputs, out, message):
-    for name in ("a/x.png", "a/x_x2.png", "b/X.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (4, 4)).save(tmp_path / name)
-    (tmp_path / "b" / "text.png").write_text("no image")
-    Image.fromarray(np.full((4, 4), 40000, "uint16")).save(tmp_path / "b" / "deep.png")
-    before = sorted(tmp_path.rglob("*"))
-    paths = [tmp_path / name for name in inputs]
-    with pytest.raises(DataError, match=message):
-        upscaling.upscale_files(make_nearest(), paths, tmp_path / out)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 # -- the command ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ganlib(monkeypatch, capsys, tmp_path):
-    """`ganlib("a.png …")` runs the command in a folder with a model; `(exit code, out, err)`."""
-    monkeypatch.chdir(tmp_path)
-    make_nearest().save("model.keras")
-    for name in "abc":
-        Image.fromarray(noise(4, 5, 3)).save(f"{name}.png")
-
-    def ganlib(arguments):
-        monkeypatch.setattr(sys, "argv", ["ganlib", "upscale", *arguments.split()])
-        with pytest.raises(SystemExit) as end:
-            command_line.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    return ganlib
-
-
-def test_command(ganlib, tmp_path):
-    code, output, _ = ganlib("model.keras a.png b.png --out large --tile 16")
-    assert code == 0
-    assert [line.split(":")[0] for line in output.splitlines()] == [
-        "large/a_x2.png",
-        "large/b_x2.png",
-    ]
-    assert opened(tmp_path / "large" / "a_x2.png").size == (10, 8)
-    code, output, _ = ganlib("model.keras c.png --json")
-    assert code == 0
-    (result,) = json.loads(output)
-    assert result.keys() == {"input", "output", "seconds"}
-    assert (result["input"], result["output"]) == ("c.png", "upscaled/c_x2.png")
-
-
-def test_command_goes_on_after_a_failure(ganlib, tmp_path):
-    cut(tmp_path / "a.png")
-    code, output, errors = ganlib("model.keras a.png b.png --json")
-    assert code == 1
-    assert "a.png cannot be read" in errors
-    first, second = json.loads(output)
-    assert first["output"] is None
-    assert (tmp_path / second["output"]).exists()
 
 
 def test_command_in_a_process_of_its_own_knows_all_parts_of_a_gan(tmp_path):
@@ -404,22 +249,3 @@ def test_command_in_a_process_of_its_own_knows_all_parts_of_a_gan(tmp_path):
     backend = keras.backend.backend()
     run_python("-m", "ganlib", "upscale", *map(str, paths), backend=backend)
     assert opened(tmp_path / "a_x2.png").size == (10, 8)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("none.keras a.png", "There is no model file there"),
-        ("a.png a.png", "can't be loaded as a Keras model"),
-        ("model.keras a.png none.png", "There is no image file there"),
-        ("model.keras a.png ./a.png", "Several images"),
-        ("model.keras a.png --tile 3", "--tile"),
-        ("model.keras", "IMAGE"),
-    ],
-)
-def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, arguments, message):
-    code, output, errors = ganlib(arguments)
-    assert code == 2
-    assert message in errors
-    assert output == ""
-    assert not (tmp_path / "upscaled").exists()
