@@ -4,10 +4,11 @@ Keras' own writer walks through every layer and takes a tenth of a second for a 
 long as a short epoch. Here they lie one after the other in an .npz, which is read without pickle.
 """
 
-import zipfile
-
 import numpy as np
 from keras import ops
+
+from ganlib.data.errors import DataError
+from ganlib.data.npz import read_arrays, read_headers
 
 
 def save(path, variables):
@@ -30,19 +31,24 @@ def load(path, variables):
         ValueError: the file is of other variables, or can't be read.
     """
     try:
-        # np.load closes a broken file late, if it opened it itself.
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            values = [file[str(i)] for i in range(len(file.files))]
-    except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
+        headers = read_headers(path)
+        found = [headers[str(i)] for i in range(len(headers))]
+    except (DataError, KeyError) as error:
         raise ValueError(f"{path} can't be read as weights: {error}") from error
     shapes = [tuple(variable.shape) for variable in variables]
-    if [value.shape for value in values] != shapes:
+    if [shape for shape, _ in found] != shapes or any(
+        dtype.kind not in "biuf" for _, dtype in found
+    ):
         raise ValueError(
-            f"{path} holds weights of another model. Received: {len(values)} arrays for "
+            f"{path} holds weights of another model. Received: {len(found)} arrays for "
             f"{len(shapes)} variables, or other shapes"
         )
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+    try:
+        values = read_arrays(path)
+    except DataError as error:
+        raise ValueError(f"{path} can't be read as weights: {error}") from error
+    for i, variable in enumerate(variables):
+        variable.assign(values[str(i)])
 
 
 def _array(variable):

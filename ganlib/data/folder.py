@@ -13,6 +13,9 @@ from ganlib.data.imageset import ImageSet
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "test")
+# What Pillow may read, whatever a file is called: not the formats that it has other programs open,
+# such as PostScript.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
 
 
 def load_folder(folder, split=None, size=None, channels=None):
@@ -58,25 +61,47 @@ def image_paths(root):
     Raises:
         DataError: there is none, or a symbolic link leads outside.
     """
-    inside = root.resolve()
     paths = []
     for current, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [name for name in files if not name.startswith(".")]
         files = [name for name in files if name.lower().endswith(EXTENSIONS)]
         for path in (Path(current, name) for name in folders + files):
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                raise DataError(
-                    f"The symbolic link {path} leads out of the folder {root}: copy what it points "
-                    f"to into the folder. Received: {path.resolve()}"
-                )
+            if path.is_symlink():
+                inside(path, root)
         paths += [Path(current, name) for name in files]
+    strange = next((path for path in paths if not path.is_file()), None)
+    if strange:  # a pipe would keep the reader waiting for ever
+        raise DataError(
+            f"{strange} is no file to read, but a pipe, a device or a link to nowhere: remove it. "
+            f"Received: one of {len(paths)} images in the folder {root}"
+        )
     if not paths:
         raise DataError(
             f"There are no images in the folder {root}: files ending in {', '.join(EXTENSIONS)} "
             "are looked for, also in subfolders."
         )
     return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
+
+
+def inside(path, folder):
+    """The path itself, unless a symbolic link makes it lead out of the folder.
+
+    Raises:
+        DataError: it leads outside.
+    """
+    try:
+        target = path.resolve(strict=False)
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise DataError(
+            f"The symbolic link {path} leads nowhere: remove it. Received: {error}"
+        ) from error
+    if not target.is_relative_to(folder.resolve()):
+        raise DataError(
+            f"The symbolic link {path} leads out of the folder {folder}: copy what it points to "
+            f"into the folder. Received: {target}"
+        )
+    return path
 
 
 def read_image(path):
@@ -115,7 +140,7 @@ def open_image(path, pixels=True):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
                 mode = file.mode
                 if pixels:
                     image = ImageOps.exif_transpose(file)
@@ -128,7 +153,8 @@ def open_image(path, pixels=True):
         ) from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise DataError(
-            f"The image {path} cannot be read: replace or delete the file. Received: {error}"
+            f"The image {path} cannot be read: replace or delete the file, or save it as "
+            f"PNG. Received: {error}"
         ) from error
     if mode.startswith("I") or mode == "F":
         raise DataError(
@@ -143,13 +169,13 @@ def _split_folder(folder, split):
         raise DataError(f"There is no folder {folder}.")
     subfolders = {path.name for path in folder.iterdir() if path.is_dir()}
     if split is None:
-        return folder / "train" if subfolders == set(SPLITS) else folder
+        return inside(folder / "train", folder) if subfolders == set(SPLITS) else folder
     if split not in subfolders:
         raise NoSplitError(
             f"The folder {folder} has no subfolder {split!r}: make one, or leave `split` out and "
             f"divide the images with .split(0.8, seed=0). Received: subfolders {sorted(subfolders)}"
         )
-    return folder / split
+    return inside(folder / split, folder)
 
 
 def _classes(names):

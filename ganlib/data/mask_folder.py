@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import math
 import re
 import warnings
 from pathlib import Path
@@ -10,7 +11,15 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from ganlib.data.errors import DataError, NoSplitError
-from ganlib.data.folder import SPLITS, image_paths, open_image, pixels_of, read_image
+from ganlib.data.folder import (
+    FORMATS,
+    SPLITS,
+    image_paths,
+    inside,
+    open_image,
+    pixels_of,
+    read_image,
+)
 from ganlib.data.masked import MaskedImages
 from ganlib.data.neighbours import neighbours_alike
 from ganlib.data.resize import fit
@@ -94,13 +103,13 @@ def _root(folder, split):
     if split is None:
         if not divided or _found(folder, IMAGES):
             return folder
-        return _inside(folder / "train", folder)
+        return inside(folder / "train", folder)
     if split not in divided:
         raise NoSplitError(
             f"The folder {folder} has no subfolder {split!r} with images and masks: make one, or "
             f"leave `split` out. Received: split={split!r}"
         )
-    return _inside(folder / split, folder)
+    return inside(folder / split, folder)
 
 
 def _found(root, names):
@@ -117,16 +126,7 @@ def _place(root, names):
             f"The folder {root} must have one place of the names {', '.join(names)}, a folder or a "
             f"multi-page TIFF. Received: {listed}"
         )
-    return _inside(found[0], root)
-
-
-def _inside(path, folder):
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise DataError(
-            f"The symbolic link {path} leads out of the folder {folder}: copy what it points to "
-            f"into the folder. Received: {path.resolve()}"
-        )
-    return path
+    return inside(found[0], root)
 
 
 def _pairs(image_place, mask_place):
@@ -197,7 +197,7 @@ def _first(mask, where):
 def _opened(path):
     """A file of several pages, opened with Pillow; what goes wrong names the file."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as file:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as file:
             # Pillow only warns where a directory of pages is cut short, and would leave them out.
             warnings.filterwarnings("error", "Corrupt EXIF data|Truncated File Read")
             yield file
@@ -224,17 +224,23 @@ def _pages(path, read):
     """The pages of a TIFF file, turned into uint8 `(height, width, channels)` by `read`."""
     open_image(path, pixels=False)  # with the messages for what can't be read, and for 16 bits
     with _opened(path) as file:
-        total = 0
+        total, most = 0, Image.MAX_IMAGE_PIXELS or math.inf
         for i, page in enumerate(ImageSequence.Iterator(file)):
-            total += page.width * page.height
+            size = page.width * page.height
+            total += size
             if page.mode.startswith("I") or page.mode == "F":
                 raise DataError(
                     f"The stack {path} has more than 8 bits per channel: convert it to 8 bits, or "
                     "give the images as an .npz of floats in 0 to 1. Received: Pillow mode "
                     f"{page.mode!r} on page {i}"
                 )
-        most = Image.MAX_IMAGE_PIXELS
-        if most and total > 16 * most:
+            if size > most:  # Pillow looks at the first page alone
+                raise DataError(
+                    f"The stack {path} has more than {most:,} pixels on a page, which may be an "
+                    "attack: shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it. "
+                    f"Received: {size:,} pixels on page {i}"
+                )
+        if total > 16 * most:
             raise DataError(
                 f"The stack {path} has more than {16 * most:,} pixels, which may be an attack: "
                 f"divide it, or raise PIL.Image.MAX_IMAGE_PIXELS. Received: {total:,} pixels"

@@ -126,10 +126,11 @@ def _from_npz(path, split):
 
 
 def _says_stack(path, images):
-    with np.load(path, allow_pickle=False) as archive:
-        if "stack" not in archive:
-            return neighbours_alike(images)["alike"]
-        says = archive["stack"]
+    from ganlib.data.npz import read_arrays, read_headers
+
+    if "stack" not in read_headers(path):
+        return neighbours_alike(images)["alike"]
+    says = read_arrays(path, ["stack"])["stack"]
     if says.size != 1 or says.dtype.kind not in "biu":
         raise DataError(
             "`stack` must be one truth value, stack=True or stack=False. "

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ganlib.data.errors import DataError
-from ganlib.data.folder import image_paths, read_image
+from ganlib.data.folder import image_paths, inside, read_image
 from ganlib.data.photos import Photos
 
 ACCEPTED = 'Photos, a list of arrays, "photos", "tfds:NAME" or an image folder'
@@ -72,7 +72,7 @@ def _from_folder(folder, split):
         root, held_out = folder, SPLITS[1:]
     else:
         name, held_out = _where(split, stored, f"The folder {folder}")
-        root = folder / name
+        root = inside(folder / name, folder)
     paths = image_paths(root)
     if split is not None and held_out:
         paths = [paths[i] for i in _share(len(paths), held_out, split, f"The folder {root}")]

@@ -4,11 +4,12 @@ import hashlib
 import os
 import pathlib
 import tempfile
-import zipfile
 
 import filelock
 import numpy as np
 
+from ganlib.data.errors import DataError
+from ganlib.data.npz import read_arrays
 from ganlib.features.network import Seen, unpacked
 
 
@@ -41,11 +42,10 @@ def _read(path, n):
     if not path.is_file():
         return None
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
-            seen = Seen(kept["features"], kept["probabilities"])
-        return seen if all(len(part) == n for part in seen) else None
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        seen = Seen(**read_arrays(path, Seen._fields))
+    except DataError:
         return None
+    return seen if all(part.ndim and len(part) == n for part in seen) else None
 
 
 def _write(path, seen):

@@ -1,12 +1,15 @@
 """A small digit classifier, trained in seconds, that stands in for Inception offline."""
 
 import dataclasses
+import logging
 import pathlib
 
 import filelock
 import keras
 import numpy as np
 from keras import layers
+
+from ganlib.keras_file import read_model
 
 CLASSES = 10
 FEATURES = 64
@@ -106,12 +109,18 @@ def evaluate(model, test):
 
 
 def load_or_train(path, train, test, seed=0, steps=700):
-    """The classifier kept in `path` (.keras); trained first where it is missing, by one process."""
+    """The classifier kept in `path` (.keras); by one process trained first where it is missing.
+
+    One that can't be read is trained again.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{path}.lock"):
         if path.exists():
-            return evaluate(keras.models.load_model(path), test)
+            try:
+                return evaluate(read_model(path), test)
+            except Exception as error:  # zip, HDF5, JSON and Keras errors all mean the same
+                logging.getLogger(__name__).warning(f"{path} is made again: {error}")
         classifier = train_classifier(train, test, seed, steps)
         temporary = path.with_name(f"writing-{path.name}")
         classifier.model.save(temporary)

@@ -42,7 +42,7 @@ def read(path, limit=LIMIT):
     data = path.read_bytes()
     try:
         views, storages = _zip_parts(data) if data[:4] == b"PK\x03\x04" else _legacy_parts(data)
-        return {name: _tensor(name, view, storages) for name, view in views.items()}
+        return _tensors(views, storages, most=8 * len(data))
     except WeightsError as error:
         raise WeightsError(f"{error} (in {path})") from error
     except Exception as error:  # a broken pickle can raise anything
@@ -62,6 +62,8 @@ def _zip_parts(data):
                 "A zip file from torch.save holds one data.pkl and is not compressed. "
                 f"Received: {len(pickles)} data.pkl, compressed: {packed[:3]}"
             )
+        if sum(member.file_size for member in archive.infolist()) > len(data):
+            raise WeightsError("The members of the zip file lie over each other: get it again.")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in members:
             _check_order(archive.read(f"{folder}byteorder") == b"little")
@@ -110,6 +112,20 @@ def _numbers(raw, storage):
             f"Received: {len(raw):,} bytes instead of {size:,}"
         )
     return np.frombuffer(raw, storage.dtype)
+
+
+def _tensors(views, storages, most):
+    """All tensors. Honest files have some share a storage, but not enough to take `most` bytes."""
+    tensors, total = {}, 0
+    for name, view in views.items():
+        tensors[name] = _tensor(name, view, storages)
+        total += tensors[name].nbytes
+        if total > most:
+            raise WeightsError(
+                "The tensors are made to fill the memory: save each of them once. Received: more "
+                f"than {most:,} bytes up to tensor {name!r}"
+            )
+    return tensors
 
 
 def _tensor(name, view, storages):
