@@ -1,8 +1,7 @@
 """Health checks for anybody's GAN, as one Keras callback.
 
-The model needs two attributes, `generator` and `discriminator`, both Keras models; logs that hold
-`d_loss` and `g_loss` sharpen the checks. `Adversarial` and the DCGAN of keras.io's examples are
-such models. Without `fit`, call the callback's methods yourself:
+`HealthMonitor` says what it asks of a model; `Adversarial` and the DCGAN of keras.io's examples
+have it. Without `fit`, call the callback's methods yourself:
 
     monitor = HealthMonitor(images[:256])
     monitor.set_model(types.SimpleNamespace(generator=g, discriminator=d))
@@ -13,18 +12,14 @@ such models. Without `fit`, call the callback's methods yourself:
 """
 
 import dataclasses
-import hashlib
 import html
-import itertools
 
 import keras
 import numpy as np
 
-from ganlib import losses
+from ganlib import fingerprints, losses, players
+from ganlib.players import PLAYERS
 
-PLAYERS = ("generator", "discriminator")
-REACHES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-STATISTICS = {"moving_mean", "moving_variance"}
 STATE = ("checks", "streaks", "unchecked", "fingerprints")
 
 
@@ -39,6 +34,7 @@ class Thresholds:
     blank: float = 0.05  # contrast within fakes, as a share of the contrast within real images
     outside: float = 0.01  # share of the data's pixel values that the generator can't reach
     covered: float = 0.05  # share of the generator's range that the data spans
+    pinned: float = 0.999  # share of the fakes' values at the ends of the generator's activation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +67,11 @@ REMEDIES = {
     "generator_blank": "Restart with a weaker discriminator, a normalised generator or a lower "
     "learning rate. Waiting seldom helps.",
 }
+# In place of the remedy for a frozen player, which is about wiring.
+AT_REST = (
+    "It rests because its optimizer says so. If that is not meant, give it a learning rate above "
+    "0, and its schedule an end above 0."
+)
 
 
 class HealthMonitor(keras.callbacks.Callback):
@@ -81,26 +82,49 @@ class HealthMonitor(keras.callbacks.Callback):
     checks in a row; what cannot heal (a loss that is not finite, a value-range mismatch) at once.
     Each check reports once. Of a frozen player nothing else is said: it would only follow.
 
+    What the model must have:
+
+    * `generator`: Keras model, latents to images `(n, height, width, channels)`. What ends in a
+      sigmoid or tanh is held against the range of the data.
+    * `discriminator`: Keras model of images alone, to one score an image, `(n, 1)` or `(n,)`, or
+      one a patch, `(n, height, width, 1)`; logits or probabilities. Whether real images are
+      labelled 1 or 0 does not matter.
+
+    What it may have, and what is left out without it:
+
+    * `latent_dim`: int, where the generator does not show its input shape. Otherwise latents are
+      drawn for `generator.input_shape`. Conditional generators need `latents`.
+    * logs with `d_loss` and `g_loss`: every log with "loss" in its name must be finite; `d_loss` is
+      read beside `loss`. Without them the monitor goes by what the players put out.
+    * `adversarial_loss`: an `AdversarialLoss`. Without it and without `loss` a discriminator of
+      logits is judged by its ROC area alone: at chance, but never saturated.
+    * `d_optimizer` and `g_optimizer` (or `discriminator_optimizer`, `disc_optimizer`, …), or an
+      `optimizer`: a player at learning rate 0 is called resting, not badly wired. `stop_on="all"`
+      lets it rest.
+
     Args:
         real: array `(n, height, width, channels)` of training images, as the discriminator sees
-            them; 64 to 256 are enough.
+            them, value range included; 64 to 256 are enough.
         loss: `AdversarialLoss` or its name, for the chance and floor values of `d_loss`. `None`:
-            the model's `adversarial_loss`. Without one, a discriminator that ends in a sigmoid is
-            judged by binary cross-entropy, and any other by the ROC area alone.
+            the model's `adversarial_loss`. Without one, a discriminator of probabilities is judged
+            by binary cross-entropy, and any other by the ROC area alone.
         patience: int, checks in a row.
         warm_up: int, checks before the first one that counts: a generator starts out grey, and may
             stay so for hundreds of steps if it is not normalised. Raise it for a small `frequency`.
         stop_on: names of checks that set the model's `stop_training`, or `"all"`.
         frequency: `"epoch"`, or an int: batches between two checks.
         thresholds: `Thresholds`.
-        latents: array, what the generator is called on. `None`: as many latents as real images,
-            drawn from N(0, 1), the same each time.
+        latents: what the generator is called on: an array, or a list or dict of arrays. `None`: as
+            many latents as real images, drawn from N(0, 1), the same each time.
+        from_logits: bool, whether the discriminator gives logits. `None`: unless its last layer is
+            a sigmoid, which a subclassed model does not show.
 
     Attributes:
         findings: list of `Finding`, in the order they were made.
 
     Raises:
-        ValueError: an argument is not as above; the model lacks a player or an input shape.
+        ValueError: an argument is not as above; before training, the model is not as above, or it
+            and the images do not fit each other.
     """
 
     def __init__(
@@ -114,6 +138,7 @@ class HealthMonitor(keras.callbacks.Callback):
         frequency="epoch",
         thresholds=None,
         latents=None,
+        from_logits=None,
     ):
         super().__init__()
         self.real = np.asarray(real, "float32")
@@ -137,6 +162,8 @@ class HealthMonitor(keras.callbacks.Callback):
         self.frequency = frequency
         self.thresholds = thresholds or Thresholds()
         self.latents = latents
+        self.from_logits = from_logits
+        self._rest_stops = stop_on != "all"
         self.findings = []
         self._checks, self._streaks, self._fingerprints = 0, {}, None
         self._unchecked = 0  # batches since the last check
@@ -146,20 +173,20 @@ class HealthMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         model = self.model
-        if not all(hasattr(model, player) for player in PLAYERS):
-            raise ValueError(
-                "The model needs the attributes `generator` and `discriminator`; ganlib.monitor's "
-                f"docstring shows how to do without. Received: {type(model).__name__}"
-            )
-        if self.latents is None:
-            self.latents = self._draw_latents(getattr(model.generator, "input_shape", None))
-        self._sigmoid = _last_activation(model.discriminator) == "sigmoid"
+        players.check_players(model)
+        self._latents = players.find_latents(model, self.real, self.latents)
+        players.try_out(model, self.real, self._latents, self.from_logits)
+        self._activation = players.last_activation(model.generator)
+        self._sigmoid = self.from_logits is False or (
+            self.from_logits is None
+            and players.last_activation(model.discriminator) in players.PROBABILITIES
+        )
         self._loss = self.loss or getattr(model, "adversarial_loss", None)
         self._guessed = self._loss is None and self._sigmoid
         if self._guessed:
             self._loss = losses.NonSaturating()
         if self._fingerprints is None:  # else resumed: the last check's
-            self._fingerprints = _fingerprints(self.model)
+            self._fingerprints = fingerprints.take(self.model)
         if evidence := self._range_evidence():
             self._report("value_range_mismatch", evidence)
 
@@ -182,57 +209,60 @@ class HealthMonitor(keras.callbacks.Callback):
 
     def check(self, logs=None):
         """Runs all checks once, on the model as it is and the losses in `logs`."""
+        if self._fingerprints is None:
+            raise RuntimeError("Call set_model(model) and on_train_begin() before the first check.")
         self._checks += 1
         self._unchecked = 0
         logged = {
             key: float(np.mean(keras.ops.convert_to_numpy(value)))  # a tensor in a custom step
             for key, value in (logs or {}).items()
-            if "loss" in key
+            if "loss" in key and value is not None
         }
-        fakes = self._run(self.model.generator, self.latents)
+        fakes = players.run(self.model.generator, self._latents, "The generator")
         scores = self._scores(self.real), self._scores(fakes)
         outputs = {"G's output": fakes, "D's output": np.concatenate(scores)}
         if evidence := _not_finite({**logged, **outputs}):
             self._report("non_finite_loss", evidence)
             return  # all that follows would only repeat it
-        before, self._fingerprints = self._fingerprints, _fingerprints(self.model)
+        before, self._fingerprints = self._fingerprints, fingerprints.take(self.model)
         faults = self._generator_faults(fakes), self._discriminator_faults(logged, *scores)
         observed = {}
         for player, others in zip(PLAYERS, faults, strict=True):
             weights = getattr(self.model, player).weights
-            # Weights that were built since the last check have moved.
-            pairs = itertools.zip_longest(before[player], self._fingerprints[player])
-            moved = [was != now for was, now in pairs]
-            if evidence := _frozen(player, weights, moved):
-                observed[f"{player}_frozen"] = evidence
+            moved = fingerprints.moved(before[player], self._fingerprints[player])
+            frozen = fingerprints.frozen(player, weights, moved)
+            if frozen and players.at_rest(self.model, player):
+                evidence = f"{frozen} Its optimizer's learning rate is 0."
+                observed[f"{player}_frozen"] = evidence, AT_REST
                 continue
-            if evidence := _statistics_unmoved(player, weights, moved):
-                observed.setdefault("batch_norm_not_updated", evidence)
-            observed |= others
+            # Where an activation is pinned to its ends no gradient passes: the wiring is right.
+            if frozen and not (player == "generator" and others and self._pinned(fakes)):
+                observed[f"{player}_frozen"] = frozen, REMEDIES[f"{player}_frozen"]
+                continue
+            if evidence := fingerprints.statistics_unmoved(player, weights, moved):
+                others = {"batch_norm_not_updated": evidence} | others
+            for name, evidence in others.items():
+                observed.setdefault(name, (evidence, REMEDIES[name]))
         if self._checks <= self.warm_up:
             return
         self._streaks = {name: self._streaks.get(name, 0) + 1 for name in observed}
-        for name, evidence in observed.items():
+        for name, (evidence, remedy) in observed.items():
             if self._streaks[name] >= self.patience:
-                self._report(name, evidence)
+                self._report(name, evidence, remedy)
 
-    def _report(self, check, evidence):
-        if check in {finding.check for finding in self.findings}:
+    def _report(self, check, evidence, remedy=None):
+        remedy = remedy or REMEDIES[check]
+        # A player that rests and is badly wired later is both.
+        if (check, remedy) in {(finding.check, finding.remedy) for finding in self.findings}:
             return
-        self.findings.append(Finding(check, self._epoch + 1, evidence, REMEDIES[check]))
-        if check in self.stop_on:
+        self.findings.append(Finding(check, self._epoch + 1, evidence, remedy))
+        if check in self.stop_on and (remedy != AT_REST or self._rest_stops):
             self.model.stop_training = True
-
-    def _run(self, player, inputs):
-        outputs = [
-            keras.ops.convert_to_numpy(player(inputs[i : i + 64], training=False))
-            for i in range(0, len(inputs), 64)
-        ]
-        return np.concatenate(outputs).astype("float32")
 
     def _scores(self, images):
         """A logit per image; the mean over patches where the discriminator judges patches."""
-        outputs = self._run(self.model.discriminator, images)
+        outputs = players.run(self.model.discriminator, images, "The discriminator")
+        players.check_scores(outputs)  # again: one that was not built yet was not tried
         scores = outputs.reshape(len(images), -1).mean(axis=1)
         if not self._sigmoid:
             return scores
@@ -269,18 +299,31 @@ class HealthMonitor(keras.callbacks.Callback):
         fake, real = (images.std(axis=(1, 2)).mean() for images in (fakes, self.real))
         if fake < t.blank * real:
             text = "The standard deviation within a fake is {:.4f} on average, within a real image"
-            return {"generator_blank": f"{text.format(fake)} {real:.4f} {n}."}
+            text = f"{text.format(fake)} {real:.4f} {n}."
+            return {"generator_blank": f"{text}{self._pinned(fakes)}"}
         fake, real = _nearest(fakes), _nearest(self.real)
         if fake < t.collapsed * real:
             text = "A fake differs from the fake most like it by {:.4f} a pixel, a real image from"
-            return {"generator_collapsed": f"{text.format(fake)} its like by {real:.4f} {n}."}
+            text = f"{text.format(fake)} its like by {real:.4f} {n}."
+            return {"generator_collapsed": f"{text}{self._pinned(fakes)}"}
         return {}
 
+    def _pinned(self, fakes):
+        """A sentence if the generator's activation has reached its ends; "" if not."""
+        if self._activation not in players.REACHES:
+            return ""
+        low, high = players.REACHES[self._activation]
+        share = ((fakes < low + 1e-6) | (fakes > high - 1e-6)).mean()
+        if share < self.thresholds.pinned:
+            return ""
+        text = f" {share:.1%} of the values lie at the ends of its {self._activation}"
+        return f"{text}, where hardly any gradient passes."
+
     def _range_evidence(self):
-        activation = _last_activation(self.model.generator)
-        if activation not in REACHES:
+        activation = self._activation
+        if activation not in players.REACHES:
             return None
-        (low, high), real, t = REACHES[activation], self.real, self.thresholds
+        (low, high), real, t = players.REACHES[activation], self.real, self.thresholds
         width = high - low
         outside = ((real < low - 1e-3) | (real > high + 1e-3)).mean()
         lower = (real < low + 0.475 * width).mean()
@@ -297,15 +340,6 @@ class HealthMonitor(keras.callbacks.Callback):
             f"The generator's {activation} reaches [{low:g}, {high:g}], the data lies in "
             f"[{real.min():.3g}, {real.max():.3g}]: {text}."
         )
-
-    def _draw_latents(self, shape):
-        if not isinstance(shape, tuple) or not all(isinstance(size, int) for size in shape[1:]):
-            raise ValueError(
-                "Pass `latents`: the shape of the generator's input must be known to draw them. "
-                f"Received: generator.input_shape={shape}"
-            )
-        size = len(self.real), *shape[1:]
-        return np.random.default_rng(0).normal(size=size).astype("float32")
 
     def get_state(self):
         """JSON values; a resumed run sees the same streaks and findings."""
@@ -346,42 +380,6 @@ def _not_finite(outputs):
     return None
 
 
-def _fingerprints(model):
-    """A hash of each weight's values, by player: small, whatever the model's size."""
-
-    def fingerprint(weight):
-        values = keras.ops.convert_to_numpy(weight).tobytes()
-        return hashlib.blake2b(values, digest_size=8).hexdigest()
-
-    return {player: [fingerprint(w) for w in getattr(model, player).weights] for player in PLAYERS}
-
-
-def _frozen(player, weights, moved):
-    # Kernels only: biases may rest at zero gradient, statistics move without any gradient.
-    kernels = [moves for w, moves in zip(weights, moved, strict=True) if len(w.shape) > 1]
-    if not kernels or any(kernels):
-        return None
-    return f"0 of the {player}'s {len(kernels)} kernels have changed since the last check."
-
-
-def _statistics_unmoved(player, weights, moved):
-    layers = {}
-    for weight, moves in zip(weights, moved, strict=True):
-        layer, _, name = weight.path.rpartition("/")
-        layers.setdefault(layer, {})[name] = moves
-    norms = {layer: moves for layer, moves in layers.items() if moves.keys() >= STATISTICS}
-    still = []
-    for layer, moves in norms.items():
-        others = [moves[name] for name in moves.keys() - STATISTICS]
-        # One whose own weights rest as well was frozen on purpose.
-        if not any(moves[name] for name in STATISTICS) and (any(others) or not others):
-            still.append(layer)
-    return still and (
-        f"{len(still)} of the {player}'s {len(norms)} batch normalisations ({still[0]} first) have "
-        "kept their moving statistics since the last check, while it trains."
-    )
-
-
 def _nearest(images):
     """Median over images of the root mean square difference to the most similar other image."""
     x = (images - images.mean(axis=0)).reshape(len(images), -1)
@@ -389,12 +387,3 @@ def _nearest(images):
     squares = norms[:, None] + norms - 2.0 * x @ x.T
     np.fill_diagonal(squares, np.inf)
     return float(np.sqrt(np.median(squares.min(axis=1).clip(0)) / x.shape[1]))
-
-
-def _last_activation(model):
-    """Name of the activation that makes the outputs; `None` if the model doesn't show it."""
-    passing = (keras.layers.Reshape, keras.layers.Flatten, keras.layers.Cropping2D)
-    # A subclass lists its layers as they were assigned, which need not be how they are called.
-    while isinstance(model, keras.Model) and getattr(model, "inputs", None):
-        model = [layer for layer in model.layers if not isinstance(layer, passing)][-1]
-    return getattr(getattr(model, "activation", None), "__name__", None)

@@ -60,59 +60,6 @@ def watch(gan, data, epochs=5, steps=STEPS, batch_size=16, **options):
     return monitor
 
 
-class KerasIoDCGAN(keras.Model):
-    """The class of keras.io's "DCGAN to generate face images": no ganlib, its own train_step."""
-
-    def __init__(self, discriminator, generator, training):
-        super().__init__()
-        self.discriminator = discriminator
-        self.generator = generator
-        self.training = training
-        self.d_loss_metric = keras.metrics.Mean(name="d_loss")
-        self.g_loss_metric = keras.metrics.Mean(name="g_loss")
-        self.built = True
-
-    def compile(self, d_optimizer, g_optimizer):
-        super().compile(optimizer=None)
-        self.d_optimizer = d_optimizer
-        self.g_optimizer = g_optimizer
-        self.loss_fn = keras.losses.BinaryCrossentropy()
-
-    @property
-    def metrics(self):
-        return [self.d_loss_metric, self.g_loss_metric]
-
-    def train_step(self, real_images):
-        import tensorflow as tf
-
-        n = tf.shape(real_images)[0]
-        generated_images = self.generator(tf.random.normal((n, LATENT)), **self.training)
-        combined_images = tf.concat([generated_images, real_images], axis=0)
-        labels = tf.concat([tf.ones((n, 1)), tf.zeros((n, 1))], axis=0)
-        labels += 0.05 * tf.random.uniform(tf.shape(labels))
-        with tf.GradientTape() as tape:
-            d_loss = self.loss_fn(labels, self.discriminator(combined_images, **self.training))
-        weights = self.discriminator.trainable_weights
-        self.d_optimizer.apply_gradients(zip(tape.gradient(d_loss, weights), weights, strict=True))
-        with tf.GradientTape() as tape:
-            fakes = self.generator(tf.random.normal((n, LATENT)), **self.training)
-            predictions = self.discriminator(fakes, **self.training)
-            g_loss = self.loss_fn(tf.zeros((n, 1)), predictions)
-        weights = self.generator.trainable_weights
-        self.g_optimizer.apply_gradients(zip(tape.gradient(g_loss, weights), weights, strict=True))
-        self.d_loss_metric.update_state(d_loss)
-        self.g_loss_metric.update_state(g_loss)
-        return {"d_loss": self.d_loss_metric.result(), "g_loss": self.g_loss_metric.result()}
-
-
-def make_keras_io(training, discriminator=None, d_rate=1e-3, g_rate=1e-3):
-    if discriminator is None:
-        discriminator = keras.Sequential([build_discriminator(), layers.Activation("sigmoid")])
-    gan = KerasIoDCGAN(discriminator, build_generator(batch_norm=True), training)
-    gan.compile(adam(d_rate), adam(g_rate))
-    return gan
-
-
 # -- broken runs ---------------------------------------------------------------------------------
 
 
@@ -148,19 +95,6 @@ def test_generator_frozen(small):
     monitor = watch(make_gan(g_optimizer=keras.optimizers.SGD(0.0)), small, epochs=4)
     assert names(monitor) == ["generator_frozen"]
     assert "0 of the generator's 2 kernels" in monitor.findings[0].evidence
-
-
-@pytest.mark.parametrize(
-    ("training", "expected"),
-    [({"training": True}, []), ({}, ["batch_norm_not_updated"])],
-    ids=["healthy", "without training=True"],
-)
-def test_batch_norm_of_a_keras_io_dcgan(small, training, expected):
-    keras.utils.set_random_seed(0)
-    monitor = watch(make_keras_io(training), small)
-    assert names(monitor) == expected
-    for finding in monitor.findings:
-        assert "1 of the generator's 1 batch normalisations" in finding.evidence
 
 
 def test_batch_norm_frozen_on_purpose_is_no_fault(small):
@@ -246,16 +180,6 @@ def test_discriminator_saturated(small, patch):
     assert "100.0% of 128 × 128 pairs" in evidence
 
 
-def test_discriminator_saturated_behind_a_sigmoid(small):
-    keras.utils.set_random_seed(0)
-    probabilities = [strong_discriminator(patch=False), layers.Activation("sigmoid")]
-    gan = make_keras_io({"training": True}, keras.Sequential(probabilities), 5e-3, 1e-7)
-    monitor = watch(gan, small, epochs=8, steps=20)
-    # Its labels are 1 for fakes: read as they come, the ranks would be 0 %.
-    assert names(monitor) == ["discriminator_saturated"]
-    assert "100.0% of 128 × 128 pairs" in monitor.findings[0].evidence
-
-
 def test_discriminator_at_chance_as_it_starts(small):
     discriminator = build_discriminator()
     discriminator.layers[-1].kernel.assign(ops.zeros_like(discriminator.layers[-1].kernel))
@@ -301,12 +225,11 @@ def dense_generator(activation):
         ("tanh", 1.0, 0.0, "0.0% of its values lie in the lower half"),
         ("tanh", 0.6, 0.0, "0.0% of its values lie in the lower half"),
         ("tanh", 1.0, -0.01, "0.0% of its values lie in the lower half"),  # a resize's overshoot
-        ("tanh", 255.0, 0.0, "of its values lie outside"),
+        ("tanh", 2.5, 0.0, "of its values lie outside"),
         ("sigmoid", 1.0, 0.0, None),
         ("sigmoid", 0.6, 0.0, None),
         ("sigmoid", 0.5, 0.5, None),
         ("sigmoid", 2.0, -1.0, "of its values lie outside"),
-        ("sigmoid", 255.0, 0.0, "of its values lie outside"),
         ("sigmoid", 1.0 / 255.0, 0.0, "it covers 0.4% of that"),
         ("linear", 255.0, 0.0, None),
     ],
