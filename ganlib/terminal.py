@@ -10,17 +10,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine."
 
 
 def load_keras():
-    """Imports Keras without TensorFlow's greeting, which no log level of its own silences."""
+    """Imports Keras without TensorFlow's greeting, which no log level of its own silences.
+
+    Returns:
+        None, or the exception: a command that needs Keras will meet it again.
+    """
     greeting = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         try:
             import keras  # noqa: F401
-        except (ImportError, ValueError):  # the latter for an unknown name in KERAS_BACKEND
-            pass  # the command will say what is missing
+        except Exception as error:  # a broken backend raises whatever it likes
+            return error
         finally:
             os.dup2(greeting, 2)
             os.close(greeting)
+    return None
 
 
 def print_json(value):
