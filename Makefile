@@ -8,7 +8,11 @@ PARALLEL := -n logical --maxprocesses 4
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONUNBUFFERED = 1
 
-.PHONY: setup reproduce test test-floors lint notebooks benchmark clean
+# The cheapest study first. PROFILE=cpu is what two processor cores do in some hours.
+STUDIES := srgan boundary unet digits bedrooms
+PROFILE ?= full
+
+.PHONY: setup reproduce full test test-floors lint notebooks benchmark clean
 
 setup: $(VENV)/ready ## make the virtual environment, with the ganlib command in it
 
@@ -20,6 +24,24 @@ $(VENV)/ready: requirements.txt pyproject.toml
 
 reproduce: setup ## run all notebooks in the quick profile into reports/quick/
 	$(BIN)/python -m ganlib.notebooks run
+
+# Stop it whenever you like, and give it again, elsewhere too with runs/ copied there: it goes on.
+# One study's fault does not keep the others from running. A machine without a package index, where
+# ganlib is at hand already, takes `make full GANLIB="python3 -m ganlib"`.
+ifdef GANLIB
+full:
+else
+full: GANLIB := $(BIN)/ganlib
+full: setup ## all studies at the write-up's scale, into reports/full/
+endif
+	@for study in $(STUDIES); do \
+	  $(GANLIB) estimate $$study --profile $(PROFILE) || exit 1; \
+	done
+	@failed=""; for study in $(STUDIES); do \
+	  $(GANLIB) run $$study --profile $(PROFILE) || failed="$$failed $$study"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "Not finished:$$failed"; exit 1; fi
+	$(GANLIB) report --all
 
 test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
 	$(BIN)/python -m pytest $(PARALLEL) tests

@@ -8,6 +8,7 @@ import numpy as np
 from ganlib.images import convert
 
 COLUMN, PAGE = 3.4, 7.0  # inches
+STRIP = 0.11  # inches, below a marked figure
 STYLE = pathlib.Path(__file__).with_name("ganlib.mplstyle")
 
 
@@ -81,7 +82,7 @@ def show_spaced(axes, images, columns):
     if images is None:
         axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=6)
     else:
-        axes.imshow(spaced(images, columns))
+        axes.imshow(spaced(images, columns), interpolation="nearest")  # no pixels made up
 
 
 def show_images(axes, images, columns, title=""):
@@ -103,6 +104,9 @@ def show_images(axes, images, columns, title=""):
     axes.axis("off")
 
 
-def mark_quick(figure):
-    """Says on the figure itself that a quick profile made it."""
-    figure.text(0.995, 0.005, "quick profile", ha="right", va="bottom", fontsize=6, color="#D55E00")
+def mark(figure, text):
+    """Says on the figure itself, in a strip below all else, at which scale it was made."""
+    if layout := figure.get_layout_engine():
+        strip = STRIP / figure.get_figheight()
+        layout.set(rect=(0, strip, 1, 1 - strip))
+    figure.text(0.995, 0.005, text, ha="right", va="bottom", fontsize=6, color="#D55E00")

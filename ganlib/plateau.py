@@ -1,8 +1,10 @@
-"""Keras' rules for a number that no longer improves, as they go on after a kill.
+"""When a training should slow down or end; Keras' rules, as they go on after a kill.
 
 Keras begins to count anew whenever `fit` begins. A resumed training would then wait longer than an
 uninterrupted one, and come to another result.
 """
+
+import math
 
 import keras
 
@@ -40,3 +42,11 @@ class StopOnPlateau(_Resumable, keras.callbacks.EarlyStopping):
     """
 
     counters = ("best", "best_epoch", "wait", "stopped_epoch")
+
+
+class StopWhenLost(keras.callbacks.Callback):
+    """Stops a training whose losses are not finite any more: nor will its weights ever be."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss")):
+            self.model.stop_training = True

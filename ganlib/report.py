@@ -6,7 +6,7 @@ import pathlib
 import re
 import subprocess
 
-from ganlib.figures import mark_quick, style
+from ganlib import figures, profiles
 from ganlib.machine import environment
 from ganlib.study import write_atomically, write_json
 
@@ -16,15 +16,19 @@ class Report:
 
     Args:
         study: name of the study.
-        profile: "quick" or "full"; quick figures carry a mark.
+        profile: one of `ganlib.profiles.PROFILES`.
         out: folder of all reports.
+        changes: dict, what was changed in all recipes. Figures of a smaller scale than the
+            write-up's, or of changed recipes, say so on themselves.
     """
 
-    def __init__(self, study, profile, out="reports"):
+    def __init__(self, study, profile, out="reports", changes=None):
         self.study = study
         self.profile = profile
+        self.mark = profiles.mark(profile, changes)
         self.path = pathlib.Path(out) / profile / study
         self.written = []
+        self.captions = {}
 
     def file(self, name, suffix):
         """The path of a further file, for the caller to write: in the folder, which is made.
@@ -40,11 +44,14 @@ class Report:
         self.written.append(path)
         return path
 
-    def figure(self, name, figure):
+    def figure(self, name, figure, caption=""):
         """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
-        if self.profile == "quick":
-            mark_quick(figure)
-        with style():  # lines named C0, C1… take their colours, and files their dpi and fonts, now
+        self.captions[name] = caption
+        if self.mark:
+            figures.mark(figure, self.mark)
+        with (
+            figures.style()
+        ):  # lines named C0, C1… take their colours, and files their dpi and fonts, now
             for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
                 figure.savefig(self.file(name, suffix), metadata=metadata)
         return self.path / f"{name}.png"
@@ -54,6 +61,7 @@ class Report:
 
         CSV keeps every digit; the other two show three significant ones, or all before the point.
         """
+        self.captions[name] = caption
         shown = table.map(_three_digits)
         write = self._write
         write(name, "csv", table.to_csv(index=False))
@@ -82,6 +90,7 @@ class Report:
             {
                 "study": study.name,
                 "profile": self.profile,
+                "scale": self.mark or "the write-up's",
                 "options": study.options,
                 "environment": environment(),
                 "git_revision": git_revision(),
@@ -98,6 +107,7 @@ class Report:
                     {k: r[k] for k in ("id", "name", "seed", "status", "seconds", "recipe")}
                     for r in results
                 ],
+                "captions": self.captions,
                 "files": {path.name: _sha256(path) for path in sorted(set(self.written))},
             },
         )

@@ -15,10 +15,8 @@ epochs since the last checkpoint of the trials under way.
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -30,16 +28,21 @@ from typing import Any
 import filelock
 
 from ganlib.devices import data_parallel
+from ganlib.faults import StudyError, describe, free_space, is_full, is_out_of_memory, naming
 from ganlib.machine import environment
+from ganlib.records import (
+    DONE,
+    FAILED,
+    FINAL,
+    OUT_OF_MEMORY,
+    STOPPED,
+    plain,
+    read_json,
+    read_result,
+    trial_id,
+)
 
-DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
-# A failed trial runs again with the next command: the fault may have been the machine's.
-FINAL = (DONE, STOPPED, OUT_OF_MEMORY)
 BUSY = "busy"  # another process has it
-
-
-class StudyError(RuntimeError):
-    """A study can't go on as asked; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +61,8 @@ class Trial:
 
     @property
     def id(self):
-        """Made here, once, from recipe and seed. Nothing ever reads a setting back out of it."""
-        asked = {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed}
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-        return f"{self.name}-seed{self.seed}-{digest[:8]}"
+        """Of recipe and seed; see `ganlib.records.trial_id`."""
+        return trial_id(self.name, dataclasses.asdict(self.recipe), self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Study:
         epochs: `(trial) -> int`, for the time left.
         shape: `(trial) -> hashable`: trials of one shape run the same compiled programs and need
             the same memory. None: no two are alike.
+        phases: `(trial) -> list of (trial, epochs)`: trials whose training is one phase of this
+            one's. By default it has one phase.
         spreads: bool, whether its models can train on several devices; see `ganlib.devices`.
         following: `(results) -> Study`, the trials that depend on what came out of these, once all
             have ended; they live in the same folder. It may return None.
@@ -94,6 +97,7 @@ class Study:
     options: dict
     epochs: Callable[[Trial], int]
     shape: Callable[[Trial], Hashable] | None = None
+    phases: Callable[[Trial], Sequence[tuple]] | None = None
     spreads: bool = False
     following: Callable[[Sequence[dict]], "Study | None"] = lambda results: None
 
@@ -104,6 +108,10 @@ class Study:
 
     def trial(self, trial_id):
         return next(trial for trial in self.trials if trial.id == trial_id)
+
+    def phases_of(self, trial):
+        """List of (trial, epochs): the parts of its training, each by a trial that has no other."""
+        return self.phases(trial) if self.phases else [(trial, self.epochs(trial))]
 
     def alike(self, trial):
         """The other trials of the same shape."""
@@ -141,10 +149,12 @@ class Run:
     Args:
         path: folder; made when it is missing.
         progress: callable `(epoch, epochs)`, called after each epoch.
+        callbacks: Keras callbacks of whoever runs the trial, beside the study's own.
     """
 
-    def __init__(self, path, progress=None):
+    def __init__(self, path, progress=None, callbacks=()):
         self.path = pathlib.Path(path)
+        self.callbacks = tuple(callbacks)
         self.progress = progress or (lambda epoch, epochs: None)
 
     @property
@@ -171,12 +181,15 @@ class Run:
             before: int, epochs of the phases before it.
             epochs: int, epochs of the whole run, for the time left.
         """
-        return Run(self.path / name, lambda epoch, _: self.progress(before + epoch, epochs))
+        return Run(
+            self.path / name,
+            lambda epoch, _: self.progress(before + epoch, epochs),
+            self.callbacks,
+        )
 
     def result(self):
-        """The parsed result.json, or None where there is none that can be read."""
-        result = read_json(self.path / "result.json")
-        return result if result and "status" in result else None
+        """The parsed result.json, or None where there is none that can be believed."""
+        return read_result(self.path / "result.json")
 
     def finished(self):
         """The result if there is nothing left to do, else None."""
@@ -190,10 +203,7 @@ class Run:
 
     def epochs_done(self):
         """Epochs in the history, of all phases together."""
-        return sum(
-            max(0, len(path.read_text(encoding="utf-8").splitlines()) - 1)
-            for path in self._found("history.csv")
-        )
+        return sum(map(_count_rows, self._found("history.csv")))
 
     def _found(self, name):
         return [path for path in (self.path / name, *self.path.glob(f"*/{name}")) if path.exists()]
@@ -205,9 +215,32 @@ class Run:
             path.unlink(missing_ok=True)
 
     def lock(self):
-        """An operating-system lock on the run directory: it ends with the process that holds it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(self.path / ".lock", timeout=0)
+        """An operating-system lock on the run directory: it ends with the process that holds it.
+
+        Raises:
+            StudyError: nothing can be written there; it may be another user's.
+        """
+        path = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        except OSError as error:
+            raise StudyError(
+                f"{path} can't be opened: {error.strerror}. If another user made it, ask for the "
+                "right to write to the folder of all runs; or give another one with --out."
+            ) from error
+        return filelock.FileLock(path, timeout=0)
+
+    def checksum(self):
+        """Of the data that it was made from; None where that isn't known."""
+        asked = read_json(self.path / "trial.json") or {}
+        return asked.get("data_checksum") or (self.result() or {}).get("data_checksum")
+
+
+def _count_rows(path):
+    """Rows of a history that begin with an epoch; what is damaged has none."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+    return sum(line.partition(",")[0].isdigit() for line in lines)
 
 
 def run_folder(study, trial, out):
@@ -249,13 +282,13 @@ def _train(study, trial, data, run, devices):
     try:
         write_json(run.path / "trial.json", asked)
         _check_memory(study, trial, run)
-        with data_parallel(devices):
+        with data_parallel(devices), naming(run.path):
             metrics = dict(study.train(trial, data, run))
         outcome["status"] = metrics.pop("status", DONE)
         outcome["metrics"] = metrics
     except Exception as error:  # a trial's fault must not take the others with it
-        outcome["status"] = OUT_OF_MEMORY if _is_out_of_memory(error) else FAILED
-        outcome["error"] = f"{type(error).__name__}: {error}"
+        outcome["status"] = OUT_OF_MEMORY if is_out_of_memory(error) else FAILED
+        outcome["error"] = describe(error, trial.id)
         with contextlib.suppress(OSError):  # the disk may be what is full
             (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
     return _conclude(run, asked, outcome, time.monotonic() - start)
@@ -266,10 +299,7 @@ def _check_memory(study, trial, run):
     for other in study.alike(trial):
         result = Run(run.path.parent / other.id).result()
         if result and result["status"] == OUT_OF_MEMORY:
-            raise MemoryError(
-                f"{other.id}, which needs as much, ran out of memory. With more memory, begin both "
-                "again with --fresh."
-            )
+            raise MemoryError(f"{other.id}, which needs as much, ran out of memory")
 
 
 def give_up(study, trial, data, out, error):
@@ -299,7 +329,9 @@ def _conclude(run, asked, outcome, seconds):
     try:
         write_json(run.path / "result.json", result)
     except OSError as error:  # the checkpoints stand: the next command goes on from them
-        return {**result, "status": FAILED, "error": f"The result can't be written: {error}"}
+        help = f". {free_space()}" if is_full(error) else ""
+        error = f"The result can't be written: {error}{help}"
+        return {**result, "status": FAILED, "error": error}
     run.finished()
     return result
 
@@ -315,19 +347,12 @@ def check_data(study, data, out):
 
 
 def _check_data(run, data):
-    before = read_json(run.path / "trial.json")
-    if before and before.get("data_checksum") != data.checksum:
+    before = run.checksum()
+    if before and before != data.checksum:
         raise StudyError(
-            f"{run.path} was made from other data (checksum {before.get('data_checksum')!s:.12}…, "
+            f"{run.path} was made from other data (checksum {before!s:.12}…, "
             f"now {data.checksum:.12}…). Use another --out, or --fresh to begin again."
         )
-
-
-def _is_out_of_memory(error):
-    # TensorFlow, JAX and torch each have an error of their own, and only one of them is installed.
-    text = f"{type(error).__name__} {error}".lower()
-    words = ("resourceexhausted", "resource_exhausted", "out of memory", "outofmemory")
-    return isinstance(error, MemoryError) or any(word in text for word in words)
 
 
 def results(study, out):
@@ -356,25 +381,3 @@ def write_atomically(path, text):
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-
-
-def read_json(path):
-    """The parsed file, or None where it is missing or no JSON object."""
-    try:
-        value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def plain(value):
-    """NumPy scalars and arrays as Python values; a number that is not finite as None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,17 +1,23 @@
 """`fit` for a trial: resumable exactly, checked against its recipe, with a history file."""
 
+import dataclasses
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
+import zipfile
 
 import keras
+import numpy as np
 import pandas
 
 from ganlib import weights
 from ganlib.data import Batches, EpochAdapter, EpochOrder
 from ganlib.devices import check_batches, mirrors
+from ganlib.faults import naming
+from ganlib.monitor import REMEDIES, Finding
 from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
@@ -50,7 +56,9 @@ def fit(
         validation: pair of arrays, inputs and targets, measured after each epoch; the history gets
             `val_loss` and, for each metric, `val_…`. For models of `compile_supervised`.
         callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
-            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too.
+            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too. If such a
+            one keeps weights in a file of its own, an .npz, that is its `path`: without the file
+            the training begins again.
 
     Returns:
         The history, a `pandas.DataFrame` with a row an epoch.
@@ -79,7 +87,13 @@ def fit(
             initial_epoch=start,
             shuffle=False,
             verbose=0,
-            callbacks=[EpochOrder(batches), ReadBack(expected), *callbacks, checkpoint],
+            callbacks=[
+                EpochOrder(batches),
+                ReadBack(expected),
+                *callbacks,
+                *run.callbacks,
+                checkpoint,
+            ],
         )
     return pandas.DataFrame(checkpoint.rows)
 
@@ -116,6 +130,19 @@ class ImageCount(keras.metrics.Metric):
 def status(model):
     """`{"status": "stopped"}` if a callback stopped the training early, else nothing."""
     return {"status": STOPPED} if model.stop_training else {}
+
+
+def findings(history):
+    """`{"findings": …}`, as of a `HealthMonitor`, if a loss was ever not finite; else nothing."""
+    losses = history[[key for key in ("loss", "val_loss") if key in history]]
+    lost = np.flatnonzero(~np.isfinite(losses).all(axis=1))
+    if not len(lost):
+        return {}
+    epoch, first = int(history["epoch"].iloc[lost[0]]), losses.iloc[lost[0]]
+    shown = ", ".join(f"{key} {value:.3g}" for key, value in first.items())
+    evidence = f"After epoch {epoch}: {shown}."
+    finding = Finding("non_finite_loss", epoch, evidence, REMEDIES["non_finite_loss"])
+    return {"findings": [dataclasses.asdict(finding)]}
 
 
 class ReadBack(keras.callbacks.Callback):
@@ -215,11 +242,19 @@ class Checkpoint(keras.callbacks.Callback):
 
     def restore(self, model):
         """Loads the newest checkpoint that is whole; returns the epochs done."""
-        for folder in self._folders():
+        folders = self._folders()
+        for path in self._kept() if folders else ():
+            if not _is_whole(path):
+                _log(f"{path} is damaged: the training begins again, and makes it anew.")
+                _remove(folders)  # they belong to the lost file
+                return 0
+        for folder in folders:
             state = read_json(folder / "state.json")
             values = folder / "variables.npz"
             # Cut short: the one before still stands. Loading would find out only halfway through.
-            if state is None or not values.exists() or state["variables"] != _sha256(values):
+            if not state or not values.exists() or state.get("variables") != _sha256(values):
+                _log(f"{folder} is damaged: it is removed, and its epoch trained again.")
+                _remove([folder])
                 continue
             try:
                 weights.load(values, _variables(model))
@@ -250,6 +285,9 @@ class Checkpoint(keras.callbacks.Callback):
             table = pandas.DataFrame(self.rows).to_csv(index=False)
             write_atomically(self.run.path / "history.csv", table)
 
+    def _kept(self):
+        return [callback.path for callback in self.stateful if hasattr(callback, "path")]
+
     def _folders(self):
         return sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
 
@@ -258,7 +296,8 @@ class Checkpoint(keras.callbacks.Callback):
         shutil.rmtree(temporary, ignore_errors=True)  # a kill's
         temporary.mkdir()
         values = temporary / "variables.npz"
-        weights.save(values, _variables(self.model))
+        with naming(values):
+            weights.save(values, _variables(self.model))
         state = {
             "rows": self.rows,
             "stopped": bool(self.model.stop_training),
@@ -270,8 +309,7 @@ class Checkpoint(keras.callbacks.Callback):
         folder = self.run.checkpoints / f"epoch-{epoch:06d}"
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-        for old in self._folders()[CHECKPOINTS_KEPT:]:
-            shutil.rmtree(old, ignore_errors=True)
+        _remove(self._folders()[CHECKPOINTS_KEPT:])
 
 
 def random_states(model):
@@ -284,6 +322,23 @@ def random_states(model):
 def _variables(model):
     """All that a resumed training needs: weights, optimizer and random states."""
     return [*model.weights, *random_states(model), *model.optimizer.variables]
+
+
+def _is_whole(path):
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (EOFError, FileNotFoundError, zipfile.BadZipFile):
+        return False
+
+
+def _remove(folders):
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _log(message):
+    logging.getLogger(__name__).warning(message)
 
 
 def _sha256(path):

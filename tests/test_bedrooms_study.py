@@ -20,6 +20,7 @@ from ganlib.data.rooms import rooms
 from ganlib.features import networks
 from ganlib.features.network import Network
 from ganlib.figures import untile
+from ganlib.profiles import PROFILES
 from ganlib.sampling import draw_latents, load_gan, make_images
 from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training, parts
 from ganlib.studies.bedrooms import BedroomData, Recipe
@@ -42,7 +43,7 @@ QUICK = [name for name in NAMES if name in bedrooms.QUICK_NAMES]
 SIZES = {"train": 30, "validation": 20, "test": 24}  # of the tiny data's parts
 FEATURES, CLASSES, SIDE = 6, 5, 8
 
-every_profile = pytest.mark.parametrize("profile", ["quick", "full"])
+every_profile = pytest.mark.parametrize("profile", PROFILES)
 
 
 # -- a network and trials that take no time ------------------------------------------------------
@@ -149,9 +150,9 @@ def recipes(profile, **options):
 @pytest.mark.parametrize("seeds", [None, 2])
 def test_trials(profile, seeds):
     study = bedrooms.build(profile, seeds=seeds)
-    count = seeds or {"quick": 1, "full": 3}[profile]
+    count = seeds or {"quick": 1, "cpu": 1, "full": 3}[profile]
     by_seed = [[t.name for t in study.trials if t.seed == seed] for seed in range(count)]
-    names = {"quick": QUICK, "full": NAMES}[profile]
+    names = QUICK if profile == "quick" else NAMES
     assert by_seed == [names] * count
     assert len({trial.id for trial in study.trials}) == len(study.trials) == len(names) * count
     for trial in study.trials:

@@ -19,6 +19,7 @@ from ganlib.data import DataError, load
 from ganlib.features import networks
 from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s3_ceiling
+from ganlib.profiles import PROFILES
 from ganlib.studies import boundary, boundary_scoring, boundary_training
 from ganlib.studies.boundary import CellData, Recipe
 from ganlib.studies.boundary_training import Criteria, build_gan, expected
@@ -38,7 +39,7 @@ CHANGES = {
 }
 WAYS = 6  # shown of D's landscape, in place of many
 
-every_profile = pytest.mark.parametrize("profile", ["quick", "full"])
+every_profile = pytest.mark.parametrize("profile", PROFILES)
 uncompiled = mock.patch.object(boundary_training.Adversarial, "compile")
 
 
@@ -98,7 +99,7 @@ def recipes(profile, **options):
 @pytest.mark.parametrize("seeds", [None, 2])
 def test_trials(profile, seeds):
     study = boundary.build(profile, seeds=seeds)
-    count = seeds or {"quick": 1, "full": 3}[profile]
+    count = seeds or {"quick": 1, "cpu": 1, "full": 3}[profile]
     gammas = [f"gamma-{gamma:g}" for gamma in boundary.GAMMAS[profile]]
     names = ["bce", *gammas, "repaired", *CHANGES]
     if profile == "quick":

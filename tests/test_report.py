@@ -121,10 +121,29 @@ def test_pdf_does_not_tell_the_time(figure, tmp_path):
     assert b"/CreationDate" not in pdf
 
 
-@pytest.mark.parametrize(("profile", "marks"), [("quick", 1), ("full", 0)])
-def test_only_quick_figures_are_marked(figure, tmp_path, profile, marks):
-    Report("toy", profile, tmp_path).figure("curve", figure)
-    assert sum(text.get_text() == "quick profile" for text in figure.texts) == marks
+@pytest.mark.parametrize(
+    ("profile", "changes", "marks"),
+    [
+        ("quick", None, ["quick profile"]),
+        ("cpu", None, ["cpu profile: below the write-up's scale"]),
+        ("full", None, []),
+        ("full", {"epochs": 5, "loss": "hinge"}, ["changed: epochs=5, loss=hinge"]),
+        ("quick", {"epochs": 5}, ["quick profile; changed: epochs=5"]),
+    ],
+)
+def test_figures_say_where_they_are_not_of_the_write_ups_scale(
+    figure, tmp_path, profile, changes, marks
+):
+    Report("toy", profile, tmp_path, changes).figure("curve", figure)
+    assert [text.get_text() for text in figure.texts] == marks
+
+
+def test_the_mark_has_a_strip_of_its_own(figure, tmp_path):
+    Report("toy", "quick", tmp_path).figure("curve", figure)
+    (text,) = figure.texts
+    figure.canvas.draw()  # sizes as on the screen again
+    bottom = min(ax.get_tightbbox().y0 for ax in figure.axes)
+    assert text.get_window_extent().y1 <= bottom
 
 
 # -- tables --------------------------------------------------------------------------------------

@@ -253,6 +253,7 @@ def test_a_full_disk_fails_the_trial_and_spares_the_checkpoint_before(interrupte
         assert epochs_trained(study, folder) == []
     result = read_json(folder / "result.json")
     assert result["status"] == "failed"
-    assert result["error"] == "OSError: [Errno 28] No space left on device"
+    assert result["error"].startswith("OSError: [Errno 28] No space left on device: ")
+    assert "variables.npz'. Free some space" in result["error"]
     assert epochs_trained(study, folder) == [4]
     assert_same(folder, left_behind(undisturbed))

@@ -17,6 +17,7 @@ from ganlib.features import perceptual
 from ganlib.images import convert, psnr, upscale
 from ganlib.losses import AbsoluteError
 from ganlib.metrics import super_resolution as metrics
+from ganlib.profiles import PROFILES
 from ganlib.studies import srgan, srgan_attempts, srgan_training
 from ganlib.studies.srgan import EPOCHS_A_LOG, RATE_FACTOR, PhotoData, Recipe
 from ganlib.studies.srgan_attempts import ATTEMPTS
@@ -38,7 +39,7 @@ TABLE = {
 }
 SCORES = ("train_psnr", "train_ssim", "psnr", "ssim", "g_loss", "d_loss")
 
-every_profile = pytest.mark.parametrize("profile", ["quick", "full"])
+every_profile = pytest.mark.parametrize("profile", PROFILES)
 
 
 def noise(*size):
@@ -72,7 +73,7 @@ def write_folder(folder, **sizes):
 @pytest.mark.parametrize("seeds", [None, 1, 2])
 def test_trials(profile, seeds):
     study = srgan.build(profile, seeds=seeds)
-    count = seeds or {"quick": 1, "full": 3}[profile]
+    count = seeds or {"quick": 1, "cpu": 1, "full": 3}[profile]
     by_seed = [[t.name for t in study.trials if t.seed == seed] for seed in range(count)]
     assert by_seed == [["repaired", *NAMES]] * count
     assert len({trial.id for trial in study.trials}) == len(study.trials) == 8 * count
@@ -125,7 +126,7 @@ def test_attempts_print_what_the_write_up_prints():
 def test_recipes_of_the_attempts_are_the_write_ups(profile, name):
     (trial,) = srgan.build(profile, seeds=1).select(name).trials
     recipe, (g, d, adversarial, perceptual_weight, epochs, *_) = trial.recipe, TABLE[name]
-    factor = {"quick": RATE_FACTOR["quick"], "full": 1}[profile]
+    factor = {**RATE_FACTOR, "full": 1}[profile]
     assert recipe.g_learning_rate == pytest.approx(factor * g)
     assert recipe.d_learning_rate == pytest.approx(factor * d)
     assert (recipe.adversarial, recipe.perceptual) == (adversarial, perceptual_weight)

@@ -15,11 +15,12 @@ from ganlib.data import DataError
 from ganlib.engines import local
 from ganlib.engines.stages import run_stages
 from ganlib.models.unet import ARCHITECTURES
+from ganlib.profiles import PROFILES
 from ganlib.studies import unet
 from ganlib.studies.unet import Recipe, best_cell, lengthened, name_of
 from ganlib.study import Study, Trial
 
-every_profile = pytest.mark.parametrize("profile", ["quick", "full"])
+every_profile = pytest.mark.parametrize("profile", PROFILES)
 CONTROLS = [*(f"earlier-{name}" for name in ARCHITECTURES), "mispaired"]
 
 
@@ -30,7 +31,7 @@ CONTROLS = [*(f"earlier-{name}" for name in ARCHITECTURES), "mispaired"]
 @pytest.mark.parametrize("seeds", [None, 2])
 def test_trials(profile, seeds):
     study = unet.build(profile, seeds=seeds)
-    count = seeds or {"quick": 1, "full": 3}[profile]
+    count = seeds or {"quick": 1, "cpu": 3, "full": 3}[profile]
     by_seed = [[t for t in study.trials if t.seed == seed] for seed in range(count)]
     assert sum(map(len, by_seed)) == len(study.trials) == 40 * count
     assert len({trial.id for trial in study.trials}) == 40 * count
@@ -233,7 +234,7 @@ def test_following(profile):
     assert after.name == study.name  # the same folder
     assert after.following([]) is None
     best = {t.seed: t for t in study.trials if t.name == "attention_unet-lr0.0005-bs32"}
-    times = {"quick": 2, "full": 4}[profile]
+    times = {"quick": 2, "cpu": 4, "full": 4}[profile]
     names = ["longer", "second-from-scratch", "second-fine-tuned"]
     assert [(t.name, t.seed) for t in after.trials] == [(n, s) for s in (0, 1) for n in names]
     for trial in after.trials:

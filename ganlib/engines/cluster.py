@@ -324,7 +324,7 @@ class _Cluster:
         if result["status"] != BUSY:
             return result
         self.pending.later(trial, POLL_SECONDS)
-        self.progress.give_back(trial)
+        self.progress.busy(trial)
         return None
 
     def _died(self, trial, error, how, retries):

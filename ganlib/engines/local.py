@@ -18,6 +18,7 @@ import filelock
 from ganlib.devices import check_devices
 from ganlib.engines.order import Queue
 from ganlib.engines.progress import Progress
+from ganlib.faults import check_writable
 from ganlib.machine import has_accelerator
 from ganlib.study import (
     BUSY,
@@ -100,11 +101,16 @@ def prepare(study, out, fresh=False, devices=1):
             f"The models of {study.name!r} train on one device each: leave --devices out. Received:"
             f" devices={devices}"
         )
+    check_writable(pathlib.Path(out) / study.name, "--out")
     data = study.load_data()  # errors in the data come before any long work, and any deletion
     if fresh:
         for trial in study.trials:
             _remove(run_folder(study, trial, out))
     check_data(study, data, out)
+    for trial in study.trials:
+        run = Run(run_folder(study, trial, out))
+        if run.path.exists():
+            run.lock()  # that can't be opened is told now, and not by a worker
     return data
 
 
@@ -157,7 +163,7 @@ def _run_here(study, data, out, devices, progress, results):
         )
         if result["status"] == BUSY:
             pending.later(trial, POLL_SECONDS)
-            progress.give_back(trial)
+            progress.busy(trial)
             continue
         results[trial.id] = result
         progress.end(trial, result["status"])
@@ -282,7 +288,7 @@ class _Pool:
         if result["status"] != BUSY:
             return result
         self.pending.later(trial, POLL_SECONDS)
-        self.progress.give_back(trial)
+        self.progress.busy(trial)
         return None
 
     def _replace(self, worker):

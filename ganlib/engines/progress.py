@@ -26,6 +26,7 @@ class Progress:
         self.done = {}
         self.running = {}
         self.ended = collections.Counter()
+        self.elsewhere = set()
         self._looked = -LOOK_SECONDS
         self._machine = ""
 
@@ -35,6 +36,9 @@ class Progress:
 
             total = sum(self.study.epochs(trial) for trial in self.study.trials)
             self.bar = tqdm(total=total, desc=self.study.name, unit="epoch")
+            # Of the clock on the wall it would make a wrong time left, if that is set meanwhile.
+            self.bar._time = time.monotonic
+            self.bar.start_t = self.bar.last_print_t = time.monotonic()
         return self
 
     def __exit__(self, *exception):
@@ -54,6 +58,13 @@ class Progress:
     def give_back(self, trial):
         """The trial does not run any more, but has not ended."""
         self.running.pop(trial.id, None)
+
+    def busy(self, trial):
+        """Another process has the trial: whoever waits should know for what."""
+        self.give_back(trial)
+        if self.show and trial.id not in self.elsewhere:
+            self.elsewhere.add(trial.id)
+            self.bar.write(f"{trial.id}: busy, another process has it: waiting", file=sys.stderr)
 
     def end(self, trial, status):
         self.give_back(trial)

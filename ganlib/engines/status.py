@@ -1,6 +1,7 @@
 """What is done, running and still to do, read from the run directories alone."""
 
 import collections
+import math
 import statistics
 
 import filelock
@@ -13,7 +14,8 @@ def study_status(study, out="runs"):
     """A dict for each trial of a study: id, status, epochs done and asked for, seconds.
 
     The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
-    process holds the trial's lock, "interrupted" with a checkpoint to resume from, else "to do".
+    process holds the trial's lock, "interrupted" with a checkpoint to resume from, "unknown" where
+    the lock is another user's and can't be opened, else "to do".
     """
     return [_trial_status(study, trial, out) for trial in study.trials]
 
@@ -24,10 +26,13 @@ def _trial_status(study, trial, out):
     row = {"id": trial.id, "status": "to do", "epoch": done, "epochs": study.epochs(trial)}
     if result:
         return {**row, "status": result["status"], "seconds": result.get("seconds")}
-    if _is_locked(folder / ".lock"):
-        row["status"] = "running"
-    elif done:
-        row["status"] = "interrupted"
+    try:
+        if _is_locked(folder / ".lock"):
+            row["status"] = "running"
+        elif done:
+            row["status"] = "interrupted"
+    except PermissionError:
+        row["status"] = "unknown"
     return {**row, "seconds": None}
 
 
@@ -78,20 +83,22 @@ def _seconds_an_epoch(study, row, out):
 
     try:
         folder = run_folder(study, study.trial(row["id"]), out)
-        return float(pandas.read_csv(folder / "history.csv")["seconds"].mean())
-    except (OSError, ValueError, KeyError):  # none yet, or of another phase
+        seconds = float(pandas.read_csv(folder / "history.csv")["seconds"].mean())
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, of another phase, or damaged
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def describe(found):
     """What `summary` found, as text for a person."""
     counts = ", ".join(f"{n} {status}" for status, n in found["counts"].items())
     left = found["seconds_left"]
-    time = "unknown" if left is None else f"about {_minutes(left)}"
+    time = "unknown" if left is None else f"about {duration(left)}"
     return f"{counts}; time left {time}.\n{machine.describe(found['machine'])}"
 
 
-def _minutes(seconds):
+def duration(seconds):
+    """Seconds as text for a person."""
     minutes = round(seconds / 60)
     if minutes < 2:
         return f"{seconds:.0f} s"

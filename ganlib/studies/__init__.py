@@ -1,6 +1,11 @@
-"""The studies by name. `<name>.py` trains, `<name>_report.py` reads what came out."""
+"""The studies by name. `<name>.py` trains, `<name>_report.py` reads what came out.
+
+A study may also live outside ganlib, as two such modules of one's own: its name is then its import
+path, such as `my_project.rivals`, and `my_project.rivals_report` writes its report.
+"""
 
 import importlib
+import importlib.util
 
 STUDIES = {
     "digits": "An MNIST GAN and its six variations",
@@ -15,22 +20,62 @@ def build(name, **options):
     """Makes a study.
 
     Args:
-        name: one of `STUDIES`.
+        name: one of `STUDIES`, or the import path of a module with a `build` of its own.
         **options: as the study's own `build` takes them: `profile`, `data`, `seeds`, `changes`.
 
     Returns:
         A `ganlib.study.Study`.
 
     Raises:
-        ValueError: there is no such study, or an option is wrong.
+        ValueError: there is no such study, or an option is wrong; or a module of one's own makes
+            no study that has its name.
     """
-    if name not in STUDIES:
+    if name in STUDIES:
+        return importlib.import_module(f"ganlib.studies.{name}").build(**options)
+    module = _import(name)
+    if not callable(getattr(module, "build", None)):
         raise ValueError(
-            f"There is no such study; choose from {', '.join(STUDIES)}. Received: {name!r}"
+            "The module of a study must have build(profile, data, seeds, changes). Received: "
+            f"{name!r}, which has no build"
         )
-    return importlib.import_module(f"ganlib.studies.{name}").build(**options)
+    if importlib.util.find_spec(f"{name}_report") is None:  # told now, not after the training
+        raise ValueError(
+            "A study needs a second module with write_report(study, results, data, out, reports). "
+            f"Received: {name!r} without {name}_report"
+        )
+    study = module.build(**options)
+    # Other processes, the run directories and the report find it by these.
+    if (study.name, study.module) != (name, name):
+        raise ValueError(
+            "A study outside ganlib is named by its import path: write Study(name=__name__, "
+            f"module=__name__, …) in it. Received: name={study.name!r} and "
+            f"module={study.module!r} in {name!r}"
+        )
+    return study
 
 
 def report_module(name):
-    """The module with a study's `write_report(study, results, data, out, reports)`."""
-    return importlib.import_module(f"ganlib.studies.{name}_report")
+    """The module with a study's `write_report(study, results, data, out, reports)`.
+
+    Args:
+        name: of the study, as for `build`.
+
+    Returns:
+        The module.
+    """
+    folder = "ganlib.studies." if name in STUDIES else ""
+    return importlib.import_module(f"{folder}{name}_report")
+
+
+def _import(name):
+    try:
+        if all(part.isidentifier() for part in name.split(".")):
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):  # it is there, and lacks something itself
+            raise
+    raise ValueError(
+        f"There is no such study; choose from {', '.join(STUDIES)}, or give the import path of a "
+        "module of your own, such as my_project.rivals, that is installed or lies in this folder. "
+        f"Received: {name!r}"
+    )

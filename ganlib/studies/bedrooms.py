@@ -4,17 +4,21 @@ import dataclasses
 
 import numpy as np
 
+from ganlib import profiles
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.studies.bedrooms_scoring import examine
 from ganlib.studies.bedrooms_training import build_gan, train_gan
 from ganlib.studies.changes import changed
 from ganlib.studies.parts import Parts, load_parts
+from ganlib.studies.sources import Source, locate
 from ganlib.study import Study, Trial
 
+SOURCE = Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun"))
 # Most pictures of each part. LSUN has three million, of which the assignment can't have seen many.
 MOST = {
     "quick": {"train": 768, "validation": 200, "test": 250},
+    "cpu": {"train": 2000, "validation": 375, "test": 375},
     "full": {"train": 20_000, "validation": 2500, "test": 2500},
 }
 
@@ -90,6 +94,15 @@ QUICK_REPAIRED = {
     "ema": 0.98,
     "truncations": (0.5, 1.0),
 }
+# The cpu profile: the full one on pictures of 32×32 pixels, narrower and shorter.
+CPU = {
+    "size": 32,
+    "filters": 24,
+    "epochs": 80,
+    "score_every": 10,
+    "judged": 375,
+    "samples": 375,
+}
 QUICK_NAMES = ("batch-128", "batch-256", "repaired", "transposed", "no-augmentation")
 
 
@@ -150,10 +163,12 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the bedroom study.
 
     Args:
-        profile: "quick" (narrow networks on synthetic rooms of 32×32 pixels) or "full" (the
-            assignment's networks and 400 epochs, 64×64 pixels).
-        data: what `load_data` takes; by default "rooms" in quick and "tfds:lsun/bedroom" in full.
-        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        profile: "quick" (narrow networks on synthetic rooms of 32×32 pixels), "cpu" (80 epochs on
+            photographs of 32×32 pixels) or "full" (the assignment's networks and 400 epochs,
+            64×64 pixels).
+        data: what `load_data` takes; by default "rooms" in quick, else what `$GANLIB_DATA` holds,
+            or "tfds:lsun/bedroom".
+        seeds: int, number of seeds; by default those of the profile.
         changes: dict, fields of all recipes to change; see `ganlib.studies.changes`.
 
     Returns:
@@ -162,11 +177,9 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     Raises:
         ValueError: the profile is unknown, or a change is impossible.
     """
-    if profile not in MOST:
-        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
-    quick = profile == "quick"
-    data = str(data or ("rooms" if quick else "tfds:lsun/bedroom"))
-    seeds = seeds or (1 if quick else 3)
+    quick = profiles.check(profile) == profiles.QUICK
+    data = SOURCE.choose(profile, data)
+    seeds = seeds or profiles.SEEDS[profile]
     if quick:
         assignment = Recipe(data=data, **QUICK)
     else:
@@ -175,6 +188,8 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     repaired = dataclasses.replace(assignment, **REPAIRED)
     if quick:
         repaired = dataclasses.replace(repaired, **QUICK_REPAIRED)
+    if profile == profiles.CPU:
+        assignment, repaired = (dataclasses.replace(r, **CPU) for r in (assignment, repaired))
     recipes = {
         name: changed(recipe, changes or {})
         for name, recipe in variations(assignment, repaired).items()
@@ -187,7 +202,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         name="bedrooms",
         title="A bedroom DCGAN, and whether its pictures are any good",
         trials=tuple(Trial(name, recipes[name], seed) for seed in range(seeds) for name in order),
-        load_data=lambda: load_data(data, size, MOST[profile]),
+        load_data=lambda: load_data(locate(data), size, MOST[profile]),
         train=train,
         module=__name__,
         options={"profile": profile, "data": data, "seeds": seeds, "changes": changes or {}},

@@ -2,14 +2,17 @@
 
 import dataclasses
 
+from ganlib import profiles
 from ganlib.features import networks
 from ganlib.studies.boundary_scoring import examine
 from ganlib.studies.boundary_training import build_gan, train_gan
 from ganlib.studies.changes import changed
 from ganlib.studies.parts import Parts, load_parts
+from ganlib.studies.sources import Source, locate
 from ganlib.study import Study, Trial
 
-GAMMAS = {"quick": (0.2, 0.8), "full": (0.1, 0.3, 0.5, 0.8, 1.0)}
+SOURCE = Source("tissue", None, ("boundary", "lung_cells", "cells"))
+QUICK_GAMMAS, GAMMAS = (0.2, 0.8), (0.1, 0.3, 0.5, 0.8, 1.0)
 SIZE = 32  # pixels of a picture's side
 
 
@@ -120,10 +123,12 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the boundary study.
 
     Args:
-        profile: "quick" (narrow networks, 12 epochs) or "full" (the write-up's 60).
-        data: what `ganlib.data.load` takes: "tissue" (embedded, the default, no lung), a folder, or
-            an .npz; with `group`, no group is divided.
-        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        profile: "quick" (narrow networks, 12 epochs), "full" (the write-up's 60), or "cpu" (the
+            same: these networks are small; one seed).
+        data: what `ganlib.data.load` takes: "tissue" (embedded, no lung), a folder, or an .npz;
+            with `group`, no group is divided. By default "tissue" in quick, else what
+            `$GANLIB_DATA` holds, or "tissue".
+        seeds: int, number of seeds; by default those of the profile.
         changes: dict, fields of all recipes to change; see `ganlib.studies.changes`.
 
     Returns:
@@ -132,18 +137,17 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     Raises:
         ValueError: the profile is unknown, or a change is impossible.
     """
-    if profile not in GAMMAS:
-        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
-    quick = profile == "quick"
-    data = str(data or "tissue")
-    seeds = seeds or (1 if quick else 3)
+    quick = profiles.check(profile) == profiles.QUICK
+    data = SOURCE.choose(profile, data)
+    seeds = seeds or profiles.SEEDS[profile]
     submitted = Recipe(data=data, **(QUICK if quick else {}))
     repaired = dataclasses.replace(submitted, **REPAIRED)
     if quick:
         repaired = dataclasses.replace(repaired, **QUICK_REPAIRED)
+    gammas = QUICK_GAMMAS if quick else GAMMAS
     recipes = {
         name: changed(recipe, changes or {})
-        for name, recipe in variations(submitted, repaired, FASTER, GAMMAS[profile]).items()
+        for name, recipe in variations(submitted, repaired, FASTER, gammas).items()
         if not quick or name in QUICK_NAMES or name.startswith("gamma")
     }
     return Study(
@@ -152,7 +156,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         trials=tuple(
             Trial(n, recipe, seed) for seed in range(seeds) for n, recipe in recipes.items()
         ),
-        load_data=lambda: load_data(data),
+        load_data=lambda: load_data(locate(data)),
         train=train,
         module=__name__,
         options={"profile": profile, "data": data, "seeds": seeds, "changes": changes or {}},

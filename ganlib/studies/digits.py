@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 
-from ganlib import losses, training
+from ganlib import losses, profiles, training
 from ganlib.adversarial import Adversarial
 from ganlib.data import check, load
 from ganlib.features.digits import load_or_train
@@ -15,11 +15,13 @@ from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
 from ganlib.monitor import HealthMonitor
 from ganlib.studies.changes import changed
+from ganlib.studies.sources import Source, locate
 from ganlib.study import Study, Trial
 
 GRID = 64  # pictures in a sample grid
 PRINTED = 100  # real and fake images that the write-up's printed accuracy looks at
 SCORES = ("confidence", "digit_score", "frechet_distance", "missing_digits", "output_slope")
+SOURCE = Source("digits", "tfds:mnist", ("digits", "mnist"))
 RANGES = {"sigmoid": "unit", "tanh": "signed"}  # what the data is scaled to
 
 
@@ -73,6 +75,19 @@ QUICK = {
     "score_every": 1,
     "patience": 2,
 }
+# The cpu profile: a fifth of the write-up's filters, a quarter of its batches, and of its steps
+# an eighth.
+CPU = {
+    "width": 24,
+    "d_width": 24,
+    "batch_size": 32,
+    "generator_batch": 64,
+    "epochs": 3,
+    "samples": 2000,
+    "score_every": 1,
+    "patience": 2,
+}
+SETTINGS = {"quick": QUICK, "cpu": CPU, "full": {}}
 
 
 def variations(base):
@@ -157,9 +172,11 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the digits study.
 
     Args:
-        profile: "quick" (narrow networks, 5,000 embedded digits) or "full" (the write-up's scale).
-        data: what `load_data` takes; by default "digits" in quick and "tfds:mnist" in full.
-        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        profile: "quick" (narrow networks, 5,000 embedded digits), "cpu" (narrow networks, MNIST) or
+            "full" (the write-up's scale).
+        data: what `load_data` takes; by default "digits" in quick, else what `$GANLIB_DATA` holds,
+            or "tfds:mnist".
+        seeds: int, number of seeds; by default those of the profile.
         changes: dict of recipe field → value, for all trials; see `ganlib.studies.changes`.
 
     Returns:
@@ -168,13 +185,10 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     Raises:
         ValueError: the profile is unknown, or a change does not fit the recipe.
     """
-    if profile not in ("quick", "full"):
-        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
-    quick = profile == "quick"
-    data = data or ("digits" if quick else "tfds:mnist")
-    seeds = seeds or (1 if quick else 3)
+    data = SOURCE.choose(profiles.check(profile), data)
+    seeds = seeds or profiles.SEEDS[profile]
     changes = changes or {}
-    base = Recipe(data=str(data), **(QUICK if quick else {}))
+    base = Recipe(data=data, **SETTINGS[profile])
     return Study(
         name="digits",
         title="An MNIST GAN and its six variations",
@@ -183,10 +197,10 @@ def build(profile="quick", data=None, seeds=None, changes=None):
             for seed in range(seeds)
             for name, variation in variations(base).items()
         ),
-        load_data=lambda: load_data(data),
+        load_data=lambda: load_data(locate(data)),
         train=train,
         module=__name__,
-        options={"profile": profile, "data": str(data), "seeds": seeds, "changes": changes},
+        options={"profile": profile, "data": data, "seeds": seeds, "changes": changes},
         epochs=lambda trial: trial.recipe.epochs,
     )
 
@@ -306,12 +320,17 @@ class Scorer(keras.callbacks.Callback):
         self.latents = rng.normal(size=(count, recipe.latent_dim)).astype("float32")
 
     def images(self, n):
-        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`."""
+        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`.
+
+        What is not finite is black: a generator that has lost its way is scored by what it shows.
+        """
         parts = [
             keras.ops.convert_to_numpy(self.gan.sampler(self.latents[i : i + 500], training=False))
             for i in range(0, n, 500)
         ]
-        return convert(np.concatenate(parts)[:n], self.range, "unit")
+        made = np.concatenate(parts)[:n]
+        black = {"unit": 0.0, "signed": -1.0}[self.range]
+        return convert(np.where(np.isfinite(made), made, black), self.range, "unit")
 
     def quality(self):
         """The scores of `digit_quality`, and the mean slope of G's output activation.

@@ -104,7 +104,7 @@ class Results:
         Args:
             reports: folder of all reports.
             figures: dict of name → callable that draws it from these results, or gives None where
-                the trials that it needs are missing.
+                the trials that it needs are missing. Its docstring begins with the caption.
             tables: dict of name → caption; the name is that of a table of these results.
             claims: `ganlib.stats.Claims`.
             films: dict of name → frames, as `ganlib.sampling.save_gif` takes them.
@@ -112,10 +112,11 @@ class Results:
         Returns:
             The `ganlib.report.Report`.
         """
-        report = Report(self.study.name, self.study.options["profile"], reports)
+        options = self.study.options
+        report = Report(self.study.name, options["profile"], reports, options.get("changes"))
         for name, draw in figures.items():
             if figure := draw(self):
-                report.figure(name, figure)
+                report.figure(name, figure, (draw.__doc__ or "").partition("\n")[0])
                 close(figure)
         for name, frames in (films or {}).items():
             save_gif(frames, report.file(name, "gif"))

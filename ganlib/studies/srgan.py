@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 
+from ganlib import profiles
 from ganlib.data import Patches, check_photos, load_photos
 from ganlib.features import perceptual
 from ganlib.images import apply_kernel, convert, fit_kernel, upscale
 from ganlib.metrics import super_resolution as metrics
 from ganlib.studies.changes import changed
 from ganlib.studies.parts import Parts
+from ganlib.studies.sources import Source, locate
 from ganlib.studies.srgan_attempts import ATTEMPTS
 from ganlib.studies.srgan_training import (
     build_gan,
@@ -20,10 +22,11 @@ from ganlib.studies.srgan_training import (
 )
 from ganlib.study import Study, Trial
 
+SOURCE = Source("photos", "tfds:div2k/bicubic_x4", ("srgan", "photos", "div2k", "bsds"))
 # By profile: how many of the write-up's epochs are one of ours (a log line, a checkpoint), and the
-# factor on its learning rates, because a quick attempt takes a hundredth of the steps.
-EPOCHS_A_LOG = {"quick": 500, "full": 100}
-RATE_FACTOR = {"quick": 20, "full": 1}
+# factor on its learning rates, because a shorter attempt takes fewer steps.
+EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
+RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
 RATES = ("g_learning_rate", "d_learning_rate")
 RANGE_MISTAKE = "denormalised twice"  # what fits the write-up's scores; see the notebook
 
@@ -100,6 +103,20 @@ SIZES = {
             "ema": 0.99,
         },
     ),
+    "cpu": (
+        {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8, "steps": 40},
+        {
+            "filters": 32,
+            "blocks": 6,
+            "d_filters": 32,
+            "batch_size": 8,
+            "steps": 500,
+            "pretraining_epochs": 16,
+            "pretraining_rate": 1e-3,
+            "epochs": 4,
+            "ema": 0.995,
+        },
+    ),
     "full": (
         {"filters": 64, "blocks": 16, "d_filters": 64, "patch": 96, "batch_size": 16, "steps": 400},
         {
@@ -174,10 +191,11 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     """Makes the super-resolution study, ×4.
 
     Args:
-        profile: "quick" (small networks, ten embedded photographs) or "full".
-        data: what `load_data` takes; by default "photos" in quick and "tfds:div2k/bicubic_x4" in
-            full.
-        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        profile: "quick" (small networks, ten embedded photographs), "cpu" (middling ones, real
+            data) or "full" (the repaired recipe at its best).
+        data: what `load_data` takes; by default "photos" in quick, else what `$GANLIB_DATA` holds,
+            or "tfds:div2k/bicubic_x4".
+        seeds: int, number of seeds; by default those of the profile.
         changes: dict of recipe field → value, for all trials; see `ganlib.studies.changes`.
 
     Returns:
@@ -186,17 +204,15 @@ def build(profile="quick", data=None, seeds=None, changes=None):
     Raises:
         ValueError: the profile is unknown, or a change does not fit the recipe.
     """
-    if profile not in SIZES:
-        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
-    quick = profile == "quick"
-    data = str(data or ("photos" if quick else "tfds:div2k/bicubic_x4"))
-    seeds = seeds or (1 if quick else 3)
+    data = SOURCE.choose(profiles.check(profile), data)
+    seeds = seeds or profiles.SEEDS[profile]
     changes = changes or {}
     submitted, repaired = SIZES[profile]
     judge = perceptual.best_at_hand()
-    features = "filters" if quick else judge  # a deep network costs a quick run too much time
+    # A deep network costs more than all the rest of a small one's step.
+    features = judge if profile == profiles.FULL else "filters"
     common = {"data": data, "features": features, "judge": judge}
-    common["judged_side"] = 96 if quick else None
+    common["judged_side"] = {"quick": 96, "cpu": 128}.get(profile)
     recipes = {"repaired": Recipe(perceptual=PERCEPTUAL[features], **common, **repaired)}
     for attempt in ATTEMPTS:
         rates = {key: RATE_FACTOR[profile] * attempt.settings[key] for key in RATES}
@@ -216,12 +232,24 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         trials=tuple(
             Trial(name, recipe, seed) for seed in range(seeds) for name, recipe in recipes.items()
         ),
-        load_data=lambda: load_data(data, largest),
+        load_data=lambda: load_data(locate(data), largest),
         train=train,
         module=__name__,
         options={"profile": profile, "data": data, "seeds": seeds, "changes": changes},
         epochs=lambda trial: trial.recipe.pretraining_epochs + trial.recipe.epochs,
+        phases=phases,
     )
+
+
+def phases(trial):
+    """Its pixel pretraining and its adversarial phase, each as a trial of its own, with epochs."""
+    recipe = trial.recipe
+    alone = {"pretraining_epochs": {"epochs": 0}, "epochs": {"pretraining_epochs": 0}}
+    return [
+        (dataclasses.replace(trial, recipe=dataclasses.replace(recipe, **other)), count)
+        for field, other in alone.items()
+        if (count := getattr(recipe, field))
+    ]
 
 
 def train(trial, data, run):
@@ -247,7 +275,9 @@ def train(trial, data, run):
     if recipe.epochs:
         phase = run.phase("", recipe.pretraining_epochs, epochs)
         gan = build_gan(generator, discriminator, recipe, trial.seed)
+        before = results.get("findings", [])
         results |= train_adversarially(gan, patches, recipe, data, phase, trial.seed)
+        results["findings"] = before + results["findings"]
         results["scores"]["adversarial"] = score(gan.sampler, recipe, data, phase)
         # Of two phases the first has the smaller error, and the second its own file.
         name = "adversarial.keras" if recipe.pretraining_epochs else run.model.name

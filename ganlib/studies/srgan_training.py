@@ -8,11 +8,13 @@ import numpy as np
 from ganlib import losses, training, weights
 from ganlib.adversarial import Adversarial
 from ganlib.content import ContentLoss
+from ganlib.data import DataError
 from ganlib.features import perceptual
 from ganlib.images import psnr
 from ganlib.metrics import super_resolution as metrics
 from ganlib.models import srgan as models
 from ganlib.monitor import HealthMonitor
+from ganlib.plateau import StopWhenLost
 from ganlib.upscaling import upscale_image
 
 KEPT = 5  # test pictures whose enlargements are saved
@@ -56,7 +58,7 @@ def pretrain(generator, patches, recipe, data, run):
             "batch_size": recipe.batch_size,
             "parameters": generator_parameters(recipe),
         },
-        callbacks=[best],
+        callbacks=[best, StopWhenLost()],
     )
     weights.load(best.path, generator.weights)
     return {
@@ -64,6 +66,7 @@ def pretrain(generator, patches, recipe, data, run):
         "pretraining_seconds": float(history["seconds"].sum()),
         "best_epoch": best.epoch,
         "validation_psnr_y": best.value,
+        **training.findings(history),
     }
 
 
@@ -140,7 +143,7 @@ def score(generator, recipe, data, run):
     kept = []
 
     def enlarge(low):
-        kept.append(upscale_image(generator, low))
+        kept.append(enlarged(generator, low, recipe.scale))
         return kept[-1]
 
     judge = perceptual.get(recipe.judge)
@@ -161,6 +164,15 @@ def score(generator, recipe, data, run):
         **{f"printed_{k}": float(np.mean([p[k] for p in printed])) for k in ("psnr", "ssim")},
         "pictures": rows,
     }
+
+
+def enlarged(generator, low, scale):
+    """`upscale_image`, but black where the network makes no numbers: it has to be scored, too."""
+    try:
+        return upscale_image(generator, low)
+    except DataError:
+        height, width, channels = low.shape
+        return np.zeros((scale * height, scale * width, channels), "uint8")
 
 
 def save_generator(generator, path):
@@ -206,7 +218,13 @@ class Validation(keras.callbacks.Callback):
     def measure(self):
         """Mean luma PSNR in dB over the validation pictures."""
         values = [
-            psnr(upscale_image(self.model, low), high, "byte", border=self.scale, luma_only=True)
+            psnr(
+                enlarged(self.model, low, self.scale),
+                high,
+                "byte",
+                border=self.scale,
+                luma_only=True,
+            )
             for low, high in self.pairs
         ]
         return float(np.mean(values))

@@ -5,18 +5,23 @@ import dataclasses
 import itertools
 import statistics
 
+from ganlib import profiles
 from ganlib.data import load_tiles
 from ganlib.models.unet import ARCHITECTURES
 from ganlib.studies.changes import changed
 from ganlib.studies.parts import Parts
+from ganlib.studies.sources import Source, locate
 from ganlib.studies.unet_training import shape_of, train
 from ganlib.study import Study, Trial
 
+SOURCE = Source("nuclei", None, ("unet", "nuclei", "cells"))
+SECOND = Source("membranes", None, ("second", "isbi", "membranes"), needed=False)
+SEEDS = {**profiles.SEEDS, "cpu": 3}  # the grid's question is what seeds alone make different
 LEARNING_RATES = (1e-4, 5e-4, 1e-3, 5e-3)
 BATCH_SIZES = (8, 16, 32)
 FIELDS = ("architecture", "batch_size", "learning_rate")  # what the grid varies
 GRID = tuple(itertools.product(ARCHITECTURES, BATCH_SIZES, LEARNING_RATES))
-LONGER = {"quick": 2, "full": 4}  # times the grid's epochs: at least 100 in full
+LONGER = {"quick": 2, "cpu": 4, "full": 4}  # times the grid's epochs: at least 100 in full
 MISPAIRED = "mispaired"
 ENSEMBLE = 5  # of the best cells, whose probabilities are averaged
 
@@ -65,6 +70,9 @@ QUICK = {
     "plateau_patience": 2,
     "patience": 4,
 }
+# Small networks on a part of the pictures, with the write-up's epochs.
+CPU = {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64}
+SETTINGS = {"quick": QUICK, "cpu": CPU, "full": {}}
 
 
 class TileData(Parts):
@@ -111,7 +119,7 @@ def load_data(recipe, second=None):
     def parts(spec):
         most = {"train": recipe.most, "validation": recipe.held_out, "test": recipe.held_out}
         most = {name: count for name, count in most.items() if count}
-        return load_tiles(spec, recipe.size, channels=recipe.channels, most=most)
+        return load_tiles(locate(spec), recipe.size, channels=recipe.channels, most=most)
 
     data = TileData(parts(recipe.data), second and parts(second))
     if second:
@@ -123,13 +131,13 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
     """Makes the grid study, or what follows it.
 
     Args:
-        profile: "quick" (small networks and tiles, 8 epochs) or "full" (64 filters, 256² tiles, 30
-            epochs).
-        data: what `ganlib.data.load_masks` takes: "nuclei" (embedded, synthetic, the default),
-            "membranes", a folder of images and masks, a TIFF stack, an .npz, or a set of TFDS.
-            After a comma the set on which the best cell is tried in the end, as "a.npz,b.npz"; by
-            default the other embedded one.
-        seeds: int, number of seeds; by default 1 in quick and 3 in full.
+        profile: "quick" (small networks and tiles, 8 epochs), "cpu" (small ones, 30 epochs, three
+            seeds) or "full" (64 filters, 256² tiles, 30 epochs).
+        data: what `ganlib.data.load_masks` takes: "nuclei" (embedded, synthetic), "membranes", a
+            folder of images and masks, a TIFF stack, an .npz, or a set of TFDS. After a comma the
+            set on which the best cell is tried in the end, as "a.npz,b.npz"; by default the other
+            embedded one. By default "nuclei" in quick, else what `$GANLIB_DATA` holds, or "nuclei".
+        seeds: int, number of seeds; by default those of the profile.
         changes: dict, fields of all recipes to change; see `ganlib.studies.changes`.
         after: dict, the settings of the grid's best cell: makes the trials that follow the grid.
             None: the grid, with the write-up's earlier setting and a control. Its `following` makes
@@ -141,20 +149,17 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
     Raises:
         ValueError: the profile is unknown, or a change is impossible.
     """
-    if profile not in LONGER:
-        raise ValueError(f'`profile` must be "quick" or "full". Received: profile={profile!r}')
+    profiles.check(profile)
     if fixed := set(FIELDS) & set(changes or {}):
         raise ValueError(
             f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
             f"'unet-lr0.001-bs16'. Received: {', '.join(sorted(fixed))}"
         )
-    quick = profile == "quick"
-    first, _, second = str(data or "nuclei").partition(",")
-    second = second or ("nuclei" if first == "membranes" else "membranes")
-    seeds = seeds or (1 if quick else 3)
+    first, second = _data(profile, data)
+    seeds = seeds or SEEDS[profile]
     options = {"profile": profile, "data": f"{first},{second}", "seeds": seeds}
     options["changes"] = changes or {}
-    base = changed(Recipe(data=first, **(QUICK if quick else {})), changes or {})
+    base = changed(Recipe(data=first, **SETTINGS[profile]), changes or {})
     if after:
         best = changed(dataclasses.replace(base, **after), changes or {})
         trials = following_trials(best, second, LONGER[profile], seeds)
@@ -180,6 +185,14 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
         spreads=True,
         following=(lambda results: None) if after else follow,
     )
+
+
+def _data(profile, data):
+    """The set of the grid, and the one on which its best cell is tried."""
+    if not data:
+        return SOURCE.choose(profile), SECOND.choose(profile)
+    first, _, second = str(data).partition(",")
+    return first, second or ("nuclei" if first == "membranes" else "membranes")
 
 
 def controls(base):

@@ -14,10 +14,11 @@ from ganlib.meter import Meter
 from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
 from ganlib.models.unet import build_unet
 from ganlib.models.unet_size import parameters
-from ganlib.plateau import ReduceOnPlateau, StopOnPlateau
+from ganlib.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.segmentation import predict
 from ganlib.selection import KeepBest
 from ganlib.stats import mad, std
+from ganlib.study import DONE, STOPPED, Run, StudyError
 
 WATCHED = "val_jaccard"
 BEST = "best.npz"
@@ -37,7 +38,7 @@ def _train(trial, data, run):
     model = prepare(recipe, trial.seed)
     results = {"parameters": model.count_params()}
     if recipe.start:
-        weights.load(run.path.parent / recipe.start / BEST, model.weights)
+        start_from(recipe.start, model, run)
         results["before"] = score(model, tiles.test, recipe)[0]
     results |= train_model(model, trial, tiles, run)
     weights.load(run.path / BEST, model.weights)
@@ -50,6 +51,28 @@ def _train(trial, data, run):
         "baselines": baselines(tiles.test.masks, tiles.train.foreground),
         "model_bytes": run.model.stat().st_size,
     }
+
+
+def start_from(trial_id, model, run):
+    """Gives a model the best weights of another trial of the study.
+
+    Raises:
+        StudyError: that trial has not finished, or its weights can't be read.
+    """
+    other = Run(run.path.parent / trial_id)
+    result = other.finished()
+    if result is None or result["status"] not in (DONE, STOPPED):
+        raise StudyError(
+            f"This trial begins with the weights of {trial_id}, which "
+            f"{'has no result yet' if result is None else 'ran out of memory'}: run that one first."
+        )
+    try:
+        weights.load(other.path / BEST, model.weights)
+    except (FileNotFoundError, ValueError) as error:
+        raise StudyError(
+            f"This trial begins with the weights of {trial_id}, which can't be read: run that one "
+            f"again first, with --trials {trial_id} --fresh. Received: {error}"
+        ) from error
 
 
 def shape_of(recipe):
@@ -150,16 +173,18 @@ def train_model(model, trial, tiles, run):
                 **rules,
             ),
             StopOnPlateau(patience=recipe.patience, **rules),
+            StopWhenLost(),
             meter,
         ],
     )
     kept = history.iloc[max(0, best.epoch - 1)]  # 0: no epoch was better than nothing
+    lost = not np.isfinite(kept["val_loss"])  # from the first epoch on, or another would be kept
     return {
         **training.status(model),
         "epochs": len(history),
         "best_epoch": best.epoch,
         "jaccard": float(kept["val_jaccard"]),
-        "jaccard_soft": float(kept["val_jaccard_soft"]),
+        "jaccard_soft": 0.0 if lost else float(kept["val_jaccard_soft"]),
         "loss_std": _spread(std, history["val_loss"]),
         "loss_mad": _spread(mad, history["val_loss"]),
         "gap": float(kept["val_loss"] - kept["loss"]),
@@ -168,6 +193,7 @@ def train_model(model, trial, tiles, run):
         "seconds_per_epoch": float(history["seconds"].median()),
         "processor_seconds_per_epoch": float(history["processor_seconds"].median()),
         **meter.costs(),
+        **training.findings(history),
     }
 
 
@@ -182,6 +208,9 @@ def shuffled(masks, seed):
 
 
 def score(model, tiles, recipe):
-    """Scores on tiles, and the probabilities `(n, size, size, 1)` behind them."""
-    found = predict(model, tiles.as_arrays()[0], recipe.batch_size)
+    """Scores on tiles, and the probabilities `(n, size, size, 1)` behind them.
+
+    What is not a number is no foreground: so little is a network worth that has lost its way.
+    """
+    found = np.nan_to_num(predict(model, tiles.as_arrays()[0], recipe.batch_size), nan=0.0)
     return score_masks(found, tiles.masks), found
