@@ -3,6 +3,7 @@
 Nothing here imports a Keras backend before a command needs it, so `--help` answers at once.
 """
 
+import contextlib
 import enum
 import os
 import pathlib
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from ganlib.file_commands import files
 from ganlib.score_commands import score
 from ganlib.terminal import AsJson, load_keras, print_json, print_table
 
@@ -23,10 +25,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(files)  # without a name: its commands stand beside those below
 app.add_typer(score, name="score")
 
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
-Profile = Annotated[str, typer.Option(help="quick: minutes on a laptop; full: a GPU, real data.")]
+Profile = Annotated[
+    str,
+    typer.Option(
+        help="quick: minutes; cpu: hours on two cores, real data; full: the write-up's, on a GPU."
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -59,6 +67,8 @@ def _study(name, profile, data, seeds, changes, trials=None):
     from ganlib import studies
     from ganlib.studies.changes import parse
 
+    if name not in studies.STUDIES and (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
     try:
         changes = parse(changes or ())
         study = studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
@@ -68,15 +78,15 @@ def _study(name, profile, data, seeds, changes, trials=None):
 
 
 @app.command(epilog="Example: ganlib doctor --data digits")
-def doctor(data: Data = None, as_json: AsJson = False):
-    """Checks the environment: backends, devices, data.
+def doctor(data: Data = None, out: Out = pathlib.Path("runs"), as_json: AsJson = False):
+    """Checks the environment: backends, devices, folders, data. Every problem comes with a remedy.
 
     With --data it loads a data set and says what is in it, or what is wrong with it.
     """
-    load_keras()
+    error = load_keras()
     from ganlib import doctor
 
-    facts = doctor.examine(data)
+    facts = doctor.examine(data, out, error)
     if as_json:
         print_json(facts)
     else:
@@ -135,34 +145,43 @@ def run(
     """
     # A cluster's scheduler sends SIGTERM before it kills.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from ganlib.engines.stages import run_stages
+    with _resumable():
+        chosen = _study(study, profile, data, seeds, changes, trials)
+        try:
+            if engine is Engine.ray:
+                run_study, options = _ray(workers, devices, address, cpus, gpus)
+            else:
+                run_study, options = _local(workers, devices, address, cpus, gpus)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        options |= {"devices": devices, "fresh": fresh, "show": not as_json}
+        from ganlib.engines.stages import run_stages
+        from ganlib.faults import check_writable
 
-    chosen = _study(study, profile, data, seeds, changes, trials)
-    try:
-        if engine is Engine.ray:
-            run_study, options = _ray(workers, devices, address, cpus, gpus)
-        else:
-            run_study, options = _local(workers, devices, address, cpus, gpus)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    options |= {"devices": devices, "fresh": fresh, "show": not as_json}
-    try:
+        check_writable(reports / profile / study, "--reports")  # not after hours of training
         results = run_stages(chosen, lambda stage: run_study(stage, out, **options))
+        failed = [r for r in results if r["status"] not in ("done", "stopped")]
+        if as_json:
+            print_json(results)
+        for result in failed:
+            typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
+        if len(failed) < len(results):
+            path = _report(_study(study, profile, data, seeds, changes), out, reports)
+            typer.echo(f"Report: {path}", err=as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _resumable():
+    """Says how to go on, should Ctrl-C or SIGTERM end what is within."""
+    try:
+        yield
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Everything up to the last epoch is kept; resume with:", err=True)
         resume = [word for word in sys.argv[1:] if word != "--fresh"]
         typer.echo(f"  ganlib {shlex.join(resume)}", err=True)
         raise typer.Exit(1) from None
-    failed = [r for r in results if r["status"] not in ("done", "stopped")]
-    if as_json:
-        print_json(results)
-    for result in failed:
-        typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
-    if len(failed) < len(results):
-        path = _report(_study(study, profile, data, seeds, changes), out, reports)
-        typer.echo(f"Report: {path}", err=as_json)
-    if failed:
-        raise typer.Exit(1)
 
 
 def _local(workers, devices, address, cpus, gpus):
@@ -222,9 +241,38 @@ def status(
     typer.echo(describe(summary(chosen, rows, out)))
 
 
-@app.command(epilog="Example: ganlib report digits --profile quick")
-def report(
+@app.command(epilog="Example: GANLIB_DATA=datasets ganlib estimate srgan --profile full")
+def estimate(
     study: StudyName,
+    profile: Profile = DEFAULT_PROFILE,
+    data: Data = None,
+    seeds: Seeds = None,
+    changes: Changes = None,
+    out: Out = pathlib.Path("runs"),
+    as_json: AsJson = False,
+):
+    """Measures some training steps, and says how long the rest of a study takes on this machine.
+
+    And how much memory. What is finished already takes no time.
+    """
+    chosen = _study(study, profile, data, seeds, changes)
+    from ganlib import estimate
+
+    parts = estimate.estimate(chosen, out)
+    if as_json:
+        print_json([{**vars(part), "seconds": part.seconds} for part in parts])
+        return
+    if parts:
+        print_table(estimate.table(parts))
+    typer.echo(f"{study}: {estimate.describe(parts)}")
+
+
+@app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")
+def report(
+    study: Annotated[str | None, typer.Argument(help="Name of a study.")] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="One page of all studies, from the reports there are.")
+    ] = False,
     profile: Profile = DEFAULT_PROFILE,
     data: Data = None,
     seeds: Seeds = None,
@@ -234,25 +282,30 @@ def report(
 ):
     """Writes figures and tables from the trials that have finished.
 
+    With --all it puts the five studies together on one page that needs no network, of each the
+    largest profile that has a report.
+
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
-    typer.echo(f"Report: {_report(_study(study, profile, data, seeds, changes), out, reports)}")
+    from ganlib.faults import check_writable
+
+    if every == (study is not None):
+        raise typer.BadParameter("Give the name of one study, or --all.")
+    if every:
+        from ganlib.write_up import write_up
+
+        check_writable(reports, "--reports")
+        typer.echo(f"Write-up: {write_up(reports)}")
+        return
+    chosen = _study(study, profile, data, seeds, changes)
+    check_writable(reports / profile / study, "--reports")
+    typer.echo(f"Report: {_report(chosen, out, reports)}")
 
 
 def _report(study, out, reports):
-    import matplotlib
+    from ganlib.reporting import make_report
 
-    from ganlib import studies
-    from ganlib.study import DONE, STOPPED, StudyError, results
-
-    finished = [r for r in results(study, out) if r["status"] in (DONE, STOPPED)]
-    if not finished:
-        raise StudyError(f"No trial in {out / study.name} has finished: ganlib run {study.name}")
-    matplotlib.use("Agg")
-    written, _ = studies.report_module(study.name).write_report(
-        study, finished, study.load_data(), out, reports
-    )
-    return written.path
+    return make_report(study, out, reports)
 
 
 @app.command(epilog="Example: ganlib sample runs/digits/base-…/model.keras -n 64 --out grid.png")
@@ -273,93 +326,21 @@ def sample(
     typer.echo(f"{out}: {n} pictures of {images.shape[1]}×{images.shape[2]}")
 
 
-@app.command(epilog="Example: ganlib upscale model.keras photo.jpg scan.png --out large/")
-def upscale(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of a super-resolver.")],
-    images: Annotated[list[pathlib.Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for the results.")] = pathlib.Path(
-        "upscaled"
-    ),
-    tile: Annotated[
-        int, typer.Option(min=16, help="Side of a tile in pixels; smaller needs less memory.")
-    ] = 256,
-    as_json: AsJson = False,
-):
-    """Enlarges image files of any size; each becomes a PNG with the scale in its name.
-
-    If one fails, the others are still made, and the exit code is 1.
-    """
-    load_keras()
-    from ganlib.upscaling import load_upscaler, upscale_files
-
-    results = upscale_files(load_upscaler(model), images, out, tile, show=not as_json)
-    if as_json:
-        print_json(results)
-    failed = [result for result in results if result["output"] is None]
-    for result in results:
-        if result in failed:
-            typer.echo(f"{result['input']}: {result['error']}", err=True)
-        elif not as_json:
-            typer.echo(f"{result['output']}: {result['seconds']:.1f} s")
-    if failed:
-        raise typer.Exit(1)
-
-
-@app.command(epilog="Example: ganlib segment model.keras slide.png scan.tif --out masks/")
-def segment(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of a U-Net or the like.")],
-    images: Annotated[list[pathlib.Path], typer.Argument(metavar="IMAGE…", help="Image files.")],
-    out: Annotated[pathlib.Path, typer.Option(help="Folder for the results.")] = pathlib.Path(
-        "segmented"
-    ),
-    tile: Annotated[
-        int, typer.Option(min=16, help="Side of a tile in pixels; smaller needs less memory.")
-    ] = 256,
-    threshold: Annotated[
-        float, typer.Option(help="Probability above which a pixel is foreground.")
-    ] = 0.5,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities, as grey levels.")
-    ] = False,
-    as_json: AsJson = False,
-):
-    """Writes a mask for image files of any size, as PNG: 255 for the foreground, 0 for the rest.
-
-    If one fails, the others are still made, and the exit code is 1.
-    """
-    load_keras()
-    from ganlib.metrics.segmentation import check_threshold
-    from ganlib.segmentation import load_segmenter, segment_files
-
-    try:
-        check_threshold(threshold)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    threshold = None if probabilities else threshold
-    results = segment_files(load_segmenter(model), images, out, tile, threshold, not as_json)
-    if as_json:
-        print_json(results)
-    failed = [result for result in results if result["output"] is None]
-    for result in results:
-        if result in failed:
-            typer.echo(f"{result['input']}: {result['error']}", err=True)
-        elif not as_json:
-            share, seconds = result["foreground"], result["seconds"]
-            typer.echo(f"{result['output']}: {share:.1%} foreground, {seconds:.1f} s")
-    if failed:
-        raise typer.Exit(1)
-
-
 def main():
     """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ganlib.data import DataError
-    from ganlib.study import StudyError
+    from ganlib.faults import StudyError, of_a_file
 
     try:
         app(prog_name="ganlib")
     except (DataError, StudyError) as error:  # one clear message; only a bug shows its traceback
         typer.echo(str(error), err=True)
+        sys.exit(2)
+    except OSError as error:
+        if (message := of_a_file(error)) is None:
+            raise
+        typer.echo(message, err=True)
         sys.exit(2)
 
 
