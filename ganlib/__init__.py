@@ -1,7 +1,7 @@
 """Reproduce, diagnose and repair the GAN experiments people learn with.
 
 The names below are loaded on first use, so that `import ganlib` (and `ganlib --help`) needs no
-Keras backend.
+Keras backend. docs/api.md lists all that is public, here and in the modules.
 """
 
 import importlib
@@ -16,7 +16,7 @@ _EXPORTS = {
     "Study": "ganlib.study",
     "Trial": "ganlib.study",
 }
-_MODULES = ("data", "losses", "studies")
+_MODULES = ("data", "images", "losses", "stats", "studies")
 __all__ = sorted([*_EXPORTS, *_MODULES])
 
 

@@ -253,7 +253,14 @@ def _mask_facts(masked):
 
 
 def describe(facts):
-    """The facts as text for a person."""
+    """The facts as text for a person.
+
+    Args:
+        facts: what `examine` returned.
+
+    Returns:
+        str of several lines; a line a problem, with its remedy.
+    """
     lines = [
         f"Python {facts['python']} on {facts['platform']}, {facts['cores']} cores, "
         f"{facts['memory_gib']} GiB",

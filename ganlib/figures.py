@@ -88,6 +88,12 @@ def show_spaced(axes, images, columns):
 def show_images(axes, images, columns, title=""):
     """Draws a grid of images in [0, 1] on `axes`.
 
+    Args:
+        axes: of matplotlib.
+        images: float array `(n, height, width, channels)`, 1 or 3 channels.
+        columns: int, of the grid.
+        title: str.
+
     Raises:
         ValueError: no images, or values outside [0, 1]: convert the range first, a clipped picture
             misleads.

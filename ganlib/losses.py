@@ -381,7 +381,15 @@ class BinaryFocal(keras.losses.Loss):
 
 
 def check_same_shape(masks, logits):
-    """Raises ValueError where masks would be broadcast: every pixel against those of others."""
+    """Refuses masks that would be broadcast: every pixel against those of others.
+
+    Args:
+        masks: array or tensor.
+        logits: array or tensor.
+
+    Raises:
+        ValueError: the shapes differ; where one is not known yet, it fits.
+    """
     a, b = masks.shape, logits.shape
     if len(a) != len(b) or any(i != j for i, j in zip(a, b, strict=True) if None not in (i, j)):
         raise ValueError(

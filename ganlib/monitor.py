@@ -39,12 +39,19 @@ class Thresholds:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check saw."""
+    """What a check saw.
 
-    check: str  # its name, such as "generator_blank"
-    epoch: int  # from 1, when it was reported
-    evidence: str  # the numbers, each beside what it is compared with
-    remedy: str  # what to try
+    Attributes:
+        check: its name, such as "generator_blank".
+        epoch: from 1, when it was reported.
+        evidence: the numbers, each beside what it is compared with.
+        remedy: what to try.
+    """
+
+    check: str
+    epoch: int
+    evidence: str
+    remedy: str
 
     def __str__(self):
         return f"{self.check} (epoch {self.epoch}): {self.evidence} {self.remedy}"

@@ -12,6 +12,9 @@ SEEDS = {QUICK: 1, CPU: 1, FULL: 3}  # of each variation
 def check(profile):
     """Returns a profile's name.
 
+    Args:
+        profile: str, one of `PROFILES`.
+
     Raises:
         ValueError: there is no such profile.
     """

@@ -20,6 +20,12 @@ HOLD = 2000  # milliseconds, of a GIF's last frame
 def load_gan(path):
     """Loads an `Adversarial` from a .keras file, in Keras' safe mode.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        `ganlib.adversarial.Adversarial`, compiled as it was saved.
+
     Raises:
         DataError: there is no such file, it can't be read, or it holds another kind of model.
     """
@@ -138,7 +144,14 @@ def discriminate(gan, images):
 def sample_images(gan, n, seed=0, truncation=None):
     """n pictures of `gan.sampler`, float32 `(n, height, width, channels)` in [0, 1].
 
-    Their latents are those of `draw_latents`.
+    Args:
+        gan: `ganlib.adversarial.Adversarial`.
+        n: int.
+        seed: int, of the latents, which are those of `draw_latents`.
+        truncation: float, beyond which latents are drawn anew, or None.
+
+    Returns:
+        float32 array.
     """
     return make_images(gan.sampler, draw_latents(gan, n, seed, truncation))
 
@@ -190,7 +203,13 @@ def _angle(a, b):
 
 
 def save_grid(images, path, columns=None):
-    """Saves images in [0, 1] as one PNG, in a grid that is about square."""
+    """Saves images as one PNG, in a grid.
+
+    Args:
+        images: float array `(n, height, width, 1 or 3)` in [0, 1].
+        path: of the file; its folder is made.
+        columns: int, of the grid; None: so many that it is about square.
+    """
     from PIL import Image
 
     columns = columns or int(np.ceil(np.sqrt(len(images))))

@@ -356,7 +356,15 @@ def _check_data(run, data):
 
 
 def results(study, out):
-    """The results that exist, in the order of the study's trials."""
+    """The results that exist, in the order of the study's trials.
+
+    Args:
+        study: `Study`.
+        out: folder of all runs.
+
+    Returns:
+        List of result dicts, as `run_trial` returns them.
+    """
     found = (Run(run_folder(study, trial, out)).result() for trial in study.trials)
     return [result for result in found if result]
 

@@ -128,7 +128,14 @@ class ImageCount(keras.metrics.Metric):
 
 
 def status(model):
-    """`{"status": "stopped"}` if a callback stopped the training early, else nothing."""
+    """`{"status": "stopped"}` if a callback stopped the training early, else nothing.
+
+    Args:
+        model: that `fit` has trained.
+
+    Returns:
+        dict, for a trial's results.
+    """
     return {"status": STOPPED} if model.stop_training else {}
 
 

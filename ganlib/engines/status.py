@@ -16,6 +16,13 @@ def study_status(study, out="runs"):
     The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
     process holds the trial's lock, "interrupted" with a checkpoint to resume from, "unknown" where
     the lock is another user's and can't be opened, else "to do".
+
+    Args:
+        study: `ganlib.study.Study`.
+        out: folder of all runs.
+
+    Returns:
+        List of dicts, in the order of the study's trials.
     """
     return [_trial_status(study, trial, out) for trial in study.trials]
 

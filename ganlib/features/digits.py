@@ -112,6 +112,15 @@ def load_or_train(path, train, test, seed=0, steps=700):
     """The classifier kept in `path` (.keras); by one process trained first where it is missing.
 
     One that can't be read is trained again.
+
+    Args:
+        path: of the file; its folder is made.
+        train, test: labelled `ImageSet`s of 28×28 grey pictures.
+        seed: int, of the training.
+        steps: int, of the training.
+
+    Returns:
+        A `DigitClassifier`, with its accuracy on `test`.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,17 @@ def get(identifier, folder=None):
 
 @functools.cache
 def efficientnet_lite0(size=efficientnet.SIZE):
-    """The `Network` of `ganlib.features.efficientnet`. Arguments and errors as its `build`."""
+    """The `Network` of `ganlib.features.efficientnet`.
+
+    Args:
+        size: int, pixels of the side that pictures are resized to.
+
+    Returns:
+        A `Network` of 1,280 features.
+
+    Raises:
+        DataError: its weights are not installed; see `ganlib.features.efficientnet.build`.
+    """
     model = efficientnet.build(size=size)
     small = size != efficientnet.SIZE
     return Network(

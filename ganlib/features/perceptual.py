@@ -204,6 +204,9 @@ def get(identifier):
     `"auto"` is "vgg16" where its weights are at hand, else "filters". Nothing is downloaded unless
     "vgg19" is asked for by name.
 
+    Args:
+        identifier: `Extractor`, str, dict or None.
+
     Raises:
         ValueError: the name is unknown.
     """

@@ -44,5 +44,13 @@ def digit_quality(classifier, images, reference):
 
 
 def noise_images(n, seed=0):
-    """The trivial baseline: uniform noise, float32 `(n, 28, 28, 1)` in [0, 1]."""
+    """The trivial baseline: uniform noise.
+
+    Args:
+        n: int, number of pictures.
+        seed: int.
+
+    Returns:
+        float32 `(n, 28, 28, 1)` in [0, 1].
+    """
     return np.random.default_rng(seed).random((n, 28, 28, 1), dtype="float32")

@@ -15,6 +15,9 @@ class Moments:
     Batches are merged by their means and scatter matrices (Chan et al., 1983): sums of squares
     would cancel where the mean is far from 0.
 
+    Args:
+        features: array `(n, d)` to begin with; None: nothing.
+
     Attributes:
         n: int, how many rows there were.
         mean: float64 array `(d,)`.
@@ -128,7 +131,18 @@ def frechet_distance(first, second):
 
 
 def frechet(real, fake):
-    """`frechet_distance` as a `Frechet`, with a caution where the sample is too small."""
+    """`frechet_distance` with a caution where the sample is too small.
+
+    Args:
+        real: array `(n, d)` of features, or their `Moments`.
+        fake: array `(m, d)` of features, or their `Moments`.
+
+    Returns:
+        `Frechet`.
+
+    Raises:
+        ValueError: as `frechet_distance`.
+    """
     real, fake = (x if isinstance(x, Moments) else Moments(x) for x in (real, fake))
     value = frechet_distance(real, fake)
     n, d = min(real.n, fake.n), len(real.mean)

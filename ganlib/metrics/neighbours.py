@@ -89,7 +89,20 @@ def density_coverage(real, fake, k=5):
 
 
 def compare(real, fake, k_precision=3, k_density=5):
-    """`PrecisionRecall` and `DensityCoverage` together, in little more time than one of them."""
+    """Both pairs of scores together, in little more time than one of them.
+
+    Args:
+        real: array `(n, d)` of features.
+        fake: array `(m, d)` of features.
+        k_precision: int ≥ 1, neighbours of `precision_recall`.
+        k_density: int ≥ 1, neighbours of `density_coverage`.
+
+    Returns:
+        `PrecisionRecall` and `DensityCoverage`.
+
+    Raises:
+        ValueError: as `precision_recall`.
+    """
     ks = (k_precision, k_density)
     if not all(isinstance(k, int | np.integer) and k >= 1 for k in ks):
         raise ValueError(f"`k` must be a whole number from 1 on. Received: k={ks}")
@@ -148,6 +161,11 @@ def expected_coverage(n_real, n_fake, k=5):
     """Coverage on average where both sets have one distribution (Naeem et al., 2020, lemma 2).
 
     1 - (N-1)…(N-k) / (M+N-1)…(M+N-k), N real images and M fakes: about 1 - 2^-k for N = M.
+
+    Args:
+        n_real: int.
+        n_fake: int.
+        k: int, neighbours.
 
     Returns:
         float in [0, 1].

@@ -80,7 +80,10 @@ class Overlap(keras.metrics.Metric):
 
 @register
 class Jaccard(Overlap):
-    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set; see `Overlap`."""
+    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set.
+
+    Args and errors as of `Overlap`.
+    """
 
     @staticmethod
     def fraction(intersection, areas):
@@ -89,7 +92,10 @@ class Jaccard(Overlap):
 
 @register
 class Dice(Overlap):
-    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set; see `Overlap`."""
+    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set.
+
+    Args and errors as of `Overlap`.
+    """
 
     @staticmethod
     def fraction(intersection, areas):

@@ -10,7 +10,15 @@ FIDELITY = ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")
 
 
 def low_resolution(image, scale):
-    """A picture's original, cropped, and its small version: both uint8 `(height, width, 3)`."""
+    """A picture's small version, and the original that belongs to it.
+
+    Args:
+        image: uint8 array `(h, w, 3)`.
+        scale: int, how many times smaller; the original is cropped to a multiple of it.
+
+    Returns:
+        Two uint8 arrays: small, and cropped.
+    """
     high = crop_to_multiple(image, scale)
     return downscale(high, scale), high
 
@@ -51,7 +59,14 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
 
 def mean_scores(rows):
-    """The mean of each score over the photographs, and their number `n`."""
+    """The mean of each score over the photographs, and their number `n`.
+
+    Args:
+        rows: what `evaluate` returned.
+
+    Returns:
+        dict of score → float, and `n`.
+    """
     keys = [key for key in rows[0] if key != "name"]
     return {**{key: float(np.mean([row[key] for row in rows])) for key in keys}, "n": len(rows)}
 
@@ -64,6 +79,9 @@ def sharpness(image, original):
     Args:
         image: uint8 array `(h, w, 3)`.
         original: uint8 array of the same shape.
+
+    Returns:
+        float ≥ 0.
     """
 
     def mean_gradient(x):
@@ -82,13 +100,29 @@ def _centre(images, side):
 
 
 def perceptual_distance(image, original, features):
-    """Distance of the feature maps of two uint8 pictures `(h, w, 3)`; 0 for equal ones."""
+    """Distance of the feature maps of two pictures; 0 for equal ones.
+
+    Args:
+        image: uint8 array `(h, w, 3)`.
+        original: uint8 array of the same shape.
+        features: `ganlib.features.perceptual.Extractor`.
+
+    Returns:
+        float ≥ 0.
+    """
     pair = (convert(x, "byte", "unit")[np.newaxis] for x in (image, original))
     return float(features.distance(*pair))
 
 
 def flat_grey(scale):
-    """The upscaler that knows least: the picture's mean grey level, everywhere."""
+    """The upscaler that knows least: the picture's mean grey level, everywhere.
+
+    Args:
+        scale: int.
+
+    Returns:
+        A callable, as `evaluate` takes it.
+    """
 
     def enlarge(low):
         height, width, channels = low.shape
@@ -104,6 +138,9 @@ def printed_scores(image, original, mistake):
         image: uint8 array.
         original: uint8 array of the same shape.
         mistake: name in `ganlib.images.RANGE_MISTAKES`, or "none".
+
+    Returns:
+        dict, as of `ganlib.images.range_mistakes`.
     """
     unit = (convert(x, "byte", "unit") for x in (image, original))
     return range_mistakes(*unit, only=mistake)[0]

@@ -46,6 +46,11 @@ def _jax_transposed_convolution():
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose`, with a fast kernel gradient on JAX; the same elsewhere.
 
+    Args:
+        filters: int, output channels.
+        kernel_size: int or pair of them.
+        **kwargs: as Keras' layer takes them.
+
     Raises:
         ValueError: `output_padding`, dilation or channels first, which this layer leaves out.
     """
@@ -82,6 +87,11 @@ class ThinConv2D(keras.layers.Conv2D):
     channels. Here it becomes a k×1 convolution to k channels (one for each column of the kernel)
     and a fixed one-hot 1×k convolution that shifts and adds them: the same products in another
     order, 2 to 5 times faster (benchmarks/README.md). Weights and configuration are Keras' own.
+
+    Args:
+        filters: int, output channels.
+        kernel_size: int or pair of them.
+        **kwargs: as Keras' layer takes them.
 
     Raises:
         ValueError: strides, dilation, groups, "valid" padding or channels first.

@@ -65,6 +65,11 @@ class SpectralConv2D(_SpectrallyNormalised, keras.layers.Conv2D):
     iteration a training pass. The vector `u` of that iteration, `(filters,)`, is a non-trainable
     weight and is saved with the model. The weights are kernel, bias (if any) and `u`.
 
+    Args:
+        filters: int, output channels.
+        kernel_size: int or pair of them.
+        **kwargs: as Keras' layer takes them.
+
     Raises:
         ValueError: channels first, which this layer leaves out.
     """

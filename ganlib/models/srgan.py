@@ -22,6 +22,9 @@ class PixelShuffle(layers.Layer):
 
     Channel `(i·scale + j)·c + k` becomes channel k of the pixel at row i, column j of its block
     (Shi et al., 2016, "Real-time single image … sub-pixel convolution").
+
+    Args:
+        scale: int.
     """
 
     def __init__(self, scale, **kwargs):
@@ -52,6 +55,7 @@ class LinearUpscaling(layers.Layer):
         scale: int.
         kernel: array `(size, size, scale²)` as `ganlib.images.fit_kernel` returns it. `None`:
             bicubic interpolation.
+        size: int, of the kernel; only where there is none yet, as in a model that is loaded.
 
     The kernel is a weight, so a saved model brings it back; it is never trained.
     """

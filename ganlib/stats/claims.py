@@ -63,7 +63,14 @@ class Claims:
 
 
 def judge(holds):
-    """The verdict on a condition: True supported, False refuted, None cannot tell."""
+    """The verdict on a condition.
+
+    Args:
+        holds: True, False, or None where nobody can tell.
+
+    Returns:
+        "supported", "refuted" or "cannot tell".
+    """
     return {True: SUPPORTED, False: REFUTED, None: CANNOT_TELL}[holds]
 
 
@@ -72,6 +79,14 @@ def judge_interval(interval, low=-math.inf, high=math.inf):
 
     Supported if the whole interval lies inside, refuted if it lies outside, undecided if it
     straddles an end, and with one seed, whose interval is unknown.
+
+    Args:
+        interval: `Interval`.
+        low: float.
+        high: float.
+
+    Returns:
+        "supported", "refuted" or "cannot tell".
     """
     if interval.low is None:
         return CANNOT_TELL
@@ -83,10 +98,24 @@ def judge_interval(interval, low=-math.inf, high=math.inf):
 
 
 def judge_positive(interval):
-    """The verdict on "the value is above zero"; where it is exactly zero, it is not."""
+    """The verdict on "the value is above zero"; where it is exactly zero, it is not.
+
+    Args:
+        interval: `Interval`.
+
+    Returns:
+        As `judge_interval`.
+    """
     return judge_interval(interval, low=math.nextafter(0, 1))
 
 
 def judge_negative(interval):
-    """The verdict on "the value is below zero"; where it is exactly zero, it is not."""
+    """The verdict on "the value is below zero"; where it is exactly zero, it is not.
+
+    Args:
+        interval: `Interval`.
+
+    Returns:
+        As `judge_interval`.
+    """
     return judge_interval(interval, high=-math.nextafter(0, 1))

@@ -59,12 +59,28 @@ def mean_interval(values, confidence=0.95):
 
 
 def brief(values, spec=".3g"):
-    """The mean of `values` with its interval as text; of one value itself."""
+    """The mean of values with its interval as text; of one value itself.
+
+    Args:
+        values: sequence of floats, as for `mean_interval`.
+        spec: str, how each number is formatted.
+
+    Returns:
+        str.
+    """
     return mean_interval(values).brief(spec)
 
 
 def paired_interval(values, baseline, confidence=0.95):
     """The interval of the mean difference, where the i-th entries share a seed.
+
+    Args:
+        values: sequence of floats, one a seed.
+        baseline: sequence of floats, of the same seeds.
+        confidence: float in (0, 1).
+
+    Returns:
+        An `Interval`.
 
     Raises:
         ValueError: lengths that differ, or as `mean_interval`.

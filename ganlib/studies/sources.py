@@ -48,7 +48,17 @@ class Source:
 
 
 def locate(spec):
-    """The path of data that `Source.choose` found; anything else as it is."""
+    """The path of data that `Source.choose` found; anything else as it is.
+
+    Args:
+        spec: str, data as a recipe names them.
+
+    Returns:
+        str, for what loads the data.
+
+    Raises:
+        DataError: the data lie in `$GANLIB_DATA`, which is not set.
+    """
     prefix = f"${VARIABLE}/"
     if not spec.startswith(prefix):
         return spec
