@@ -31,7 +31,7 @@ def write(reports, profile="cpu", study="digits", record=RECORD):
     folder.mkdir(parents=True)
     table = "name,score,n,left out\na,0.123456,5,\nb,,7,<i>\n"
     (folder / "scores.csv").write_text(table, encoding="utf-8")
-    save(folder / "samples.png", np.zeros((4, 4, 3), "uint8"))
+    save(folder / "samples.png", np.zeros((10, 10, 3), "uint8"))
     if record is not None:
         text = record if isinstance(record, str) else json.dumps(record)
         (folder / "run.json").write_text(text, encoding="utf-8")
