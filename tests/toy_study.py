@@ -24,7 +24,7 @@ from ganlib import study as ganlib_study
 from ganlib.studies.changes import changed
 from ganlib.study import Study, Trial, write_atomically
 
-PATIENCE_SECONDS = 60  # of a trial that waits for something; it would fail then
+PATIENCE_SECONDS = 180  # of a trial that waits for something; it would fail then
 HELD = []
 
 

@@ -1,5 +1,6 @@
 """Tables, figures and claims of the digits study, from its run directories alone."""
 
+import functools
 import math
 
 import numpy as np
@@ -29,6 +30,10 @@ class DigitsResults(Results):
         samples = self.results[0]["recipe"]["samples"]
         some_folder = next(iter(self.folders.values())).parent
         self.baselines = data.baselines(some_folder, samples)
+
+    @functools.cached_property
+    def claims(self):
+        return claims(self)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -189,7 +194,7 @@ class DigitsResults(Results):
         return np.mean([[*q["histogram"], q["no_digit"]] for q in qualities], axis=0)
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
+def write_report(study, results, data, out="runs", reports="reports", found=None):
     """Writes the study's figures, tables and run.json.
 
     Args:
@@ -198,12 +203,12 @@ def write_report(study, results, data, out="runs", reports="reports"):
         data: `DigitsData`.
         out: folder of all runs.
         reports: folder of all reports.
+        found: `DigitsResults` of the same runs, to spare the measuring; None: made here.
 
     Returns:
         The `Report` and the `Claims`.
     """
-    found = DigitsResults(study, results, data, out)
-    judged = claims(found)
+    found = found or DigitsResults(study, results, data, out)
     figures = {
         "samples": DigitsResults.samples_figure,
         "accuracy": DigitsResults.accuracy_figure,
@@ -217,4 +222,4 @@ def write_report(study, results, data, out="runs", reports="reports"):
         "findings": "What the health monitor found.",
         "trials": "All numbers of all trials.",
     }
-    return found.write(reports, figures, tables, judged), judged
+    return found.write(reports, figures, tables, found.claims), found.claims
