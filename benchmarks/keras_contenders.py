@@ -1,5 +1,6 @@
 """ganlib and its peers among Keras programs. Each builder returns `run(steps) -> seconds`."""
 
+import contextlib
 import time
 
 import keras
@@ -34,6 +35,17 @@ def plain(model):
         return own.get(type(layer), type(layer)).from_config(layer.get_config())
 
     return keras.models.clone_model(model, clone_function=clone)
+
+
+@contextlib.contextmanager
+def precision(policy):
+    """What is built within computes by a dtype policy, such as "mixed_bfloat16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def adam():
@@ -73,15 +85,16 @@ def timed_fit(model, variable, make_data, **options):
     return run
 
 
-def ganlib(workload, update="alternating", feed="batches", **compile_options):
+def ganlib(workload, update="alternating", feed="batches", policy="float32", **compile_options):
     """ganlib as its studies use it."""
     own_batch = update == "alternating" and workload.generator_batch != workload.batch
-    gan = Adversarial(
-        *players(workload),
-        update=update,
-        generator_batch=workload.generator_batch if own_batch else None,
-    )
-    gan.compile(adam(), adam(), **compile_options)
+    with precision(policy):
+        gan = Adversarial(
+            *players(workload),
+            update=update,
+            generator_batch=workload.generator_batch if own_batch else None,
+        )
+        gan.compile(adam(), adam(), **compile_options)
     last = gan.generator.trainable_variables[-1]
     if feed == "numpy":
         return timed_fit(gan, last, workload.images, batch_size=workload.batch)

@@ -3,14 +3,14 @@
 import time
 
 
-def matmul(framework, size):
-    """A `run` of float32 products of two `size`×`size` matrices, each 2·size³ operations."""
+def matmul(framework, size, dtype="float32"):
+    """A `run` of products of two `size`×`size` matrices, each 2·size³ operations."""
     if framework in ("torch", "keras-torch"):
         import torch
 
         torch.backends.cuda.matmul.allow_tf32 = True
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        a = torch.rand(size, size, device=device)
+        a = torch.rand(size, size, device=device).to(getattr(torch, dtype))
 
         def run(steps):
             begin = time.perf_counter()
@@ -24,12 +24,12 @@ def matmul(framework, size):
         import jax
 
         product = jax.jit(lambda a: a @ a)
-        a = jax.random.uniform(jax.random.key(0), (size, size))
+        a = jax.random.uniform(jax.random.key(0), (size, size)).astype(dtype)
     else:
         import tensorflow as tf
 
         product = tf.function(lambda a: a @ a)
-        a = tf.random.uniform((size, size))
+        a = tf.cast(tf.random.uniform((size, size)), dtype)
 
     def run(steps):
         begin = time.perf_counter()

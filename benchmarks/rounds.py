@@ -1,5 +1,6 @@
 """Worker processes, and turns taken in rounds so that a drifting machine cancels out."""
 
+import contextlib
 import json
 import pathlib
 import subprocess
@@ -29,7 +30,8 @@ class Worker:
         self.facts = self.ask(action="hello")
 
     def ask(self, **request):
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it is gone, and gives no answer
+            print(json.dumps(request), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process ended with code {self.process.wait()}")
@@ -39,7 +41,8 @@ class Worker:
         return reply
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 
@@ -64,7 +67,9 @@ class Contender:
             warm_up=warm_up,
         )["seconds"]
         seconds = self.run(warm_up) / warm_up
-        self.steps = int(np.clip(turn / seconds, 1, 500))
+        # Whole calls: a shorter last one would be compiled for itself.
+        call = self.options.get("steps_per_execution", 1)
+        self.steps = call * int(np.ceil(np.clip(turn / seconds, 1, 500) / call))
 
     def run(self, steps):
         return self.worker.ask(action="run", name=self.key, steps=steps)["seconds"]
@@ -101,9 +106,48 @@ def race(contenders, workers, workload=None, *, rounds, turn, warm_up=2, say=pri
             say(f"  {contender.name}: {skipped[contender.name]}")
     for i in range(rounds):
         for contender in ran[:: -1 if i % 2 else 1]:
-            contender.turn()
-    for framework in {contender.framework for contender in ran}:
-        workers[framework].ask(action="drop")
+            try:
+                contender.turn()
+            except RuntimeError as error:  # most likely out of memory
+                ran.remove(contender)
+                skipped[contender.name] = str(error)[:200]
+                say(f"  {contender.name}: {skipped[contender.name]}")
+    for framework in {contender.framework for contender in contenders} & workers.keys():
+        try:
+            workers[framework].ask(action="drop")
+        except RuntimeError as error:
+            say(f"  {framework}: {error}")
+            del workers[framework]  # its process is gone
+    return ran, skipped
+
+
+def race_apart(contenders, peaks, frameworks, workload, **options):
+    """As `race`, but one framework after the other, each with the accelerator's whole memory.
+
+    Args:
+        contenders: list of `Contender`.
+        peaks: function that makes the list of contenders of other frameworks that take their
+            turns with each framework's; a contender's are in its `peaks` then.
+        frameworks: those that are here.
+        workload: str.
+        **options: as of `race`.
+    """
+    ran, skipped = [], {}
+    for framework in dict.fromkeys(contender.framework for contender in contenders):
+        group = [c for c in contenders if c.framework == framework]
+        if framework not in frameworks:
+            skipped |= {contender.name: f"no {framework} here" for contender in group}
+            continue
+        beside = peaks()
+        wanted = {framework, *(peak.framework for peak in beside)} & set(frameworks)
+        workers = {name: Worker(name) for name in wanted}
+        some, reasons = race([*group, *beside], workers, workload, **options)
+        for contender in group:
+            contender.peaks = [peak for peak in beside if peak in some]
+        ran += [contender for contender in some if contender in group]
+        skipped |= {name: why for name, why in reasons.items() if name in {c.name for c in group}}
+        for worker in workers.values():
+            worker.close()
     return ran, skipped
 
 

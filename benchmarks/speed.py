@@ -1,4 +1,4 @@
-"""Speed against peers, as ratios: `python benchmarks/speed.py [--full] [--out results.md]`.
+"""Speed against peers, as ratios: `python benchmarks/speed.py [--full] [--gpu] [--out results.md]`.
 
 All contenders run in one go, in rounds, so that a machine whose speed drifts cancels out: a ratio
 is formed within each round, and the table shows the median and the quartiles of those ratios.
@@ -6,23 +6,51 @@ benchmarks/README.md says what each row does.
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import platform
+import sys
 
+import larger
 import start
-from rounds import Contender, Worker, race, ratio, spread
+from rounds import Contender, race, ratio, spread
+from sections import (
+    Machine,
+    check_twin,
+    contender_table,
+    mixed_rows,
+    protected,
+    run_all,
+    torch_rows,
+)
+from tables import quartiles, table
 from workloads import WORKLOADS
 
 FRAMEWORKS = ("tensorflow", "jax", "keras-torch", "torch")
+SECTIONS = "small,tutorial,dcgan,layers,feed,start"
+GPU_SECTIONS = "small,tutorial,dcgan,sr,unet,epochs"
 # Rounds, and seconds a turn.
 SIZES = {
-    "quick": {"small": (7, 0.5), "tutorial": (4, 0.2), "dcgan": (4, 0.2), "parts": (5, 0.15)},
-    "full": {"small": (25, 1.5), "tutorial": (11, 2.0), "dcgan": (11, 2.0), "parts": (15, 0.4)},
+    "quick": {
+        "small": (7, 0.5),
+        "tutorial": (4, 0.2),
+        "dcgan": (4, 0.2),
+        "parts": (5, 0.15),
+        "larger": (4, 0.3),
+    },
+    "full": {
+        "small": (25, 1.5),
+        "tutorial": (11, 2.0),
+        "dcgan": (11, 2.0),
+        "parts": (15, 0.4),
+        "larger": (11, 2.0),
+    },
 }
+CALL = 8  # steps of a call, where several are taken in one
 
 
-def contenders(workload, compiled, jax_too):
+def contenders(machine, workload, compiled, jax_too):
     """The rows of a workload's table; the first is the reference of those that do the same."""
     rows = [
         Contender("ganlib, TensorFlow", "tensorflow", "ganlib"),
@@ -34,72 +62,36 @@ def contenders(workload, compiled, jax_too):
     ]
     if workload.kind == "digits":  # with batch normalisation its one pass would mix real and fake
         rows.insert(3, Contender("tutorial loop, TensorFlow", "tensorflow", "tutorial", peer=True))
-    if compiled:
-        options = {"channels_last": True, "compiled": True}
-        rows.append(Contender("PyTorch, torch.compile", "torch", "pytorch", peer=True, **options))
+    rows += torch_rows(machine, compiled)
+    rows += mixed_rows() if machine.bfloat16 else []
+    backends = [("tensorflow", "TensorFlow"), ("jax", "JAX")]
+    if workload.name == "small":  # Keras takes one step at a time on torch
+        for framework, name in backends:
+            title = f"ganlib, {name}, {CALL} steps a call"
+            rows.append(Contender(title, framework, "ganlib", steps_per_execution=CALL))
     for update in ("shared", "joint"):
-        for framework, name in [("tensorflow", "TensorFlow"), ("jax", "JAX")][: 1 + jax_too]:
+        for framework, name in backends[: 1 + jax_too]:
             rows.append(Contender(f"ganlib, {name}, {update}", framework, "ganlib", update=update))
     return rows
 
 
-def table(header, rows):
-    widths = [max(len(str(row[i])) for row in [header, *rows]) for i in range(len(header))]
-    lines = [[str(x).ljust(w) for x, w in zip(row, widths, strict=True)] for row in [header, *rows]]
-    lines.insert(1, ["-" * w for w in widths])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def quartiles(value, low, high, digits=2):
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def fastest_matmul(workers, side):
-    """The framework whose float32 matrix product is fastest here, and its operations a second."""
-    rows = [Contender(f"matmul, {f}", f, "peak", size=side) for f in workers]
-    ran, _ = race(rows, workers, rounds=5, turn=0.2, warm_up=3, say=lambda _: None)
-    best = min(ran, key=lambda c: spread(c.times)[0])
-    return best.framework, 2 * side**3 / spread(best.times)[0]
-
-
-def workload_section(workload, workers, peak_framework, side, sizes, compiled):
+def workload_section(machine, workload, sizes, compiled):
     rounds, turn = sizes[workload.name]
-    warm_up = 8 if workload.name == "small" else 1
-    jax_too = compiled or "tensorflow" not in workers
+    warm_up = CALL if workload.name == "small" else 1
+    facts, keras_worker = check_twin(machine, workload.name), machine.keras_worker()
+    flops = {"alternating": facts["flops"]}
+    if keras_worker:
+        flops = keras_worker.ask(action="flops", workload=workload.name)
+    rows = contenders(machine, workload, compiled, compiled or "tensorflow" not in machine.workers)
     # The peak takes its turn in every round, too: measured once, it would be another machine's.
-    peak = Contender("matmul", peak_framework, "peak", size=side)
-    names = [*contenders(workload, compiled, jax_too), peak]
-    ran, skipped = race(names, workers, workload.name, rounds=rounds, turn=turn, warm_up=warm_up)
-    ran.remove(peak)
-    keras_worker = next(w for f, w in workers.items() if f != "torch")
-    flops = keras_worker.ask(action="flops", workload=workload.name)
-    same = [c for c in ran if "update" not in c.options]
-    ours = [c for c in same if not c.peer]
-    reference = ours[0]  # the default backend, or the first that is installed
-    rows = []
-    for contender in ran:
-        update = contender.options.get("update", "alternating")
-        seconds = spread(contender.times)
-        rows.append(
-            (
-                contender.name,
-                update,
-                quartiles(*ratio(contender, reference)),
-                quartiles(*(1e3 * s for s in seconds), digits=1),
-                f"{flops[update] / 1e9:.2f}",
-                f"{flops[update] / (2 * side**3) / ratio(contender, peak)[0]:.0%}",
-            )
-        )
-    header = ("contender", "update", f"time / {reference.name}", "ms a step", "GFLOP", "of peak")
-    notes = [f"- {name}: did not run: {why}" for name, why in skipped.items()]
-    peers = [c for c in same if c.peer]
-    if peers:
-        best = min(peers, key=lambda c: spread(c.times)[0])
-        verdict = quartiles(*ratio(best, reference))
-        notes.insert(0, f"- Best peer for the same update: {best.name}, {verdict} times as long.")
+    ran, skipped = run_all(machine, rows, workload.name, rounds=rounds, turn=turn, warm_up=warm_up)
+
+    def update(contender):
+        return contender.options.get("update", "alternating")
+
+    body = contender_table(machine, ran, skipped, ("update", update), lambda c: flops[update(c)])
     batches = f"{workload.batch} real and fake images, {workload.generator_batch} latents for G"
-    title = f"## {workload.title} ({batches}; {rounds} rounds)"
-    return "\n\n".join([title, table(header, rows), "\n".join(notes)])
+    return f"## {workload.title} ({batches}; {rounds} rounds)\n\n{body}"
 
 
 def pairs_section(title, pairs, workers, rounds, turn, workload=None, warm_up=2):
@@ -154,51 +146,55 @@ def main():
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="size", action="store_const", const="quick", default="quick")
     size.add_argument("--full", dest="size", action="store_const", const="full")
+    parser.add_argument("--gpu", action="store_true", help="only what sees a GPU, and its sections")
     parser.add_argument("--out", type=pathlib.Path, help="Markdown file to write as well")
-    parser.add_argument("--sections", default="small,tutorial,dcgan,layers,feed,start")
+    parser.add_argument("--sections", help=f"by default {SECTIONS}; with --gpu {GPU_SECTIONS}")
     parser.add_argument("--frameworks", default=",".join(FRAMEWORKS))
     parser.add_argument("--compile", action="store_true", help="torch.compile also in --quick")
+    parser.add_argument("--bfloat16", action="store_true", help="rows in bfloat16 also on a CPU")
+    parser.add_argument("--apart", action="store_true", help="sr, unet: one framework at a time, "
+                        "as on a GPU, whose memory they can't share")  # fmt: skip
     options = parser.parse_args()
-    sizes, sections = SIZES[options.size], options.sections.split(",")
-
-    workers, parts = {}, []
+    sections = (options.sections or (GPU_SECTIONS if options.gpu else SECTIONS)).split(",")
+    known = {*SECTIONS.split(","), *GPU_SECTIONS.split(",")}
+    if unknown := set(sections) - known:
+        parser.error(f"no such section: {', '.join(sorted(unknown))}; there are {sorted(known)}")
+    sizes, parts = SIZES[options.size], []
 
     def show(text):
         parts.append(text)
         print(f"\n{text}\n", flush=True)
+        if options.out:  # after each section: what was measured is not lost
+            options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
+    machine = Machine(options.frameworks.split(","), options.gpu)
     facts = [f"- {platform.machine()}, {os.cpu_count()} CPU cores, profile {options.size}"]
-    for framework in options.frameworks.split(","):
-        try:
-            workers[framework] = Worker(framework)
-            place = "GPU" if workers[framework].facts["gpu"] else "CPU"
-            facts.append(f"- {framework}: {workers[framework].facts['version']}, {place}")
-        except RuntimeError as error:
-            facts.append(f"- {framework}: left out: {error}")
-    gpu = any(worker.facts["gpu"] for worker in workers.values())
-    side = 8192 if gpu else 2048
-    peak_framework, peak = fastest_matmul(workers, side)
-    facts.append(
-        f"- peak ({peak_framework}): {peak / 1e9:.0f} GFLOP/s, float32 matrix product {side}×{side}"
-    )
-    show("# Speed\n\n" + "\n".join(facts))
-    rounds, turn = sizes["parts"]
+    if not machine.workers:
+        sys.exit("\n".join(["Nothing can run here:", *machine.facts]))
+    machine.bfloat16 |= options.bfloat16
+    machine.apart |= options.apart
+    machine.find_peak()
+    show("# Speed\n\n" + "\n".join(facts + machine.facts))
+    wide = options.compile or options.size == "full" or machine.gpu
     for name, workload in WORKLOADS.items():
         if name in sections:
-            compiled = options.compile or options.size == "full" or name == "small" or gpu
-            show(workload_section(workload, workers, peak_framework, side, sizes, compiled))
+            part = functools.partial(workload_section, machine, workload, sizes)
+            make = functools.partial(part, wide or name == "small")
+            show(protected(machine, workload.title, make))
+    for text in larger.sections(machine, sections, options.size, *sizes["larger"], wide):
+        show(text)
+    rounds, turn = sizes["parts"]
+    if {"layers", "feed"} & set(sections):
+        machine.open()
     if "layers" in sections:
         title = "Layers: forward and both gradients"
-        show(pairs_section(title, layer_pairs(), workers, rounds, turn))
+        show(pairs_section(title, layer_pairs(), machine.workers, rounds, turn))
     if "feed" in sections:
         title = "Feed: an epoch of the small GAN, shared update, a step"
-        show(pairs_section(title, feed_pairs(), workers, rounds, 1.0, "small", warm_up=8))
-    for worker in workers.values():
-        worker.close()
+        show(pairs_section(title, feed_pairs(), machine.workers, rounds, 1.0, "small", warm_up=8))
+    machine.close()
     if "start" in sections:
         show(start_section(rounds=2 if options.size == "quick" else 7))
-    if options.out:
-        options.out.write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":

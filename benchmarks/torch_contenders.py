@@ -6,6 +6,7 @@ import time
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -58,10 +59,43 @@ def dcgan_players(workload):
     return nn.Sequential(*up), nn.Sequential(*down)
 
 
-def pytorch(workload, channels_last=False, compiled=False):
-    """A careful PyTorch loop: D frozen in G's step, fused Adam, images kept on the device."""
+def set_up():
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True  # as XLA and TensorFlow do
+
+
+def mixed(bfloat16):
+    """A context in which products are taken in bfloat16, if so wanted."""
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16)
+
+
+def timed(step, *players):
+    """A `run` of `step(total)`, which adds its losses to `total`; it knows its parameters."""
+
+    def run(steps):
+        total = torch.zeros((), device=DEVICE)
+        begin = time.perf_counter()
+        for _ in range(steps):
+            step(total)
+        float(total)  # waits for the device
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    run.parameters = sorted(p.numel() for player in players for p in player.parameters())
+    return run
+
+
+def count_flops(run):
+    """Operations of the convolutions and matrix products that a step really takes."""
+    with FlopCounterMode(display=False) as counter:
+        run(1)
+    return counter.get_total_flops()
+
+
+def pytorch(workload, channels_last=False, compiled=False, bfloat16=False):
+    """A careful PyTorch loop: D frozen in G's step, fused Adam, images kept on the device."""
+    set_up()
     build = {"digits": digits_players, "dcgan": dcgan_players}[workload.kind]
     layout = torch.channels_last if channels_last else torch.contiguous_format
     generator, discriminator = (p.to(DEVICE, memory_format=layout) for p in build(workload))
@@ -90,29 +124,21 @@ def pytorch(workload, channels_last=False, compiled=False):
 
     def step(total):
         real = dataset[torch.randint(len(dataset), (n,), device=DEVICE)]
-        with torch.no_grad():
+        with torch.no_grad(), mixed(bfloat16):
             fake = make_fakes(torch.randn(n, workload.latent_dim, device=DEVICE))
         d_optimizer.zero_grad()
-        loss = d_loss(real, fake)
+        with mixed(bfloat16):
+            loss = d_loss(real, fake)
         loss.backward()
         d_optimizer.step()
         total += loss.detach()
         discriminator.requires_grad_(False)
         g_optimizer.zero_grad()
-        loss = g_loss(torch.randn(m, workload.latent_dim, device=DEVICE))
+        with mixed(bfloat16):
+            loss = g_loss(torch.randn(m, workload.latent_dim, device=DEVICE))
         loss.backward()
         g_optimizer.step()
         discriminator.requires_grad_(True)
         total += loss.detach()
 
-    def run(steps):
-        total = torch.zeros((), device=DEVICE)
-        begin = time.perf_counter()
-        for _ in range(steps):
-            step(total)
-        float(total)  # waits for the device
-        if DEVICE == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - begin
-
-    return run
+    return timed(step, generator, discriminator)

@@ -6,6 +6,7 @@ with a JSON line: `build` a contender, `run` some of its steps, or `drop` all of
 
 import gc
 import json
+import math
 import os
 import pathlib
 import sys
@@ -19,7 +20,10 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
+from tasks import TASKS  # noqa: E402
 from workloads import WORKLOADS, step_flops  # noqa: E402
+
+WORKLOADS = {**WORKLOADS, **TASKS}
 
 
 def builder(kind):
@@ -29,12 +33,20 @@ def builder(kind):
         return lambda workload, **options: parts.matmul(FRAMEWORK, **options)
     if FRAMEWORK == "torch":
         import torch_contenders
+        import torch_tasks
 
-        return getattr(torch_contenders, kind)
-    import keras_contenders
+        return {"pytorch": torch_contenders.pytorch, "pytorch_task": torch_tasks.pytorch_task}[kind]
     import parts
 
-    return getattr(keras_contenders, kind, None) or getattr(parts, kind)
+    if kind == "layer":
+        return parts.layer
+    if kind == "ganlib_task":
+        import keras_tasks
+
+        return keras_tasks.ganlib_task
+    import keras_contenders
+
+    return getattr(keras_contenders, kind)
 
 
 def hello():
@@ -42,23 +54,36 @@ def hello():
     if FRAMEWORK == "torch":
         import torch
 
-        return {"version": f"torch {torch.__version__}", "gpu": torch.cuda.is_available()}
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+        return {"version": f"torch {torch.__version__}", "gpu": gpu}
     import importlib
 
     name = os.environ["KERAS_BACKEND"]
     framework = importlib.import_module(name)
     import keras
 
+    gpu = ""
     if name == "tensorflow":
-        gpu = bool(framework.config.list_physical_devices("GPU"))
+        found = framework.config.list_physical_devices("GPU")
+        if found:
+            details = framework.config.experimental.get_device_details(found[0])
+            gpu = details.get("device_name", "GPU")
     elif name == "jax":
-        gpu = framework.default_backend() == "gpu"
-    else:
-        gpu = framework.cuda.is_available()
+        if framework.default_backend() == "gpu":
+            gpu = framework.devices()[0].device_kind
+    elif framework.cuda.is_available():
+        gpu = framework.cuda.get_device_name()
     return {"version": f"{name} {framework.__version__}, keras {keras.__version__}", "gpu": gpu}
 
 
 def flops(workload):
+    """Operations of a step, by update; the larger tasks have but one way."""
+    if workload.name in TASKS:
+        import flops
+        import keras_tasks
+
+        models = keras_tasks.networks(keras_tasks.compiled(workload), workload)
+        return {"alternating": flops.task_flops(workload, models)}
     import keras_contenders
 
     players = keras_contenders.players(workload)
@@ -66,6 +91,27 @@ def flops(workload):
         update: step_flops(*players, workload, update)
         for update in ("alternating", "shared", "joint")
     }
+
+
+def arithmetic(workload):
+    """What must be the same of a network and its twin: sizes of the weights, and operations."""
+    larger = workload.name in TASKS
+    if FRAMEWORK == "torch":
+        import torch_contenders
+
+        run = builder("pytorch_task" if larger else "pytorch")(workload)
+        return {"parameters": run.parameters, "flops": torch_contenders.count_flops(run)}
+    if larger:
+        import keras_tasks
+
+        players = keras_tasks.networks(keras_tasks.compiled(workload), workload)
+    else:
+        import keras_contenders
+
+        players = keras_contenders.players(workload)
+    weights = [weight for player in players for weight in player.trainable_weights]
+    sizes = sorted(math.prod(weight.shape) for weight in weights)
+    return {"parameters": sizes, "flops": flops(workload)["alternating"]}
 
 
 def answer(request, contenders):
@@ -76,6 +122,8 @@ def answer(request, contenders):
         contenders.clear()
         gc.collect()
         return {}
+    if action == "arithmetic":
+        return arithmetic(WORKLOADS[request["workload"]])
     if action == "flops":
         return flops(WORKLOADS[request["workload"]])
     if action == "build":
