@@ -63,7 +63,8 @@ def drawn(monkeypatch):
     """Names of the figures that a report draws; to save them would take most of the time."""
     names = []
 
-    def draw(report, name, figure):
+    def draw(report, name, figure, caption):
+        assert caption.endswith(".")
         figure.draw_without_rendering()
         names.append(name)
 

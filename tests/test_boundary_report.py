@@ -252,7 +252,7 @@ def test_gammas(everything):
 def test_the_whole_report(everything, profile, tmp_path, monkeypatch):
     # Names in place of figures, which are tested elsewhere.
     drawn = []
-    monkeypatch.setattr(Report, "figure", lambda report, name, figure: drawn.append(name))
+    monkeypatch.setattr(Report, "figure", lambda report, name, *figure: drawn.append(name))
     monkeypatch.setattr(results, "close", lambda figure: None)
     for name in FIGURES:
         missing = name == "gamma"  # not enough trials
@@ -283,7 +283,7 @@ def test_a_part_with_its_real_figures(tmp_path, monkeypatch):
     """From files; without the repaired recipe there is no table of repairs."""
     drawn = []
 
-    def draw(report, name, figure):  # to save them would take most of the time
+    def draw(report, name, figure, caption):  # to save them would take most of the time
         figure.draw_without_rendering()
         drawn.append(name)
 

@@ -269,10 +269,11 @@ def test_the_whole_report_from_files(tmp_path, monkeypatch):
     """As `ganlib report` reads it; figures are drawn, and the first is saved."""
     drawn, save = [], Report.figure
 
-    def figure(report, name, figure):
+    def figure(report, name, figure, caption):
+        assert caption.endswith(".")
         drawn.append(name)
         if name == "pareto":
-            save(report, name, figure)
+            save(report, name, figure, caption)
 
     monkeypatch.setattr(Report, "figure", figure)
     study = made_up(numbers, 1, tmp_path / "runs").study

@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 
 from ganlib.figures import COLUMN, PAGE, show_images, style
-from ganlib.stats import mean_interval
+from ganlib.stats import brief, mean_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.digits_claims import claims
 from ganlib.studies.results import Results
@@ -43,9 +43,9 @@ class DigitsResults(Results):
         for name in self.names:
             row = {"variation": name, "status": ", ".join({r["status"] for r in self.of(name)})}
             for key, label in METRICS.items():
-                row[label] = f"{mean_interval(self.values(name, key)):.3g}"
+                row[label] = brief(self.values(name, key))
             row["n"] = self.of(name)[0]["metrics"]["n"]
-            rows.append(row)
+            rows.append({**row, "seeds": len(self.of(name))})
         for name, label in (("real", "real digits (ceiling)"), ("noise", "noise (floor)")):
             quality = self.baselines[name]
             row = {"variation": label, "status": ""}
@@ -74,7 +74,7 @@ class DigitsResults(Results):
             rows.append(
                 {
                     "variation": name,
-                    "seconds an epoch": f"{mean_interval(self.values(name, 'seconds_per_epoch'))}",
+                    "seconds an epoch": brief(self.values(name, "seconds_per_epoch")),
                     "ratio to base": "" if ratio is None else f"{ratio:.2f}",
                     "epochs": ", ".join(str(r["metrics"]["epochs"]) for r in self.of(name)),
                     "G parameters": parameters[0],

@@ -8,7 +8,7 @@ import pandas
 from ganlib.images import convert, range_mistakes, upscale
 from ganlib.losses import LOSSES
 from ganlib.metrics.super_resolution import FIDELITY, low_resolution, mean_scores
-from ganlib.stats import mean_interval
+from ganlib.stats import brief, mean_interval
 from ganlib.studies import srgan_figures
 from ganlib.studies.results import Results
 from ganlib.studies.srgan import Recipe
@@ -100,7 +100,7 @@ class SRResults(Results):
                     "printed then": f"{attempt.printed['psnr']} dB, {attempt.printed['ssim']}",
                     "printed by ours": f"{self.mean(name, 'printed_psnr'):.2f} dB, "
                     f"{self.mean(name, 'printed_ssim'):.3f}",
-                    "PSNR (RGB)": f"{mean_interval(self.values(name, 'psnr_rgb')):.2f}",
+                    "PSNR (RGB)": brief(self.values(name, "psnr_rgb"), ".2f"),
                     "less bicubic (Y)": f"{self._below(name):+.2f} dB",
                     "G loss": f"{self.mean(name, 'g_loss'):.4f}",
                     "D loss": f"{self.mean(name, 'd_loss'):.4f}",
@@ -122,20 +122,20 @@ class SRResults(Results):
             for name in self.baselines
         ]
         for attempt in self.attempts:
-            values = {k: f"{mean_interval(self.values(attempt.name, k)):.4g}" for k in SCORES}
-            rows.append(self._row(attempt.name, values))
+            values = {key: brief(self.values(attempt.name, key), ".4g") for key in SCORES}
+            rows.append(self._row(attempt.name, values, len(self.of(attempt.name))))
         for phase, label in PHASES.items():
             found = [r["metrics"]["scores"].get(phase) for r in self.of("repaired")]
             if found := [scores for scores in found if scores]:
-                values = {k: f"{mean_interval([s[k] for s in found]):.4g}" for k in SCORES}
-                rows.append(self._row(f"repaired: {label}", values))
+                values = {key: brief([s[key] for s in found], ".4g") for key in SCORES}
+                rows.append(self._row(f"repaired: {label}", values, len(found)))
         ideal = dict.fromkeys(FIDELITY[:2], "∞") | dict.fromkeys(FIDELITY[2:], "1")
         rows.append(self._row("original (ceiling)", {**ideal, "sharpness": "1", "perceptual": "0"}))
         return pandas.DataFrame(rows)
 
-    def _row(self, name, values):
+    def _row(self, name, values, seeds=""):
         scores = {label: values[key] for key, label in SCORES.items()}
-        return {"method": name, **scores, "pictures": len(self.data.test)}
+        return {"method": name, **scores, "pictures": len(self.data.test), "seeds": seeds}
 
     @functools.cached_property
     def mistakes(self):
