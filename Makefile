@@ -51,7 +51,7 @@ test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
 	else \
 	  echo "torch is not installed: its tests did not run ($(BIN)/pip install torch adds them)."; \
 	fi
-	$(BIN)/python -m pytest --nbval notebooks
+	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile notebooks
 
 lint: setup
 	$(BIN)/ruff format --check .
