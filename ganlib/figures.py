@@ -111,8 +111,18 @@ def show_images(axes, images, columns, title=""):
 
 
 def mark(figure, text):
-    """Says on the figure itself, in a strip below all else, at which scale it was made."""
-    if layout := figure.get_layout_engine():
-        strip = STRIP / figure.get_figheight()
-        layout.set(rect=(0, strip, 1, 1 - strip))
-    figure.text(0.995, 0.005, text, ha="right", va="bottom", fontsize=6, color="#D55E00")
+    """Says at which scale a figure was made, in a strip below it that nothing else reaches.
+
+    Args:
+        figure: of matplotlib.
+        text: str.
+
+    Returns:
+        The part of the plane to save, in inches, for `bbox_inches`: the figure and the strip.
+    """
+    from matplotlib.transforms import Bbox
+
+    width, height = figure.get_size_inches()
+    look = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#D55E00", "in_layout": False}
+    figure.text(0.995, (0.015 - STRIP) / height, text, **look)
+    return Bbox([[0, -STRIP], [width, height]])

@@ -46,14 +46,13 @@ class Report:
 
     def figure(self, name, figure, caption=""):
         """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
-        self.captions[name] = caption
-        if self.mark:
-            figures.mark(figure, self.mark)
+        self.captions[f"{name}.png"] = caption
+        part = figures.mark(figure, self.mark) if self.mark else None
         with (
             figures.style()
         ):  # lines named C0, C1… take their colours, and files their dpi and fonts, now
             for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
-                figure.savefig(self.file(name, suffix), metadata=metadata)
+                figure.savefig(self.file(name, suffix), metadata=metadata, bbox_inches=part)
         return self.path / f"{name}.png"
 
     def table(self, name, table, caption=""):
@@ -61,7 +60,7 @@ class Report:
 
         CSV keeps every digit; the other two show three significant ones, or all before the point.
         """
-        self.captions[name] = caption
+        self.captions[f"{name}.csv"] = caption
         shown = table.map(_three_digits)
         write = self._write
         write(name, "csv", table.to_csv(index=False))

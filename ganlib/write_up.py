@@ -79,7 +79,7 @@ def _chapter(study, folder):
         order = list(captions)  # as the report was written
 
         def place(path):
-            return order.index(path.stem) if path.stem in order else len(order), path.stem
+            return order.index(path.name) if path.name in order else len(order), path.name
 
         figures = sorted(folder.glob("*.png"), key=place)
         parts += [_figure(path, captions) for path in figures]
@@ -111,7 +111,7 @@ def _figure(path, captions):
         bundle, shown = KeptFigure(path)._repr_mimebundle_()
     except (OSError, ValueError):
         return f"<p class=scale>{html.escape(path.name)} can't be read.</p>"
-    caption = html.escape(captions.get(path.stem) or _spoken(path.stem))
+    caption = html.escape(captions.get(path.name) or _spoken(path.stem))
     ((kind, content),) = [(k, c) for k, c in bundle.items() if k.startswith("image/")]
     width = shown[kind]["width"]
     return (
@@ -121,11 +121,12 @@ def _figure(path, captions):
 
 
 def _tables(folder, names, captions):
-    return [
-        f"<div class=table>{Table(table, captions.get(name) or _spoken(name))._repr_html_()}</div>"
-        for name in names
-        if (table := _read(folder / f"{name}.csv")) is not None
-    ]
+    found = []
+    for name in names:
+        if (table := _read(folder / f"{name}.csv")) is not None:
+            caption = captions.get(f"{name}.csv") or _spoken(name)
+            found.append(f"<div class=table>{Table(table, caption)._repr_html_()}</div>")
+    return found
 
 
 def _rest(folder, captions):

@@ -15,7 +15,7 @@ import toy_study
 from PIL import Image
 
 from ganlib import report as report_module
-from ganlib.figures import close, show_images, style, tile
+from ganlib.figures import STRIP, close, show_images, style, tile
 from ganlib.report import Report, Table, git_revision
 from ganlib.stats import SUPPORTED, Claim, Claims
 from ganlib.study import run_trial
@@ -139,11 +139,24 @@ def test_figures_say_where_they_are_not_of_the_write_ups_scale(
 
 
 def test_the_mark_has_a_strip_of_its_own(figure, tmp_path):
-    Report("toy", "quick", tmp_path).figure("curve", figure)
+    path = Report("toy", "quick", tmp_path).figure("curve", figure)
     (text,) = figure.texts
     figure.canvas.draw()  # sizes as on the screen again
-    bottom = min(ax.get_tightbbox().y0 for ax in figure.axes)
-    assert text.get_window_extent().y1 <= bottom
+    assert text.get_window_extent().y1 <= 0
+    with Image.open(path) as marked, Image.open(report_of(figure, tmp_path)) as plain:
+        assert marked.width == plain.width
+        assert marked.height == plain.height + round(300 * STRIP)
+        strip = np.asarray(marked.convert("L"))[plain.height :]
+        assert strip.min() < 200  # something is written there
+        top = np.asarray(marked.convert("L"))[: plain.height]
+        assert np.abs(top.astype(int) - np.asarray(plain.convert("L"))).mean() < 1
+
+
+def report_of(figure, folder):
+    """The file of the same figure without a mark."""
+    for text in figure.texts:
+        text.remove()
+    return Report("toy", "full", folder).figure("curve", figure)
 
 
 # -- tables --------------------------------------------------------------------------------------
