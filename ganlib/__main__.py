@@ -241,7 +241,7 @@ def status(
     typer.echo(describe(summary(chosen, rows, out)))
 
 
-@app.command(epilog="Example: GANLIB_DATA=datasets ganlib estimate srgan --profile full")
+@app.command(epilog="Example: ganlib estimate srgan --profile full --data photographs/")
 def estimate(
     study: StudyName,
     profile: Profile = DEFAULT_PROFILE,

@@ -8,7 +8,7 @@ import numpy as np
 from ganlib.images import convert
 
 COLUMN, PAGE = 3.4, 7.0  # inches
-STRIP = 0.11  # inches, below a marked figure
+STRIP = 0.16  # inches, below a marked figure
 STYLE = pathlib.Path(__file__).with_name("ganlib.mplstyle")
 
 

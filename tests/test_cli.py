@@ -29,6 +29,7 @@ HEAVY = {
 COMMANDS = (
     "doctor",
     "studies",
+    "estimate",
     "run",
     "status",
     "report",
@@ -208,7 +209,7 @@ def test_doctor_helps_with_a_wrong_backend():
         ("status digit", "Received: 'digit'"),
         ("report digit", "Received: 'digit'"),
         ("run digits --trials bse", "the names are base, batch-norm"),
-        ("run digits --profile fast", 'must be "quick" or "full"'),
+        ("run digits --profile fast", "Received: profile='fast'"),
         ("run digits --workers 0", "--workers"),
         ("run digits --engine cloud", "'cloud' is not one of 'local', 'ray'"),
         ("run digits --address auto", "--address is for --engine ray"),

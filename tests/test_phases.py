@@ -13,6 +13,7 @@ from test_resume import TIMING, without_timing
 from ganlib import training
 from ganlib.data import Batches
 from ganlib.engines.status import study_status
+from ganlib.records import trial_id
 from ganlib.study import Run, read_json, run_folder, run_trial, write_json
 from ganlib.training import RecipeMismatch
 
@@ -189,11 +190,15 @@ def test_progress_counts_on_after_a_resume(tmp_path):
 
 @pytest.mark.parametrize("status", ["done", "stopped", "failed", "out-of-memory"])
 def test_a_finished_run_needs_no_checkpoints(tmp_path, status):
-    run, _ = make_phased(tmp_path)
-    folders = [tmp_path / "checkpoints", tmp_path / "first" / "checkpoints"]
+    asked = {"name": "a", "recipe": {}, "seed": 0}
+    asked["id"] = trial_id(**asked)  # else the result would be another's
+    folder = tmp_path / asked["id"]
+    run, _ = make_phased(folder)
+    folders = [folder / "checkpoints", folder / "first" / "checkpoints"]
     assert run.finished() is None
     assert all(any(folder.iterdir()) for folder in folders)
-    write_json(tmp_path / "result.json", {"status": status})
+    told = {**asked, "status": status, "metrics": {}, "seconds": 1.0}
+    write_json(folder / "result.json", told)
     assert (run.finished() is None) == (status == "failed")
     # Where more might be done by another command, what it would go on from stays.
     kept = status in ("failed", "out-of-memory")

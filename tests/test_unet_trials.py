@@ -293,7 +293,7 @@ def test_a_training_that_has_lost_its_way_is_no_failure(tmp_path):
 
     with mock.patch.object(unet_training, "Meter", Losing):
         result, folder = run_one(tmp_path, Trial("lost", tiny(epochs=3), 0))
-    assert result["status"] == "done", result
+    assert result["status"] == "stopped", result
     history = pandas.read_csv(folder / "history.csv")
     assert list(history["val_loss"].notna()) == [True, True, False]
     metrics = result["metrics"]
@@ -351,7 +351,7 @@ def test_masks_of_other_pictures(tmp_path):
 def test_a_trial_that_begins_with_anothers_weights(tmp_path, finished):
     out = tmp_path / "unet"
     (out / finished[0]["id"]).mkdir(parents=True)
-    for name in ("best.npz", "predictions.npz"):
+    for name in ("best.npz", "predictions.npz", "result.json"):
         (out / finished[0]["id"] / name).write_bytes((finished[1] / name).read_bytes())
     recipe = tiny(epochs=1, start=finished[0]["id"], learning_rate=1e-4)
     result, _ = run_one(tmp_path, Trial("tuned", recipe, 7))
@@ -367,15 +367,15 @@ def test_a_killed_one_that_began_with_anothers_weights(tmp_path, finished):
     folders = [tmp_path / name / "unet" / finished[0]["id"] for name in ("whole", "killed")]
     for folder in folders:
         folder.mkdir(parents=True)
-        (folder / "best.npz").write_bytes((finished[1] / "best.npz").read_bytes())
+        for name in ("best.npz", "result.json"):
+            (folder / name).write_bytes((finished[1] / name).read_bytes())
     trial = Trial("tuned", tiny(epochs=2, start=finished[0]["id"]), 7)
     wanted = run_one(tmp_path / "whole", trial)
     assert_same(interrupted(tmp_path / "killed", trial, 1), wanted)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    folder = run_folder(study_of(), Trial("other", tiny(), 0), tmp_path)
-    folder.mkdir(parents=True)
+    _, folder = run_one(tmp_path, Trial("other", tiny(epochs=1), 0))
     weights.save(folder / "best.npz", prepare(tiny(filters=4), 0).weights)
     result, _ = run_one(tmp_path, Trial("tuned", tiny(start=folder.name), 0))
     assert result["status"] == "failed"

@@ -142,7 +142,7 @@ class BedroomResults(Results):
                     "seeds": len(last),
                 }
             )
-        return pandas.DataFrame(rows).fillna("")
+        return pandas.DataFrame(rows, dtype=object).fillna("")
 
     def _ablation(self, name, repair, difference):
         row = {"variation": name, "left out": repair}

@@ -51,7 +51,7 @@ class DigitsResults(Results):
             row = {"variation": label, "status": ""}
             row |= {label: f"{quality[k]:.3g}" for k, label in METRICS.items() if k in quality}
             rows.append({**row, "n": quality["n"]})
-        return pandas.DataFrame(rows).fillna("")
+        return pandas.DataFrame(rows, dtype=object).fillna("")
 
     def differences(self):
         """Each variation less the base run with the same seed and data."""
