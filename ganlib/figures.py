@@ -111,7 +111,7 @@ def show_images(axes, images, columns, title=""):
 
 
 def mark(figure, text):
-    """Says at which scale a figure was made, in a strip below it that nothing else reaches.
+    """Says at which scale a figure was made, in a strip below it; its layout stays as it is now.
 
     Args:
         figure: of matplotlib.
@@ -122,6 +122,13 @@ def mark(figure, text):
     """
     from matplotlib.transforms import Bbox
 
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # all stays where it is now
+    for legend in figure.legends:  # else one outside would go to the edge of what is saved
+        place = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        legend.borderaxespad = 0
+        legend.set_loc("lower left")
+        legend.set_bbox_to_anchor((place.x0, place.y0), figure.transFigure)
     width, height = figure.get_size_inches()
     look = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#D55E00", "in_layout": False}
     figure.text(0.995, (0.015 - STRIP) / height, text, **look)

@@ -47,10 +47,9 @@ class Report:
     def figure(self, name, figure, caption=""):
         """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
         self.captions[f"{name}.png"] = caption
-        part = figures.mark(figure, self.mark) if self.mark else None
-        with (
-            figures.style()
-        ):  # lines named C0, C1… take their colours, and files their dpi and fonts, now
+        # Lines named C0, C1… take their colours, and files their dpi and fonts, now.
+        with figures.style():
+            part = figures.mark(figure, self.mark) if self.mark else None
             for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
                 figure.savefig(self.file(name, suffix), metadata=metadata, bbox_inches=part)
         return self.path / f"{name}.png"

@@ -152,6 +152,20 @@ def test_the_mark_has_a_strip_of_its_own(figure, tmp_path):
         assert np.abs(top.astype(int) - np.asarray(plain.convert("L"))).mean() < 1
 
 
+def test_a_legend_outside_stays_above_the_strip(tmp_path):
+    with style() as plt:
+        figure, ax = plt.subplots(figsize=(2, 1.5))
+        ax.plot([0, 1], label="a line")
+        legend = figure.legend(loc="outside lower center")
+    with Image.open(Report("toy", "quick", tmp_path).figure("curve", figure)) as saved:
+        grey = np.asarray(saved.convert("L"))
+    close(figure)
+    strip = round(300 * STRIP)
+    gap = grey[-strip - 6 : -strip + 10]  # between the legend and the mark
+    assert gap.min() > 200
+    assert legend.get_window_extent().y0 >= 0
+
+
 def report_of(figure, folder):
     """The file of the same figure without a mark."""
     for text in figure.texts:
