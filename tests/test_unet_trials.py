@@ -138,11 +138,13 @@ def test_the_saved_model_has_no_optimizer(finished):
 
 
 @pytest.mark.backend
-def test_trials_of_a_shape_share_a_model_and_nothing_else(tmp_path):
+@pytest.mark.parametrize("batch_size", [4, 3])
+def test_trials_of_a_network_share_a_model_and_nothing_else(tmp_path, batch_size):
     settings = {"dropout": 0.3}
     # Its random states go on, and where dropout falls so, it stops early with a reduced rate.
     first = Trial("a", tiny(**settings | STILL), 0)
-    second = Trial("b", dataclasses.replace(first.recipe, learning_rate=0.003, epochs=2), 1)
+    changes = {"learning_rate": 0.003, "epochs": 2, "batch_size": batch_size}
+    second = Trial("b", dataclasses.replace(first.recipe, **changes), 1)
     assert run_one(tmp_path / "one", first)[0]["status"] in ("done", "stopped")
     known = compiled.cache_info()
     after = run_one(tmp_path / "one", second)
@@ -152,7 +154,7 @@ def test_trials_of_a_shape_share_a_model_and_nothing_else(tmp_path):
     assert_same(after, run_one(tmp_path / "other", second))
 
 
-def test_one_shape_is_kept():
+def test_one_model_is_kept():
     """Those before would hold memory that the next trial needs."""
     assert unet_training._compiled is compiled
     assert REAL.cache_info().maxsize == 1

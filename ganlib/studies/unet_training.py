@@ -81,11 +81,17 @@ def shape_of(recipe):
     return dataclasses.replace(recipe, **free)
 
 
+def _network(recipe):
+    """The part of a recipe's shape that its model is built from."""
+    return dataclasses.replace(shape_of(recipe), batch_size=1)
+
+
 def prepare(recipe, seed):
     """A compiled model with initial weights of its own, and an optimizer that knows nothing.
 
-    Compiling takes as long as several epochs. So a process keeps the model of the last shape, whose
-    programs serve every learning rate and seed: those are numbers in variables.
+    Compiling takes as long as several epochs. So a process keeps the last model, whose programs
+    serve every learning rate and seed: those are numbers in variables. TensorFlow's serve every
+    batch size, too; JAX compiles anew for each.
 
     Args:
         recipe: `ganlib.studies.unet.Recipe`.
@@ -93,7 +99,7 @@ def prepare(recipe, seed):
     """
     fresh = _build(recipe, seed)
     # What is made for several devices belongs to their scope, which ends with the trial.
-    model = _compiled.__wrapped__(recipe) if spread_over() > 1 else _compiled(shape_of(recipe))
+    model = _compiled.__wrapped__(recipe) if spread_over() > 1 else _compiled(_network(recipe))
     for variable, value in zip(_state(model), _state(fresh), strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
     for variable in model.optimizer.variables:
