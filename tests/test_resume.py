@@ -68,12 +68,12 @@ def assert_same(folder, undisturbed):
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path):
     # Compiled, and in processes of their own, as users run it. The epochs wait a little, so that a
     # kill may come in the step, in the checks, or while a checkpoint is written.
-    study, trial = make_trial(tmp_path, epochs=8, batch_size=4, eager=False, seconds=0.03)
+    study, trial = make_trial(tmp_path, epochs=6, batch_size=4, eager=False, seconds=0.03)
     arguments = (TESTS / "toy_study.py", "run", tmp_path / "plan.json")
     undisturbed = start_python(*arguments, tmp_path / "undisturbed", 0, backend=BACKEND)
     folder = run_folder(study, trial, tmp_path / "killed")
     moments = random.Random(0)
-    for epoch in (1, 3, 6):
+    for epoch in (1, 4):
         process = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
         checkpoint = folder / "checkpoints" / f"epoch-{epoch:06d}"
         wait_for(lambda path=checkpoint, process=process: path.exists() or process.poll())
@@ -88,7 +88,7 @@ def test_killed_runs_end_as_an_undisturbed_one(tmp_path):
     output, _ = undisturbed.communicate(timeout=300)
     assert undisturbed.returncode == 0, output
     assert_same(folder, left_behind(run_folder(study, trial, tmp_path / "undisturbed")))
-    assert len(toy_study.read_log(tmp_path / "plan.json")) == 5
+    assert len(toy_study.read_log(tmp_path / "plan.json")) == 4
 
 
 # -- killed between any two changes to the disk --------------------------------------------------
