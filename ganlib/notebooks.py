@@ -8,6 +8,7 @@ what differs between machines.
 import json
 import os
 import pathlib
+import tempfile
 import time
 
 import typer
@@ -16,6 +17,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, rich
 
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 TIMEOUT_SECONDS = 1800  # a cell
+LAST_WORDS = 2000  # characters of what a kernel that died has said
 VOLATILE = ("execution", "widgets")  # metadata that changes with every run
 
 
@@ -83,10 +85,12 @@ def execute(path):
     """Runs a notebook in the quick profile and returns it with its outputs.
 
     Raises:
-        NotebookError: a cell failed; names the cell and the error.
+        NotebookError: a cell failed, took too long, or ended the kernel; names the cell and the
+            error, or what the kernel had to say at last.
     """
     import nbclient
     import nbformat
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
     environment = {"GANLIB_PROFILE": "quick", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -94,10 +98,15 @@ def execute(path):
     client = nbclient.NotebookClient(
         notebook, timeout=TIMEOUT_SECONDS, resources={"metadata": {"path": str(path.parent)}}
     )
-    try:
-        client.execute()
-    except nbclient.exceptions.CellExecutionError as error:
-        raise NotebookError(str(error)) from error
+    # What the kernel's process says itself, in no cell, is of use only when it dies.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        try:
+            client.execute(stderr=log)
+        except (CellExecutionError, CellTimeoutError) as error:
+            raise NotebookError(str(error)) from error
+        except DeadKernelError as error:
+            log.seek(0)
+            raise NotebookError(f"{error}\n{log.read()[-LAST_WORDS:]}") from error
     return notebook
 
 

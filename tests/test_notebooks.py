@@ -3,10 +3,12 @@
 import json
 import pathlib
 
+import nbformat
 import pytest
 from nbformat import read
+from nbformat.v4 import new_code_cell, new_notebook
 
-from ganlib.notebooks import FOLDER, VOLATILE, clean
+from ganlib.notebooks import FOLDER, VOLATILE, NotebookError, clean, execute
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 IGNORED = 3  # cells a notebook may leave out of the comparison
@@ -60,3 +62,28 @@ def test_is_clean_for_committing(path):
     clean(notebook)
     assert json.dumps(notebook, sort_keys=True) == before
     assert not any(key in cell.metadata for cell in notebook.cells for key in VOLATILE)
+
+
+DYING = "import os\nos.write(2, b'out of luck')\nos._exit(3)"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("print('fine')", None),
+        ("import sys\nraise SystemError('no such thing')", "SystemError.*: no such thing"),
+        (DYING, "Kernel died(.|\n)*out of luck"),
+    ],
+)
+def test_execute_says_what_went_wrong(tmp_path, capfd, monkeypatch, source, message):
+    monkeypatch.setenv("GANLIB_PROFILE", "quick")  # as `execute` sets it, but not for other tests
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    path = tmp_path / "one.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), path)
+    if message:
+        with pytest.raises(NotebookError, match=message):
+            execute(path)
+    else:
+        (cell,) = execute(path).cells
+        assert cell.outputs[0].text == "fine\n"
+    assert capfd.readouterr().err == ""  # the log of a kernel's own is kept from the terminal
