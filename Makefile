@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # A process a core; each holds a backend and its data, some 2 GB.
 PARALLEL := -n logical --maxprocesses 4
+# The longest notebook first: two run at a time, and the others fit beside it.
+LONGEST := notebooks/05_unet_grid.ipynb
+NOTEBOOKS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(wildcard notebooks/*.ipynb)))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONUNBUFFERED = 1
 
@@ -51,7 +54,7 @@ test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
 	else \
 	  echo "torch is not installed: its tests did not run ($(BIN)/pip install torch adds them)."; \
 	fi
-	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile notebooks
+	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile --no-loadscope-reorder $(NOTEBOOKS)
 
 lint: setup
 	$(BIN)/ruff format --check .

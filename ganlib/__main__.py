@@ -116,7 +116,8 @@ def run(
     seeds: Seeds = None,
     changes: Changes = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; default: one a core, or one a GPU.")
+        int | None,
+        typer.Option(min=1, help="Worker processes; default: one a core, none beside a GPU."),
     ] = None,
     devices: Annotated[
         int, typer.Option(min=1, help="Spread each batch over so many devices (JAX, TensorFlow).")

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 
 from ganlib.doctor_checks import BACKENDS, FAULTS, HIDING, NOTES, THREAD_LIMITS, diagnose
+from ganlib.machine import cores
 
 PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy", "statsmodels")
 VARIABLES = (
@@ -49,7 +50,7 @@ def examine(data=None, runs="runs", import_error=None):
     facts = {
         "python": platform.python_version(),
         "platform": platform.platform(terse=True),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "memory_gib": round(_memory() / 2**30, 1),
         "packages": {name: _version(name) for name in (*PACKAGES, *floors.keys() - {*PACKAGES})},
         "floors": floors,

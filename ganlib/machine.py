@@ -1,7 +1,6 @@
 """The machine that a run is on: what it consists of, and how busy it is."""
 
 import importlib
-import os
 import platform
 import shutil
 import subprocess
@@ -28,6 +27,17 @@ def environment():
     }
 
 
+def cores():
+    """Processor cores that this process may use, at least 1.
+
+    Of a machine with more, a container or a batch system may have given it fewer, and so may
+    `$LOKY_MAX_CPU_COUNT`.
+    """
+    import joblib
+
+    return joblib.cpu_count()
+
+
 def device_name(backend):
     """The accelerator's name, or the number of processor cores."""
     if backend == "tensorflow":
@@ -43,7 +53,7 @@ def device_name(backend):
         import torch
 
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return ", ".join(map(str, names)) or f"CPU, {os.cpu_count()} cores"
+    return ", ".join(map(str, names)) or f"CPU, {cores()} cores"
 
 
 def has_accelerator():

@@ -14,7 +14,9 @@ def pytest_configure(config):
         "GANLIB_RUNS": os.path.join(folder, "runs"),
         "GANLIB_REPORTS": os.path.join(folder, "reports"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        # Two notebooks at a time, each with workers of its own: threads would only get in the way.
+        # Two notebooks at a time, each in one process with one thread: more would only get in the
+        # way, and every worker would have to import its backend and trace its programs.
+        "LOKY_MAX_CPU_COUNT": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "1",
     }

@@ -14,6 +14,7 @@ import pytest
 from helpers import TESTS
 from toy_study import build, go_file, read_log, wait_for, write_plan
 
+from ganlib import machine
 from ganlib.data import DataError
 from ganlib.engines import local
 from ganlib.engines.order import Queue
@@ -101,6 +102,22 @@ def test_workers_change_nothing(tmp_path):
         assert comparable(files[:1]) == comparable(files[1:]) == comparable([result])
     here, there = sorted(names(read_log(plan))[:6]), sorted(names(read_log(plan))[6:])
     assert here == there == ["a", "a", "b", "b", "c", "c"]
+
+
+@pytest.mark.parametrize(
+    ("count", "accelerator", "workers"),
+    [(1, False, 0), (3, False, 3), (99, False, local.MOST_WORKERS), (3, True, 0)],
+)
+def test_workers_suit_the_machine(monkeypatch, count, accelerator, workers):
+    monkeypatch.setattr(local, "cores", lambda: count)
+    monkeypatch.setattr(local, "has_accelerator", lambda: accelerator)
+    assert local.default_workers() == workers
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    assert machine.cores() == 1
 
 
 def test_finished_trials_need_no_worker(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from ganlib.engines import task
 from ganlib.engines.local import RETRIES, finished, prepare, thread_limits
 from ganlib.engines.order import Queue
 from ganlib.engines.progress import Progress
+from ganlib.machine import cores
 from ganlib.study import BUSY, Run, StudyError, run_folder
 
 NODE_RETRIES = 4  # of a trial whose node was lost, which is seldom the trial's fault
@@ -131,7 +132,7 @@ def _job(study, data, out, devices, memory_limit):
 def _memory_limit(cpus):
     import psutil
 
-    return 0.8 * psutil.virtual_memory().total * min(1, cpus / (os.cpu_count() or 1))
+    return 0.8 * psutil.virtual_memory().total * min(1, cpus / cores())
 
 
 @contextlib.contextmanager

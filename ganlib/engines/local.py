@@ -19,7 +19,7 @@ from ganlib.devices import check_devices
 from ganlib.engines.order import Queue
 from ganlib.engines.progress import Progress
 from ganlib.faults import check_writable
-from ganlib.machine import has_accelerator
+from ganlib.machine import cores, has_accelerator
 from ganlib.study import (
     BUSY,
     OUT_OF_MEMORY,
@@ -40,9 +40,11 @@ def default_workers():
     """Worker processes that suit this machine: one a core, but none beside an accelerator.
 
     Small networks keep one core busy and no more, so several trials at once use the cores best. An
-    accelerator is one device, and its backend would claim all of its memory for each process.
+    accelerator is one device, and its backend would claim all of its memory for each process. On a
+    single core a second process gains nothing.
     """
-    return 0 if has_accelerator() else min(os.cpu_count() or 1, MOST_WORKERS)
+    count = min(cores(), MOST_WORKERS)
+    return 0 if count == 1 or has_accelerator() else count
 
 
 def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=None, show=True):
@@ -214,7 +216,7 @@ class _Pool:
 
     def _start(self):
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        threads = max(1, (os.cpu_count() or 1) // self.size)
+        threads = max(1, cores() // self.size)
         with open(self.log, "a", encoding="utf-8") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "ganlib.engines.worker"],
