@@ -130,5 +130,6 @@ def _tensorflow_graph(model, channels):
     """
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((None, None, None, channels), tf.float32)]
-    return tf.function(lambda x: model(x, training=False), input_signature=signature)
+    graph = tf.function(lambda x: model(x, training=False))
+    # Traced once, here: of one that traces when it is called TensorFlow warns, model after model.
+    return graph.get_concrete_function(tf.TensorSpec((None, None, None, channels), tf.float32))

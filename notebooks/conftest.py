@@ -19,6 +19,7 @@ def pytest_configure(config):
         "LOKY_MAX_CPU_COUNT": "1",
         "TF_NUM_INTRAOP_THREADS": "1",
         "TF_NUM_INTEROP_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
     }
     os.environ.pop("GANLIB_DATA", None)
 

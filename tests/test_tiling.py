@@ -1,6 +1,7 @@
 """Tiles without seams: where they lie, how far a model sees, and what it is refused."""
 
 import itertools
+import unittest
 
 import keras
 import numpy as np
@@ -43,6 +44,15 @@ def test_windows_of_multiples_keep_to_the_cells(length, tile, overlap):
     windows = tiling.windows(length, tile, overlap)
     assert covers(windows, length, overlap)
     assert all(start % 4 == size % 4 == 0 for start, size, _, _ in windows)
+
+
+def test_many_models_in_a_row_without_a_word_of_tensorflows():
+    # A study in one process: TensorFlow takes that for one function that is traced over and over.
+    with unittest.TestCase().assertNoLogs("tensorflow", "WARNING"):
+        for _ in range(6):
+            model = make_nearest()
+            for side in (5, 6):
+                tiling.run(model, np.zeros((1, side, side, 3), "float32"))
 
 
 @pytest.mark.parametrize("scale", [1, 3])
