@@ -26,11 +26,11 @@ def features(n, d, seed=0, scale=1.0, shift=0.0):
 
 
 def exact(mean, covariance):
-    """`Moments` with exactly this mean and covariance."""
-    moments = Moments()
-    moments.n, moments.mean = 11, np.asarray(mean, "float64")
-    moments.scatter = 10 * np.asarray(covariance, "float64")
-    return moments
+    """`Moments` of rows that have exactly this mean and covariance."""
+    n, d = len(mean) + 2, len(mean)
+    rows = features(n, d)
+    whitened = np.linalg.qr(rows - rows.mean(axis=0))[0] * np.sqrt(n - 1)
+    return Moments(whitened @ np.linalg.cholesky(np.asarray(covariance, "float64")).T + mean)
 
 
 # -- moments -------------------------------------------------------------------------------------
@@ -113,6 +113,21 @@ def test_frechet_distance_whatever_the_batches():
                 moments.update(rows[start : start + size])
         assert frechet_distance(*parts) == pytest.approx(whole, rel=1e-10)
         assert frechet_distance(parts[0], second) == pytest.approx(whole, rel=1e-10)
+
+
+@pytest.mark.parametrize("n", [2, 9, 19, 20, 21, 50])
+@pytest.mark.parametrize("m", [2, 12, 20, 60])
+def test_frechet_distance_of_more_features_than_rows(n, m):
+    # Its textbook form: the eigenvalues of C1 C2 are those of a positive semi-definite matrix.
+    first, second = features(n, 20, 1) @ features(20, 20, 3), features(m, 20, 2, 1.5, 0.5)
+    a, b = np.cov(first.T), np.cov(second.T)
+    step = first.mean(axis=0) - second.mean(axis=0)
+    roots = np.sqrt(np.clip(np.linalg.eigvals(a @ b).real, 0, None))
+    wanted = step @ step + np.trace(a) + np.trace(b) - 2 * roots.sum()
+    parts = Moments(first[: n // 2]).update(first[n // 2 :])
+    merged = Moments(second[:1]).merge(Moments(second[1:]))
+    assert frechet_distance(first, second) == pytest.approx(wanted, rel=1e-6)
+    assert frechet_distance(parts, merged) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_frechet_distance_of_too_little():

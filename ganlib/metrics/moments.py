@@ -1,5 +1,6 @@
 """Mean and covariance of features that come in batches, and the distance between two of them."""
 
+import math
 import typing
 
 import numpy as np
@@ -13,7 +14,8 @@ class Moments:
     """Accumulates mean and covariance in float64, whatever the sizes of the batches.
 
     Batches are merged by their means and scatter matrices (Chan et al., 1983): sums of squares
-    would cancel where the mean is far from 0.
+    would cancel where the mean is far from 0. As long as there are fewer rows than features, rows
+    are kept in place of the matrix, which they are a root of.
 
     Args:
         features: array `(n, d)` to begin with; None: nothing.
@@ -21,11 +23,12 @@ class Moments:
     Attributes:
         n: int, how many rows there were.
         mean: float64 array `(d,)`.
-        scatter: float64 array `(d, d)`, the sum of the outer products of rows less their mean.
+        root: float64 array `(k, d)`, k < d, with `root.T @ root == scatter`; None: there is none
+            so small.
     """
 
     def __init__(self, features=None):
-        self.n, self.mean, self.scatter = 0, None, None
+        self.n, self.mean, self.root, self._scatter = 0, None, None, None
         if features is not None:
             self.update(features)
 
@@ -43,8 +46,7 @@ class Moments:
             return self
         check_finite(features)
         mean = features.mean(axis=0)
-        centred = features - mean
-        return self._add(len(features), mean, centred.T @ centred)
+        return self._add(len(features), mean, features - mean)
 
     def merge(self, other):
         """Adds what another `Moments` has seen, and returns itself.
@@ -57,7 +59,14 @@ class Moments:
                 "Moments must be over the same number of features. Received: "
                 f"{len(self.mean)} and {len(other.mean)}"
             )
-        return self._add(other.n, other.mean, other.scatter) if other.n else self
+        if not other.n:
+            return self
+        return self._add(other.n, other.mean, other.root, other._scatter)
+
+    @property
+    def scatter(self):
+        """float64 array `(d, d)`, the sum of the outer products of rows less their mean."""
+        return self._scatter if self.root is None else self.root.T @ self.root
 
     @property
     def covariance(self):
@@ -66,15 +75,20 @@ class Moments:
             raise ValueError(f"A covariance needs two rows at least. Received: n={self.n}")
         return self.scatter / (self.n - 1)
 
-    def _add(self, n, mean, scatter):
-        if not self.n:
-            self.n, self.mean, self.scatter = n, mean.copy(), scatter.copy()
-            return self
-        total = self.n + n
-        step = mean - self.mean
-        self.scatter += scatter + np.outer(step, step * (self.n * n / total))
-        self.mean = self.mean + step * (n / total)
-        self.n = total
+    def _add(self, n, mean, root, scatter=None):
+        if self.n:
+            total = self.n + n
+            step = mean - self.mean
+            between = (step * np.sqrt(self.n * n / total))[None]
+            mean, n = self.mean + step * (n / total), total
+            if self.root is None or root is None:
+                scatter = root.T @ root if scatter is None else scatter
+                root, scatter = None, self.scatter + scatter + between.T @ between
+            else:
+                root = np.concatenate([self.root, root, between])
+        if root is not None and len(root) >= len(mean):
+            root, scatter = None, root.T @ root
+        self.n, self.mean, self.root, self._scatter = n, mean, root, scatter
         return self
 
 
@@ -120,14 +134,39 @@ def frechet_distance(first, second):
             f"{shapes[1]}"
         )
     difference = first.mean - second.mean
-    a, b = first.covariance, second.covariance
-    # With A = R Rᵀ, tr (A B)^½ = tr (Rᵀ B R)^½, which is symmetric: no complex roots by rounding.
-    # What rounding leaves of A's null space is dropped: its square root would no longer be small.
-    values, vectors = np.linalg.eigh(a)
+    spread = sum(_trace(x) for x in (first, second)) - 2 * _cross(first, second)
+    return float(max(difference @ difference + spread, 0.0))
+
+
+def _trace(moments):
+    root = moments.root
+    scatter = np.trace(moments.scatter) if root is None else np.einsum("kd,kd->", root, root)
+    return scatter / (moments.n - 1)
+
+
+def _cross(first, second):
+    """tr (A B)^½, of the covariances A and B.
+
+    With A = Rᵀ R it is tr (R B Rᵀ)^½, which is symmetric: no complex roots by rounding. With
+    B = Sᵀ S, too, it is the sum of the singular values of R Sᵀ. With fewer rows than features both
+    are small.
+    """
+    scale = math.sqrt((first.n - 1) * (second.n - 1))
+    if first.root is not None and second.root is not None:
+        return np.linalg.svd(first.root @ second.root.T, compute_uv=False).sum() / scale
+    if first.root is None:
+        first, second = second, first
+    root = _root(first.scatter) if first.root is None else first.root
+    values = np.linalg.eigvalsh(root @ second.scatter @ root.T)
+    return np.sqrt(np.clip(values, 0, None)).sum() / scale
+
+
+def _root(matrix):
+    """R with Rᵀ R the positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    # What rounding leaves of the null space is dropped: its square root would no longer be small.
     kept = values > max(values[-1], 0) * len(values) * np.finfo("float64").eps
-    root = vectors[:, kept] * np.sqrt(values[kept])
-    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root.T @ b @ root), 0, None)).sum()
-    return float(max(difference @ difference + np.trace(a) + np.trace(b) - 2 * cross, 0.0))
+    return (vectors[:, kept] * np.sqrt(values[kept])).T
 
 
 def frechet(real, fake):
