@@ -225,7 +225,8 @@ class HealthMonitor(keras.callbacks.Callback):
             for key, value in (logs or {}).items()
             if "loss" in key and value is not None
         }
-        fakes = players.run(self.model.generator, self._latents, "The generator")
+        shape = self.real.shape[1:]
+        fakes = players.run(self.model.generator, self._latents, shape, "The generator")
         scores = self._scores(self.real), self._scores(fakes)
         outputs = {"G's output": fakes, "D's output": np.concatenate(scores)}
         if evidence := _not_finite({**logged, **outputs}):
@@ -268,7 +269,8 @@ class HealthMonitor(keras.callbacks.Callback):
 
     def _scores(self, images):
         """A logit per image; the mean over patches where the discriminator judges patches."""
-        outputs = players.run(self.model.discriminator, images, "The discriminator")
+        shape = images.shape[1:]
+        outputs = players.run(self.model.discriminator, images, shape, "The discriminator")
         players.check_scores(outputs)  # again: one that was not built yet was not tried
         scores = outputs.reshape(len(images), -1).mean(axis=1)
         if not self._sigmoid:

@@ -16,7 +16,7 @@ OPTIMIZERS = {
     "discriminator": ("d_optimizer", "disc_optimizer", "discriminator_optimizer"),
 }
 AT_REST = 1e-10  # a learning rate that moves no float32 weight
-CHUNK = 64  # images that a player runs on at once
+PIXELS = 2**20  # that a player runs on at once: 256 images of 64×64, 16 of 256×256
 TRIED = 2  # inputs of the trial run before training
 
 
@@ -107,16 +107,24 @@ def is_built(player):
     return getattr(player, "built", True) and bool(player.weights)
 
 
-def run(player, inputs, name="The player"):
+def run(player, inputs, image_shape, name="The player"):
     """One output an input, in inference mode, as a float32 array.
+
+    Args:
+        player: `keras.Model`, or whatever is called like one.
+        inputs: array `(n, …)`, or a structure of such.
+        image_shape: `(height, width, channels)` of what it makes or judges: so large, so few at
+            once. Layer by layer a call costs more than small images do.
+        name: str, for the message.
 
     Raises:
         ValueError: the outputs are not one array with a row an input.
     """
     n = len(keras.tree.flatten(inputs)[0])
     parts = []
-    for i in range(0, n, CHUNK):
-        part = keras.tree.map_structure(lambda x, i=i: x[i : i + CHUNK], inputs)
+    size = max(1, PIXELS // (image_shape[0] * image_shape[1]))
+    for i in range(0, n, size):
+        part = keras.tree.map_structure(lambda x, i=i: x[i : i + size], inputs)
         output = player(part, training=False)
         if isinstance(output, list | tuple | dict):
             raise ValueError(
@@ -151,17 +159,19 @@ def try_out(model, real, latents, from_logits=None):
     check_sizes("discriminator takes", real, known_shape(model.discriminator, "input_shape"))
     check_sizes("generator makes", real, known_shape(model.generator, "output_shape"))
     check_bytes(model.generator, real)
+    shape = real.shape[1:]
     if is_built(model.generator):
         first = keras.tree.map_structure(lambda x: x[:TRIED], latents)
         remedy = "Pass `latents` as the training step calls it."
-        made = _tried(model.generator, first, "The generator", "`latents`", remedy)
+        made = _tried(model.generator, first, shape, "The generator", "`latents`", remedy)
         check_sizes("generator makes", real, made.shape)
     if is_built(model.discriminator):
         remedy = (
             "Pass the images as the training step shows them to it; a discriminator of images and "
             "labels needs a wrapper that judges images alone."
         )
-        judged = _tried(model.discriminator, real[:TRIED], "The discriminator", "`real`", remedy)
+        few = real[:TRIED]
+        judged = _tried(model.discriminator, few, shape, "The discriminator", "`real`", remedy)
         check_scores(judged)
         if from_logits is False and not ((judged >= 0) & (judged <= 1)).all():
             raise ValueError(
@@ -170,9 +180,9 @@ def try_out(model, real, latents, from_logits=None):
             )
 
 
-def _tried(player, inputs, name, argument, remedy):
+def _tried(player, inputs, image_shape, name, argument, remedy):
     try:
-        return run(player, inputs, name)
+        return run(player, inputs, image_shape, name)
     except Exception as error:  # each backend raises its own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = [tuple(leaf.shape) for leaf in keras.tree.flatten(inputs)]
