@@ -97,7 +97,7 @@ SIZES = {
             "patch": 64,
             "batch_size": 8,
             "steps": 100,
-            "pretraining_epochs": 10,
+            "pretraining_epochs": 6,
             "epochs": 3,
             "d_learning_rate": 5e-4,  # in three hundred steps it has to learn something
             "ema": 0.99,

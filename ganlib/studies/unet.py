@@ -64,9 +64,9 @@ QUICK = {
     "filters": 8,
     "depth": 2,
     "size": 48,
-    "most": 96,
+    "most": 80,
     "held_out": 32,
-    "epochs": 8,
+    "epochs": 6,
     "plateau_patience": 2,
     "patience": 4,
 }
@@ -131,7 +131,7 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
     """Makes the grid study, or what follows it.
 
     Args:
-        profile: "quick" (small networks and tiles, 8 epochs), "cpu" (small ones, 30 epochs, three
+        profile: "quick" (small networks and tiles, 6 epochs), "cpu" (small ones, 30 epochs, three
             seeds) or "full" (64 filters, 256² tiles, 30 epochs).
         data: what `ganlib.data.load_masks` takes: "nuclei" (embedded, synthetic), "membranes", a
             folder of images and masks, a TIFF stack, an .npz, or a set of TFDS. After a comma the
