@@ -136,6 +136,9 @@ class Table:
 
     def _repr_html_(self):
         table = self.frame.map(_three_digits).to_html(index=False, border=0, justify="left")
+        # Browsers would break a short name, such as attempt-7, at its hyphen.
+        whole = r'<td style="white-space: nowrap">\1</td>'
+        table = re.sub(r"<td>(?=[^<]*-)([^\s<]{1,20})</td>", whole, table)
         return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
 
 

@@ -222,6 +222,13 @@ def test_a_table_has_two_faces():
     assert "x_1 ~ 2" in shown
 
 
+def test_short_names_are_not_broken_at_hyphens():
+    table = Table(pandas.DataFrame({"name": ["attempt-7"], "says": ["well-known to many"]}))
+    shown = table._repr_html_()
+    assert '<td style="white-space: nowrap">attempt-7</td>' in shown
+    assert "<td>well-known to many</td>" in shown
+
+
 # -- provenance ----------------------------------------------------------------------------------
 
 
