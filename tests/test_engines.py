@@ -330,7 +330,9 @@ def test_a_trial_that_another_process_has_waits(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_out_of_memory_is_not_tried_again_at_the_same_size(tmp_path, workers):
-    plan = write_plan(tmp_path / "plan.json", a1="out of memory", a2="work", b1="work")
+    # With nothing else left a worker takes a2 while a1 still runs, so b1 takes longer than a1.
+    longer = {"action": "meet" if workers else "work", "epochs": 1, "seconds": 1}
+    plan = write_plan(tmp_path / "plan.json", a1="out of memory", a2="work", b1=longer)
     study = build(data=str(plan))
     results = {r["name"]: r for r in local.run(study, tmp_path, workers=workers, show=False)}
     statuses = {name: result["status"] for name, result in results.items()}
