@@ -3,13 +3,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# A process a core; each holds a backend and its data, some 2 GB.
-PARALLEL := -n logical --maxprocesses 4
+# A process a core; each holds a backend and its data, some 2 GB. Importing nbval takes seconds.
+PYTEST := $(BIN)/python -m pytest -p no:nbval -n logical --maxprocesses 4
 # The longest notebook first: two run at a time, and the others fit beside it.
 LONGEST := notebooks/05_unet_grid.ipynb
 NOTEBOOKS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(wildcard notebooks/*.ipynb)))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONUNBUFFERED = 1
+# Hundreds of processes import ganlib: none compiles what another has.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The cheapest study first. PROFILE=cpu is what two processor cores do in some hours.
 STUDIES := srgan boundary unet digits bedrooms
@@ -47,10 +49,10 @@ endif
 	$(GANLIB) report --all
 
 test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
-	$(BIN)/python -m pytest $(PARALLEL) tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest $(PARALLEL) tests -m backend
+	$(PYTEST) tests
+	KERAS_BACKEND=jax $(PYTEST) tests -m backend
 	@if $(BIN)/python -c "import torch" 2>/dev/null; then \
-	  KERAS_BACKEND=torch $(BIN)/python -m pytest $(PARALLEL) tests -m backend; \
+	  KERAS_BACKEND=torch $(PYTEST) tests -m backend; \
 	else \
 	  echo "torch is not installed: its tests did not run ($(BIN)/pip install torch adds them)."; \
 	fi
