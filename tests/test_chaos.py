@@ -1,6 +1,7 @@
 """A study that meets with twenty misfortunes, and comes out as if there had been none."""
 
 import collections
+import contextlib
 import os
 import random
 import signal
@@ -45,7 +46,12 @@ def strike(misfortune, process, plan, rng):
     elif misfortune == "parent":  # the workers have to notice
         process.kill()
     elif misfortune == "worker":
-        rng.choice(psutil.Process(process.pid).children()).kill()
+        # What went on may have been a killed command's worker, while this one has none yet.
+        while not (workers := psutil.Process(process.pid).children()) and process.poll() is None:
+            time.sleep(0.01)
+        if workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                rng.choice(workers).kill()
         return True
     else:
         full_file(plan).touch()
