@@ -24,8 +24,9 @@ def check_players(model):
     """Raises a `ValueError` if the model has no `generator` and `discriminator` to call."""
     missing = [name for name in PLAYERS if not callable(getattr(model, name, None))]
     if missing:
-        attributes = getattr(model, "__dict__", {}).items()
-        parts = sorted(name for name, value in attributes if isinstance(value, keras.Model))
+        # torch keeps the parts of a model in a dict of their own.
+        attributes = getattr(model, "__dict__", {}) | getattr(model, "_modules", {})
+        parts = sorted(name for name, value in attributes.items() if isinstance(value, keras.Model))
         held = f", whose models are {', '.join(parts)}" if parts else ""
         raise ValueError(
             "The model needs the attributes `generator` and `discriminator`, both Keras models: "
