@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -228,7 +229,7 @@ def test_places_of_a_node(has, cpus, gpus, places):
 # -- the command ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("by", ["Ctrl-C", "SIGKILL"])  # SIGTERM: see test_engines.py
+@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM", "SIGKILL"])
 def test_the_command_goes_on_after(tmp_path, head, start, by):  # noqa: F811
     plan = write_plan(tmp_path / "plan.json", a="hang", b="fail once")
     places = ["--data", plan, "--out", tmp_path / "runs", "--reports", tmp_path / "reports"]
@@ -241,7 +242,7 @@ def test_the_command_goes_on_after(tmp_path, head, start, by):  # noqa: F811
     if by == "Ctrl-C":  # reaches Ray's processes, too
         os.killpg(process.pid, signal.SIGINT)
     else:
-        process.kill()
+        process.send_signal(signal.SIGTERM if by == "SIGTERM" else signal.SIGKILL)
     code, _, errors = finish(process)
     if by == "SIGKILL":
         assert code == -signal.SIGKILL
@@ -253,8 +254,13 @@ def test_the_command_goes_on_after(tmp_path, head, start, by):  # noqa: F811
     pids = [pid for pid, _ in read_log(plan)] + [member.pid for member in family]
     wait_for(lambda: all(map(has_ended, pids)))
     go_file(plan).touch()
+    if by == "SIGKILL":
+        code, output, errors = finish(start(*command, "--json"))
+        assert code == 1
+        assert [result["status"] for result in json.loads(output)] == ["done", "failed"]
+        assert "failed: ValueError: told to fail" in errors
     results = run(plan, tmp_path / "runs", address=head.address)
-    assert [result["status"] for result in results] == ["done", "failed"]
+    assert results[0]["status"] == "done"
     assert names(read_log(plan))[:3] == ["a", "a", "b"]
 
 
