@@ -1,8 +1,15 @@
-"""Sets the Keras backend before anything imports Keras, and says which backends are not tested."""
+"""Sets the Keras backend before anything imports Keras, says which backends are not tested, and
+lets no test's draws depend on the tests before it."""
 
 import importlib.util
 import os
+import random
+import sys
 import tempfile
+import zlib
+
+import numpy as np
+import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,3 +43,28 @@ def pytest_report_header():
         if importlib.util.find_spec(backend) is None:
             lines.append(f"{backend}: not installed, its tests do not run")
     return lines
+
+
+# Which tests a process runs, and in what order, is another matter each time (xdist): a test that
+# drew on where the last one stopped would pass or fail by chance.
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef, request):
+    _seed(request.fixturename, fixturedef.func.__globals__)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    _seed(item.name, item.module.__dict__)
+
+
+def _seed(name, module):
+    """Every source of random numbers goes by the name of the test or fixture that asks it."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(seed)
+    if "RNG" in module:
+        module["RNG"].bit_generator.state = np.random.default_rng(seed).bit_generator.state
