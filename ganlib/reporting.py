@@ -32,7 +32,7 @@ def make_report(study, out, reports):
     data = study.load_data()
     module = studies.report_module(study.name)
     try:
-        written, _ = module.write_report(study, finished, data, out, reports)
+        written = module.write_report(study, finished, data, out, reports)
     except StudyError:
         raise
     except SPOILT as error:

@@ -76,7 +76,7 @@ def drawn(monkeypatch):
 
 
 def test_the_whole_report(finished, found, tmp_path):
-    report, claims = write_report(*finished, tmp_path, found)
+    report = found.write(tmp_path)
     suffixes = {"pdf": FIGURES, "png": FIGURES, "gif": ["film"]}
     tables = [*TABLES, *SOME_TABLES, "styles", "claims"]
     suffixes |= dict.fromkeys(("csv", "md", "tex"), tables)
@@ -84,7 +84,7 @@ def test_the_whole_report(finished, found, tmp_path):
     assert {path.name for path in report.path.iterdir()} == files | {"run.json"}
     run = json.loads((report.path / "run.json").read_text())
     assert set(run["files"]) == files
-    assert run["verdicts"] == claims.count()
+    assert run["verdicts"] == found.claims.count()
     assert run["seeds"] == [0, 1]
     assert run["data"]["synthetic"]
     for name in FIGURES:
@@ -106,7 +106,8 @@ def test_the_whole_report(finished, found, tmp_path):
     [("repaired",), ("batch-128", "batch-256"), ("no-augmentation",), ("repaired", "batch-256")],
 )
 def test_a_part_of_the_study_can_be_reported(finished, names, tmp_path, drawn):
-    report, claims = write_report(*only(finished, *names), tmp_path)
+    part = only(finished, *names)
+    report = write_report(*part, tmp_path)
     wanted = {"samples", "progress", "styles"}
     wanted |= {"best_and_last"} if {"batch-128", "repaired"} & {*names} else set()
     repaired = {"truncation", "neighbours", "interpolation"} if "repaired" in names else set()
@@ -115,7 +116,7 @@ def test_a_part_of_the_study_can_be_reported(finished, names, tmp_path, drawn):
     assert {*names} < set(scores["pictures"])
     assert (report.path / "ablations.csv").exists() == ("repaired" in names)
     assert (report.path / "film.gif").exists() == ("best_and_last" in wanted)
-    statements = " ".join(claim.statement for claim in claims)
+    statements = " ".join(claim.statement for claim in BedroomResults(*part).claims)
     assert ("resemble bedrooms" in statements) == ("batch-128" in names)
     assert "halves" not in statements
 
@@ -488,7 +489,7 @@ def test_a_report_of_runs_whose_weights_were_never_finite(finished, tmp_path, dr
         history = found.histories[result["id"]]
         found.histories[result["id"]] = history[["epoch", "d_loss", "seconds"]].iloc[:1]
         found.folders[result["id"]] = tmp_path / "nothing"
-    report, _ = write_report(study, found.results, data, out, tmp_path, found)
+    report = found.write(tmp_path)
     assert "best_and_last" in drawn
     checkpoints = pandas.read_csv(report.path / "checkpoints.csv")
     assert checkpoints["KID"].notna().sum() == 2  # of the one run that was scored

@@ -260,7 +260,7 @@ def test_the_whole_report(everything, profile, tmp_path, monkeypatch):
         monkeypatch.setattr(boundary_report.boundary_figures, name, lambda found, f=figure: f)
     found, study = everything, dataclasses.replace(everything.study, options={"profile": profile})
     monkeypatch.setattr(found, "study", study)
-    report, claims = write_report(study, found.results, DATA, reports=tmp_path, found=found)
+    report, claims = found.write(tmp_path), found.claims
     assert report.path == tmp_path / profile / "boundary"
     assert drawn == [name for name in FIGURES if name != "gamma"]
     files = {
@@ -294,9 +294,9 @@ def test_a_part_with_its_real_figures(tmp_path, monkeypatch):
         folder = run_folder(found.study, found.study.trial(result["id"]), tmp_path)
         write_run(folder, np.random.default_rng(0), EPOCHS)
         found.histories[result["id"]].to_csv(folder / "history.csv", index=False)
-    report, claims = write_report(found.study, found.results, DATA, tmp_path, tmp_path / "reports")
+    report = write_report(found.study, found.results, DATA, tmp_path, tmp_path / "reports")
     written = {path.name for path in report.path.iterdir()}
     assert drawn == [name for name in FIGURES if name != "gamma"]  # one γ is no curve
     assert "repairs.csv" not in written
     assert {"scores.csv", "run.json"} < written
-    assert len(claims.items) == 5
+    assert len(found.claims.items) == 5

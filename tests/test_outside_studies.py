@@ -43,7 +43,7 @@ def write_report(study, results, data, out, reports):
     path = pathlib.Path(reports) / study.name
     path.mkdir(parents=True)
     (path / "values.txt").write_text(" ".join(str(r["metrics"]["value"]) for r in results))
-    return types.SimpleNamespace(path=path), None
+    return types.SimpleNamespace(path=path)
 """
 
 

@@ -56,7 +56,7 @@ def only(found, *names):
 
 
 def test_the_whole_report(found, tmp_path):
-    report, claims = write_report(*found, tmp_path)
+    report, claims = write_report(*found, tmp_path), SRResults(*found).claims
     for name in ("panel", "mistake", "printed", "trade"):
         assert (report.path / f"{name}.pdf").stat().st_size > 1000
     losses = pandas.read_csv(report.path / "losses.csv")
@@ -100,7 +100,7 @@ def test_the_mistake_that_bicubic_makes_plain(found):
 
 @pytest.mark.parametrize("names", [("repaired",), ("attempt-4",), ("attempt-3", "attempt-4")])
 def test_a_part_of_the_study_can_be_reported(found, names, tmp_path):
-    report, _ = write_report(*only(found, *names), tmp_path)
+    report = write_report(*only(found, *names), tmp_path)
     assert (report.path / "panel.png").exists()
     assert (report.path / "mistake.png").exists() == ("repaired" not in names)
     scores = pandas.read_csv(report.path / "scores.csv")

@@ -21,8 +21,7 @@ from ganlib.figures import close
 from ganlib.report import Report
 from ganlib.studies import unet_figures
 from ganlib.studies.unet import LEARNING_RATES, best_cell, name_of
-from ganlib.studies.unet_report import FIGURES, TABLES, write_report
-from ganlib.studies.unet_results import UnetResults
+from ganlib.studies.unet_report import FIGURES, TABLES, UnetResults, write_report
 from ganlib.study import DONE, FAILED, OUT_OF_MEMORY, StudyError
 
 __all__ = ["few_draws"]
@@ -281,7 +280,7 @@ def test_the_whole_report_from_files(tmp_path, monkeypatch):
     order = {trial.id: i for i, trial in enumerate(study.trials)}
     results = sorted((r for r in results if r["id"] in order), key=lambda r: order[r["id"]])
     assert len(results) == 40
-    report, claims = write_report(study, results, DATA, tmp_path / "runs", tmp_path / "reports")
+    report = write_report(study, results, DATA, tmp_path / "runs", tmp_path / "reports")
     assert report.path == tmp_path / "reports" / "quick" / "unet"
     assert drawn == list(FIGURES)
     names = (*TABLES, "following", "claims")
@@ -290,14 +289,14 @@ def test_the_whole_report_from_files(tmp_path, monkeypatch):
     assert {path.name for path in report.path.iterdir()} == files | {"run.json"}
     run = json.loads((report.path / "run.json").read_text())
     assert set(run["files"]) == files
-    assert run["verdicts"] == claims.count()
+    found = UnetResults(study, results, DATA, tmp_path / "runs")
+    assert run["verdicts"] == found.claims.count()
     assert run["seeds"] == [0]
     assert len(run["trials"]) == 40
     for path in report.path.glob("*.md"):
         words = path.read_text().replace("|", " ").split()
         assert not {"nan", "None", "NaN"} & set(words), path.name
     table = pandas.read_csv(report.path / "claims.csv")
-    assert list(table["statement"]) == [claim.statement for claim in claims]
-    found = UnetResults(study, results, DATA, tmp_path / "runs")
+    assert list(table["statement"]) == [claim.statement for claim in found.claims]
     assert found.ensemble()[0]["jaccard"] > 0.9
     assert {r["status"] for r in found.results} == {DONE}

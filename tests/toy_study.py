@@ -208,7 +208,7 @@ def train_gan(trial, run):
 
 def write_report(study, results, data, out, reports):
     """Stands in for a report module's."""
-    return types.SimpleNamespace(path=pathlib.Path(reports) / study.name), None
+    return types.SimpleNamespace(path=pathlib.Path(reports) / study.name)
 
 
 def main(task, *arguments):

@@ -14,8 +14,8 @@ import pytest
 from ganlib.data.tiles import Tiles
 from ganlib.metrics.segmentation import baselines, score_masks
 from ganlib.stats import best
-from ganlib.studies import unet, unet_results, unet_training
-from ganlib.studies.unet_results import UnetResults
+from ganlib.studies import unet, unet_report, unet_training
+from ganlib.studies.unet_report import UnetResults
 from ganlib.study import (
     DONE,
     FINAL,
@@ -232,7 +232,7 @@ def made_up(numbers, seeds=3, out=None, **options):
         for each in filter(None, (study, following)):
             _write(each, known(each, out), made, out)
     with (
-        mock.patch.object(unet_results, "results", known),
+        mock.patch.object(unet_report, "results", known),
         mock.patch.object(Study, "trial", lambda study, trial_id: trials[trial_id]),
     ):
         found = Made(study, known(study, out), DATA, out or "nowhere")

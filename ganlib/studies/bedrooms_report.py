@@ -13,7 +13,7 @@ from ganlib.stats import brief
 from ganlib.studies import bedrooms_figures
 from ganlib.studies.bedrooms import Recipe
 from ganlib.studies.bedrooms_claims import ASSIGNMENT, REPAIRED, REPAIRS, claims
-from ganlib.studies.results import Results
+from ganlib.studies.results import Contents, Results
 
 TINY = 1e-300
 
@@ -73,6 +73,14 @@ class BedroomResults(Results):
     @functools.cached_property
     def claims(self):
         return claims(self)
+
+    def contents(self):
+        figures = {n: getattr(bedrooms_figures, n) for n, wanted in FIGURES.items() if wanted(self)}
+        tables = TABLES | (SOME_TABLES if self.of(REPAIRED) else {})
+        if len(self.styles()):  # rooms
+            tables["styles"] = "Which styles of room are there, counted."
+        frames = bedrooms_figures.film(self)
+        return Contents(figures, tables, {"film": frames} if frames else {})
 
     def scores(self):
         """Each variation's kept epoch, between real pictures and noise."""
@@ -342,25 +350,6 @@ SOME_TABLES = {
 }
 
 
-def write_report(study, results, data, out="runs", reports="reports", found=None):
-    """Writes the study's figures, film, tables and run.json.
-
-    Args:
-        study: the bedroom `Study`.
-        results: list of result dicts; only finished trials are shown.
-        data: `ganlib.studies.bedrooms.BedroomData`.
-        out: folder of all runs.
-        reports: folder of all reports.
-        found: `BedroomResults` of the same runs, to spare the measuring; None: made here.
-
-    Returns:
-        The `Report` and the `Claims`.
-    """
-    found = found or BedroomResults(study, results, data, out)
-    figures = {n: getattr(bedrooms_figures, n) for n, wanted in FIGURES.items() if wanted(found)}
-    tables = TABLES | (SOME_TABLES if found.of(REPAIRED) else {})
-    if len(found.styles()):  # rooms
-        tables["styles"] = "Which styles of room are there, counted."
-    frames = bedrooms_figures.film(found)
-    films = {"film": frames} if frames else {}
-    return found.write(reports, figures, tables, found.claims, films), found.claims
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
+    return BedroomResults(study, results, data, out).write(reports)

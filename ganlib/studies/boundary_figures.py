@@ -13,9 +13,9 @@ from ganlib.figures import PAGE, read_grid, show_spaced, style
 from ganlib.metrics.boundary import s3, s3_ceiling
 from ganlib.stats import mean_interval
 from ganlib.studies.boundary import SIZE
+from ganlib.studies.boundary_claims import PAIRS
 
 # Plain binary cross-entropy and the boundary loss, all else alike.
-PAIRS = {"write-up": ("bce", "gamma-0.8"), "repaired": ("repaired-bce", "repaired")}
 LOSSES = {"BCE": ":", "boundary loss": "-"}
 SCORES = ("s1", "s2", "s3", "score")
 SHOWN = 16  # pictures

@@ -10,7 +10,7 @@ from ganlib.stats import brief
 from ganlib.studies import boundary_figures
 from ganlib.studies.boundary_claims import REPAIRED, REPAIRS, REPORTED, claims
 from ganlib.studies.boundary_scoring import SLOW
-from ganlib.studies.results import Results
+from ganlib.studies.results import Contents, Results
 
 WRITE_UP = "write-up's best (its own s3)"
 CEILING, FLOOR = "real (ceiling)", "noise (floor)"
@@ -52,6 +52,11 @@ class BoundaryResults(Results):
     @functools.cached_property
     def claims(self):
         return claims(self)
+
+    def contents(self):
+        figures = {name: getattr(boundary_figures, name) for name in FIGURES}
+        repairs = {"repairs": "What each repair is worth."} if self.of(REPAIRED) else {}
+        return Contents(figures, TABLES | repairs)
 
     def scores(self):
         """s1, s2, s3 and their product, of the kept epoch, beside the write-up's and the limits."""
@@ -160,21 +165,6 @@ TABLES = {
 }
 
 
-def write_report(study, results, data, out="runs", reports="reports", found=None):
-    """Writes the study's figures, tables and run.json.
-
-    Args:
-        study: the boundary `Study`.
-        results: list of result dicts; only finished trials are shown.
-        data: `ganlib.studies.boundary.CellData`.
-        out: folder of all runs.
-        reports: folder of all reports.
-        found: `BoundaryResults` of the same runs, to spare the measuring; None: made here.
-
-    Returns:
-        The `Report` and the `Claims`.
-    """
-    found = found or BoundaryResults(study, results, data, out)
-    figures = {name: getattr(boundary_figures, name) for name in FIGURES}
-    tables = TABLES | ({"repairs": "What each repair is worth."} if found.of(REPAIRED) else {})
-    return found.write(reports, figures, tables, found.claims), found.claims
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
+    return BoundaryResults(study, results, data, out).write(reports)

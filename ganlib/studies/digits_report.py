@@ -10,7 +10,7 @@ from ganlib.figures import COLUMN, PAGE, show_images, style
 from ganlib.stats import brief, mean_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.digits_claims import claims
-from ganlib.studies.results import Results
+from ganlib.studies.results import Contents, Results
 
 SHOWN = 16  # pictures of a variation in the figure
 METRICS = {
@@ -19,6 +19,13 @@ METRICS = {
     "frechet_distance": "Fréchet distance",
     "missing_digits": "missing digits",
     "output_slope": "slope of G's output",
+}
+TABLES = {
+    "scores": "Quality of the generated digits, between noise and real digits.",
+    "differences": "Each variation less the base run, same data and seeds.",
+    "costs": "Time and size of each variation.",
+    "findings": "What the health monitor found.",
+    "trials": "All numbers of all trials.",
 }
 
 
@@ -34,6 +41,15 @@ class DigitsResults(Results):
     @functools.cached_property
     def claims(self):
         return claims(self)
+
+    def contents(self):
+        figures = {
+            "samples": DigitsResults.samples_figure,
+            "accuracy": DigitsResults.accuracy_figure,
+            "quality": DigitsResults.quality_figure,
+            "histogram": DigitsResults.histogram_figure,
+        }
+        return Contents(figures, TABLES)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -194,32 +210,6 @@ class DigitsResults(Results):
         return np.mean([[*q["histogram"], q["no_digit"]] for q in qualities], axis=0)
 
 
-def write_report(study, results, data, out="runs", reports="reports", found=None):
-    """Writes the study's figures, tables and run.json.
-
-    Args:
-        study: the digits `Study`.
-        results: list of result dicts; only finished trials are shown.
-        data: `DigitsData`.
-        out: folder of all runs.
-        reports: folder of all reports.
-        found: `DigitsResults` of the same runs, to spare the measuring; None: made here.
-
-    Returns:
-        The `Report` and the `Claims`.
-    """
-    found = found or DigitsResults(study, results, data, out)
-    figures = {
-        "samples": DigitsResults.samples_figure,
-        "accuracy": DigitsResults.accuracy_figure,
-        "quality": DigitsResults.quality_figure,
-        "histogram": DigitsResults.histogram_figure,
-    }
-    tables = {
-        "scores": "Quality of the generated digits, between noise and real digits.",
-        "differences": "Each variation less the base run, same data and seeds.",
-        "costs": "Time and size of each variation.",
-        "findings": "What the health monitor found.",
-        "trials": "All numbers of all trials.",
-    }
-    return found.write(reports, figures, tables, found.claims), found.claims
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
+    return DigitsResults(study, results, data, out).write(reports)

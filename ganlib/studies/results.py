@@ -1,5 +1,7 @@
 """The finished trials of a study, with their histories: what every report begins with."""
 
+import dataclasses
+
 import numpy as np
 import pandas
 
@@ -10,8 +12,27 @@ from ganlib.stats import mean_interval, paired_interval
 from ganlib.study import DONE, STOPPED, run_folder
 
 
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a report shows of a study's results.
+
+    Attributes:
+        figures: dict of name → callable that draws it from the results, or gives None where the
+            trials that it needs are missing. Its docstring begins with the caption.
+        tables: dict of name → caption; the name is that of a table of the results.
+        films: dict of name → frames, as `ganlib.sampling.save_gif` takes them.
+    """
+
+    figures: dict = dataclasses.field(default_factory=dict)
+    tables: dict = dataclasses.field(default_factory=dict)
+    films: dict = dataclasses.field(default_factory=dict)
+
+
 class Results:
     """The finished trials of a study.
+
+    A study adds its tables and figures as methods, `contents`, which says what of them a report
+    shows, and `claims`, the `ganlib.stats.Claims` of its write-up as these results judge them.
 
     Args:
         study: `ganlib.study.Study`.
@@ -76,6 +97,10 @@ class Results:
             return mean_interval(np.asarray(a) / np.asarray(b))
         return paired_interval(a, b)
 
+    def contents(self):
+        """The `Contents` of a report; those of a study without figures and tables are empty."""
+        return Contents()
+
     def findings(self):
         """What the health monitor saw, a row a finding."""
         rows = [
@@ -98,31 +123,26 @@ class Results:
             rows.append(row)
         return pandas.DataFrame(rows)
 
-    def write(self, reports, figures, tables, claims, films=None):
-        """Writes a report.
+    def write(self, reports="reports"):
+        """Writes figures, films, tables, claims and run.json.
 
         Args:
             reports: folder of all reports.
-            figures: dict of name → callable that draws it from these results, or gives None where
-                the trials that it needs are missing. Its docstring begins with the caption.
-            tables: dict of name → caption; the name is that of a table of these results.
-            claims: `ganlib.stats.Claims`.
-            films: dict of name → frames, as `ganlib.sampling.save_gif` takes them.
 
         Returns:
             The `ganlib.report.Report`.
         """
-        options = self.study.options
+        contents, options = self.contents(), self.study.options
         report = Report(self.study.name, options["profile"], reports, options.get("changes"))
-        for name, draw in figures.items():
+        for name, draw in contents.figures.items():
             if figure := draw(self):
                 report.figure(name, figure, (draw.__doc__ or "").partition("\n")[0])
                 close(figure)
-        for name, frames in (films or {}).items():
+        for name, frames in contents.films.items():
             save_gif(frames, report.file(name, "gif"))
-        for name, caption in tables.items():
+        for name, caption in contents.tables.items():
             table = getattr(self, name)
             report.table(name, table() if callable(table) else table, caption)
-        report.table("claims", claims.table(), "The write-up's claims against these runs.")
-        report.provenance(self.study, self.results, self.data, claims)
+        report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
+        report.provenance(self.study, self.results, self.data, self.claims)
         return report

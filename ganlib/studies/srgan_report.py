@@ -10,7 +10,7 @@ from ganlib.losses import LOSSES
 from ganlib.metrics.super_resolution import FIDELITY, low_resolution, mean_scores
 from ganlib.stats import brief, mean_interval
 from ganlib.studies import srgan_figures
-from ganlib.studies.results import Results
+from ganlib.studies.results import Contents, Results
 from ganlib.studies.srgan import Recipe
 from ganlib.studies.srgan_attempts import ATTEMPTS, get
 from ganlib.studies.srgan_claims import claims
@@ -84,6 +84,11 @@ class SRResults(Results):
     def claims(self):
         """What the write-up concluded and expected, against these runs."""
         return claims(self)
+
+    def contents(self):
+        figures = {n: getattr(srgan_figures, n) for n, wanted in FIGURES.items() if wanted(self)}
+        ledger = {"ledger": "The seven attempts, from their run directories."}
+        return Contents(figures, TABLES | (ledger if self.attempts else {}))
 
     def ledger(self):
         """A row an attempt: what changed, what was expected, what came out, and the verdict."""
@@ -260,22 +265,6 @@ TABLES = {
 }
 
 
-def write_report(study, results, data, out="runs", reports="reports", found=None):
-    """Writes the study's figures, tables and run.json.
-
-    Args:
-        study: the super-resolution `Study`.
-        results: list of result dicts; only finished trials are shown.
-        data: `ganlib.studies.srgan.PhotoData`.
-        out: folder of all runs.
-        reports: folder of all reports.
-        found: `SRResults` of the same runs, to spare the measuring; None: made here.
-
-    Returns:
-        The `Report` and the `Claims`.
-    """
-    found = found or SRResults(study, results, data, out)
-    figures = {n: getattr(srgan_figures, n) for n, wanted in FIGURES.items() if wanted(found)}
-    ledger = {"ledger": "The seven attempts, from their run directories."}
-    tables = TABLES | (ledger if found.attempts else {})
-    return found.write(reports, figures, tables, found.claims), found.claims
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
+    return SRResults(study, results, data, out).write(reports)

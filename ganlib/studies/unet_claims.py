@@ -27,7 +27,7 @@ def claims(found):
     """The claims on those cells that have finished.
 
     Args:
-        found: `ganlib.studies.unet_results.UnetResults`.
+        found: `ganlib.studies.unet_report.UnetResults`.
 
     Returns:
         `ganlib.stats.Claims`.
@@ -223,7 +223,7 @@ def guidelines(found):
     """What the grid advises for each architecture, and how firmly.
 
     Args:
-        found: `ganlib.studies.unet_results.UnetResults`.
+        found: `ganlib.studies.unet_report.UnetResults`.
 
     Returns:
         List of dicts with `architecture`, `setting` (the cheapest cell that can't be told from the

@@ -24,7 +24,7 @@ def hypotheses(found):
     """A list of `ganlib.stats.Claim`: H1, H2 and H3.
 
     Args:
-        found: `ganlib.studies.unet_results.UnetResults`.
+        found: `ganlib.studies.unet_report.UnetResults`.
     """
     return [
         _middle_rates(found),

@@ -1,4 +1,4 @@
-"""What the grid's runs say: tables, and the statistics behind them."""
+"""Tables, figures and statistics of the U-Net grid study, from its run directories alone."""
 
 import functools
 import math
@@ -16,8 +16,8 @@ from ganlib.stats import (
     mean_interval,
     pareto_front,
 )
-from ganlib.studies import unet_claims
-from ganlib.studies.results import Results
+from ganlib.studies import unet_claims, unet_figures
+from ganlib.studies.results import Contents, Results
 from ganlib.studies.unet import ENSEMBLE, FIELDS, GRID, MISPAIRED
 from ganlib.study import DONE, OUT_OF_MEMORY, STOPPED, StudyError, results
 
@@ -43,7 +43,24 @@ RESPONSES = {
     "loss_std": "std of the validation loss",
     "best_epoch": "epochs to the best",
 }
-
+FIGURES = (
+    "heatmaps",
+    "interactions",
+    "stability",
+    "pareto",
+    "ranking",
+    "curves",
+    "examples",
+    "mispaired",
+)
+TABLES = {
+    "scores": "Each architecture's best cell and all else, on test tiles.",
+    "cells": "All cells, the best first; intervals over seeds.",
+    "variances": "Type-II analysis of variance over the grid.",
+    "guidelines": "What the grid advises.",
+    "speed": "Seconds an epoch, beside the published 1,980 patches of 256×256 with 64 filters.",
+    "trials": "All numbers of all trials.",
+}
 
 # Of the published grid: an epoch of 1,980 patches of 256×256 pixels, 64 filters.
 PUBLISHED_SECONDS = {"unet": 31, "attention_unet": 44, "attention_resunet": 50}
@@ -141,6 +158,11 @@ class UnetResults(Results):
     @functools.cached_property
     def claims(self):
         return unet_claims.claims(self)
+
+    def contents(self):
+        figures = {name: getattr(unet_figures, name) for name in FIGURES}
+        following = {"following": "What followed the grid."} if self.after else {}
+        return Contents(figures, TABLES | following)
 
     def cells(self):
         """A row a cell of the grid, the best first."""
@@ -315,3 +337,8 @@ def _brief(values):
     """The mean with its interval as text; of no number, as the std over one epoch, nothing."""
     values = [value for value in values if math.isfinite(value)]
     return mean_interval(values).brief() if values else ""
+
+
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
+    return UnetResults(study, results, data, out).write(reports)
