@@ -7,6 +7,8 @@ first batch, in one message with the remedy.
 import keras
 import numpy as np
 
+from ganlib.inference import infer
+
 PLAYERS = ("generator", "discriminator")
 REACHES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
 PROBABILITIES = ("sigmoid", "hard_sigmoid")
@@ -16,7 +18,6 @@ OPTIMIZERS = {
     "discriminator": ("d_optimizer", "disc_optimizer", "discriminator_optimizer"),
 }
 AT_REST = 1e-10  # a learning rate that moves no float32 weight
-PIXELS = 2**20  # that a player runs on at once: 256 images of 64×64, 16 of 256×256
 TRIED = 2  # inputs of the trial run before training
 
 
@@ -114,26 +115,19 @@ def run(player, inputs, image_shape, name="The player"):
     Args:
         player: `keras.Model`, or whatever is called like one.
         inputs: array `(n, …)`, or a structure of such.
-        image_shape: `(height, width, channels)` of what it makes or judges: so large, so few at
-            once. Layer by layer a call costs more than small images do.
+        image_shape: `(height, width, channels)` of what it makes or judges.
         name: str, for the message.
 
     Raises:
         ValueError: the outputs are not one array with a row an input.
     """
+    outputs = infer(player, inputs, image_shape)
+    if isinstance(outputs, list | tuple | dict):
+        raise ValueError(
+            f"{name} must return one tensor. Wrap one of several: keras.Model(player.inputs, "
+            f"player.outputs[0]). Received: {type(outputs).__name__} of {len(outputs)}"
+        )
     n = len(keras.tree.flatten(inputs)[0])
-    parts = []
-    size = max(1, PIXELS // (image_shape[0] * image_shape[1]))
-    for i in range(0, n, size):
-        part = keras.tree.map_structure(lambda x, i=i: x[i : i + size], inputs)
-        output = player(part, training=False)
-        if isinstance(output, list | tuple | dict):
-            raise ValueError(
-                f"{name} must return one tensor. Wrap one of several: keras.Model(player.inputs, "
-                f"player.outputs[0]). Received: {type(output).__name__} of {len(output)}"
-            )
-        parts.append(keras.ops.convert_to_numpy(keras.ops.cast(output, "float32")))
-    outputs = np.concatenate(parts) if all(part.ndim for part in parts) else np.array(parts)
     if len(outputs) != n:
         raise ValueError(
             f"{name} must return one output an input. Received: an output of shape "

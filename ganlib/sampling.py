@@ -2,7 +2,6 @@
 
 import pathlib
 
-import keras
 import numpy as np
 from scipy.special import ndtr, ndtri
 
@@ -10,10 +9,10 @@ from ganlib.adversarial import Adversarial
 from ganlib.data import DataError
 from ganlib.figures import tile
 from ganlib.images import check_range, convert
+from ganlib.inference import infer
 from ganlib.loading import load_model
 
 RANGES = {"sigmoid": "unit", "tanh": "signed"}
-BATCH_SIZE = 250
 HOLD = 2000  # milliseconds, of a GIF's last frame
 
 
@@ -104,11 +103,8 @@ def make_images(generator, latents):
         raise ValueError(
             f"`latents` must have shape ({wanted}), n > 0. Received: shape {latents.shape}"
         )
-    parts = [
-        keras.ops.convert_to_numpy(generator(latents[i : i + BATCH_SIZE], training=False))
-        for i in range(0, len(latents), BATCH_SIZE)
-    ]
-    return convert(np.concatenate(parts), output_range(generator), "unit")
+    images = infer(generator, latents, generator.output_shape[1:])
+    return convert(images, output_range(generator), "unit")
 
 
 def discriminate(gan, images):
@@ -134,11 +130,7 @@ def discriminate(gan, images):
         )
     check_range(images, "unit")
     images = convert(images, "unit", output_range(gan.generator))
-    parts = [
-        keras.ops.convert_to_numpy(gan.discriminator(images[i : i + BATCH_SIZE], training=False))
-        for i in range(0, len(images), BATCH_SIZE)
-    ]
-    return np.concatenate(parts).astype("float32").reshape(len(images))
+    return infer(gan.discriminator, images, shape).reshape(len(images))
 
 
 def sample_images(gan, n, seed=0, truncation=None):

@@ -45,7 +45,7 @@ LAYERS = (
     ("models", "losses", "metrics", "features", "content", "likeness", "augment"),
     ("keras_file",),
     ("data",),
-    ("images", "profiles"),
+    ("images", "inference", "profiles"),
     ("",),
 )
 # Imported only where the machine has them, by code that is for them; see pyproject.toml.

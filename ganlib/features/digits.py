@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ganlib.inference import infer
 from ganlib.keras_file import read_model
 
 CLASSES = 10
@@ -60,11 +61,8 @@ class DigitClassifier:
 
     def __call__(self, images):
         """Returns class probabilities `(n, 10)` and features `(n, 64)`, float64 arrays."""
-        parts = [
-            [keras.ops.convert_to_numpy(x) for x in self.model(images[i : i + 500], training=False)]
-            for i in range(0, len(images), 500)
-        ]
-        logits, features = (np.concatenate(x).astype("float64") for x in zip(*parts, strict=True))
+        outputs = infer(self.model, images, images.shape[1:])
+        logits, features = (output.astype("float64") for output in outputs)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True), features
 

@@ -11,6 +11,7 @@ from ganlib.adversarial import Adversarial
 from ganlib.data import check, load
 from ganlib.features.digits import load_or_train
 from ganlib.images import convert
+from ganlib.inference import infer
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
 from ganlib.monitor import HealthMonitor
@@ -324,11 +325,7 @@ class Scorer(keras.callbacks.Callback):
 
         What is not finite is black: a generator that has lost its way is scored by what it shows.
         """
-        parts = [
-            keras.ops.convert_to_numpy(self.gan.sampler(self.latents[i : i + 500], training=False))
-            for i in range(0, n, 500)
-        ]
-        made = np.concatenate(parts)[:n]
+        made = infer(self.gan.sampler, self.latents[:n], self.real.shape[1:])
         black = {"unit": 0.0, "signed": -1.0}[self.range]
         return convert(np.where(np.isfinite(made), made, black), self.range, "unit")
 
