@@ -12,6 +12,11 @@ from ganlib.sampling import draw_latents, make_images
 SCORES = ("kid", "frechet", "inception_score", "precision", "recall", "density", "coverage")
 
 
+def is_due(epoch, every, epochs):
+    """Whether an epoch, counted from 0, is one of every so many, or the last of the training."""
+    return (epoch + 1) % every == 0 or epoch + 1 == epochs
+
+
 class KeepBest(keras.callbacks.Callback):
     """Scores a model as it trains, and keeps the weights of its best epoch.
 
@@ -48,7 +53,7 @@ class KeepBest(keras.callbacks.Callback):
             self._started = True
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every and epoch + 1 != self.epochs:
+        if not is_due(epoch, self.every, self.epochs):
             return
         scores = self.score() if self.score else logs
         if scores is None:

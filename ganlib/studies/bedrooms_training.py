@@ -13,7 +13,7 @@ from ganlib.features import networks
 from ganlib.models import dcgan
 from ganlib.monitor import HealthMonitor
 from ganlib.sampling import draw_latents, make_images, save_grid
-from ganlib.selection import BestByKID
+from ganlib.selection import BestByKID, is_due
 
 GRID = 8  # pictures in a row, and in a column, of a sample grid
 
@@ -142,7 +142,7 @@ class SampleGrid(keras.callbacks.Callback):
         self.latents = draw_latents(gan, GRID * GRID)
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.recipe.score_every == 0 or epoch + 1 == self.recipe.epochs:
+        if is_due(epoch, self.recipe.score_every, self.recipe.epochs):
             images = make_images(self.gan.sampler, self.latents)
             if np.isfinite(images).all():
                 save_grid(images, self.run.samples / f"epoch-{epoch + 1:04d}.png", GRID)

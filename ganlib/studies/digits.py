@@ -15,6 +15,7 @@ from ganlib.inference import infer
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
 from ganlib.monitor import HealthMonitor
+from ganlib.selection import is_due
 from ganlib.studies.changes import changed
 from ganlib.studies.sources import Source, locate
 from ganlib.study import Study, Trial
@@ -345,7 +346,7 @@ class Scorer(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["train_seconds"] = round(time.monotonic() - self._start, 3)
         logs |= self._accuracies()
-        if (epoch + 1) % self.recipe.score_every == 0 or epoch + 1 == self.recipe.epochs:
+        if is_due(epoch, self.recipe.score_every, self.recipe.epochs):
             quality = self.quality()
             logs |= {key: quality[key] for key in SCORES}
             self._save_grid(epoch)

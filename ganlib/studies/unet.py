@@ -157,15 +157,15 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
         )
     first, second = _data(profile, data)
     seeds = seeds or SEEDS[profile]
-    options = {"profile": profile, "data": f"{first},{second}", "seeds": seeds}
-    options["changes"] = changes or {}
-    base = changed(Recipe(data=first, **SETTINGS[profile]), changes or {})
+    changes = changes or {}
+    options = {"profile": profile, "data": f"{first},{second}", "seeds": seeds, "changes": changes}
+    base = Recipe(data=first, **SETTINGS[profile])
     if after:
-        best = changed(dataclasses.replace(base, **after), changes or {})
+        best = changed(dataclasses.replace(base, **after), changes)
         trials = following_trials(best, second, LONGER[profile], seeds)
     else:
         recipes = {**cells(base), **controls(base)}
-        recipes = {name: changed(recipe, changes or {}) for name, recipe in recipes.items()}
+        recipes = {name: changed(recipe, changes) for name, recipe in recipes.items()}
         trials = [Trial(n, recipe, seed) for seed in range(seeds) for n, recipe in recipes.items()]
 
     def follow(results):
@@ -176,7 +176,7 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
         name="unet",
         title="A U-Net grid of 36 cells, and what it can tell",
         trials=tuple(trials),
-        load_data=lambda: load_data(base, second if after else None),
+        load_data=lambda: load_data(changed(base, changes), second if after else None),
         train=train,
         module=__name__,
         options={**options, "after": after} if after else options,
