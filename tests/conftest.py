@@ -3,12 +3,8 @@ lets no test's draws depend on the tests before it."""
 
 import importlib.util
 import os
-import random
-import sys
 import tempfile
-import zlib
 
-import numpy as np
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -25,6 +21,8 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Tiny arrays are computed sooner than threads are woken, above all when other tests have the cores.
 for _threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "NPROC"):
     os.environ.setdefault(_threads, "1")  # NPROC is JAX's
+
+import draws  # noqa: E402 - NumPy looks once, when it is loaded, how many threads it may have
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -51,20 +49,9 @@ def pytest_report_header():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef, request):
-    _seed(request.fixturename, fixturedef.func.__globals__)
+    draws.seed(request.fixturename)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item):
-    _seed(item.name, item.module.__dict__)
-
-
-def _seed(name, module):
-    """Every source of random numbers goes by the name of the test or fixture that asks it."""
-    seed = zlib.crc32(name.encode())
-    random.seed(seed)
-    np.random.seed(seed)
-    if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(seed)
-    if "RNG" in module:
-        module["RNG"].bit_generator.state = np.random.default_rng(seed).bit_generator.state
+    draws.seed(item.name)

@@ -1,8 +1,6 @@
-"""The bedroom study: its trials, its data, and what a trial leaves behind."""
+"""The bedroom study: its trials, and what a trial leaves behind."""
 
-import contextlib
 import dataclasses
-import itertools
 import json
 import math
 from unittest import mock
@@ -12,22 +10,20 @@ import numpy as np
 import pandas
 import pytest
 from PIL import Image
+from tiny_bedrooms import NETWORK, SIZES, cheap, ever_worse, make_data, make_study, tiny
 
 from ganlib import selection
 from ganlib import study as ganlib_study
-from ganlib.data import DataError, ImageSet, NoSplitError
 from ganlib.data.rooms import rooms
 from ganlib.features import networks
-from ganlib.features.network import Network
 from ganlib.figures import untile
 from ganlib.profiles import PROFILES
 from ganlib.sampling import draw_latents, load_gan, make_images
-from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training, parts
+from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training
 from ganlib.studies.bedrooms import BedroomData, Recipe
-from ganlib.study import Run, Study, Trial, run_folder, run_trial
+from ganlib.study import Run, Trial, run_folder, run_trial
 from ganlib.training import RecipeMismatch
 
-RNG = np.random.default_rng(0)
 # Variation → what it is compared with, and the one field that it changes.
 CHANGES = {
     "batch-256": ("batch-128", "batch_size"),
@@ -40,101 +36,9 @@ CHANGES = {
 }
 NAMES = ["repaired", *list(CHANGES)[3:], "batch-128", *list(CHANGES)[:3]]
 QUICK = [name for name in NAMES if name in bedrooms.QUICK_NAMES]
-SIZES = {"train": 30, "validation": 20, "test": 24}  # of the tiny data's parts
-FEATURES, CLASSES, SIDE = 6, 5, 8
-
-every_profile = pytest.mark.parametrize("profile", PROFILES)
-
-
-# -- a network and trials that take no time ------------------------------------------------------
-
-
-def forward(batch):
-    """A fixed random projection of the pixels, and the softmax of another one."""
-    rng = np.random.default_rng(0)
-    pixels = batch.reshape(len(batch), -1) / 255.0
-    features, logits = (
-        pixels @ rng.normal(size=(pixels.shape[1], n)) / SIDE for n in (FEATURES, CLASSES)
-    )
-    odds = np.exp(logits)
-    return features, odds / odds.sum(axis=1, keepdims=True)
-
-
-NETWORK = Network("projection", "projection", SIDE, 3, "none", FEATURES, "0", forward)
-
-
-@contextlib.contextmanager
-def cheap():
-    """The network above for any other, no compiling, and styles counted on few pictures."""
-    compile = keras.Model.compile
-
-    def eagerly(*args, **options):
-        return compile(*args, **{**options, "run_eagerly": True})
-
-    with (
-        mock.patch.object(networks, "get", return_value=NETWORK),
-        mock.patch.object(keras.Model, "compile", eagerly),
-        mock.patch.object(bedrooms_scoring, "COUNTED", 30),
-    ):
-        yield
-
-
-@contextlib.contextmanager
-def ever_worse():
-    """KID on validation pictures grows with each score, so that the first one is kept."""
-    score, calls = selection.score, []
-
-    def worse(*args):
-        calls.append(args)
-        scores = score(*args)
-        return {**scores, "kid": scores["kid"] + 1000 * len(calls)}
-
-    with mock.patch.object(selection, "score", worse):
-        yield
-
 
 uncompiled = mock.patch.object(bedrooms_training.Adversarial, "compile")
-
-
-def tiny(networks="assignment", **settings):
-    """A recipe of few steps; "dcgan" is repaired in all ways."""
-    repairs = bedrooms.REPAIRED if networks == "dcgan" else {}
-    small = {
-        "data": "rooms",
-        "size": 32,
-        "filters": 2,
-        "latent_dim": 4,
-        "batch_size": 64,
-        "g_learning_rate": 0.02,
-        "d_learning_rate": 0.03,
-        "epochs": 3,
-        "score_every": 2,
-        "judged": 12,
-        "samples": 16,
-    }
-    if repairs:
-        small |= {"augment": ("translation",), "truncations": (0.5, 1.0)}
-    return Recipe(**{**repairs, **small, **settings})
-
-
-def make_data(name="rooms"):
-    drawn = rooms(size=32, train=sum(SIZES.values()), test=0)
-    drawn = dataclasses.replace(drawn, name=name)
-    ends = itertools.pairwise(np.cumsum([0, *SIZES.values()]))
-    return BedroomData(*(drawn.subset(slice(*pair)) for pair in ends))
-
-
-def make_study(data, **recipes):
-    return Study(
-        name="bedrooms",
-        title="tiny",
-        trials=tuple(Trial(name, recipe, 0) for name, recipe in recipes.items()),
-        load_data=lambda: data,
-        train=bedrooms.train,
-        module="none",
-        options={"profile": "quick"},
-        epochs=lambda trial: trial.recipe.epochs,
-    )
+every_profile = pytest.mark.parametrize("profile", PROFILES)
 
 
 # -- trials --------------------------------------------------------------------------------------
@@ -328,154 +232,6 @@ def test_what_does_not_train_by_its_recipe_is_stopped(tmp_path, wrong, message):
         gan = bedrooms_training.build_gan(dataclasses.replace(recipe, **wrong), 0)
         with pytest.raises(RecipeMismatch, match=message):
             bedrooms_training.train_gan(gan, Trial("a", recipe, 0), data, run, tmp_path)
-
-
-# -- data ----------------------------------------------------------------------------------------
-
-MUCH = {"train": 1000, "validation": 1000, "test": 1000}
-
-
-def noise(n, *size):
-    return RNG.integers(0, 256, (n, *(size or (12, 12, 3))), "uint8")
-
-
-def parts_of(data):
-    return {name: getattr(data, name) for name in SIZES}
-
-
-def contents(images):
-    """The pictures, as a set of bytes."""
-    return {image.tobytes() for image in images.images}
-
-
-def check_parts(data, sizes=None, size=8):
-    """No picture is in two parts or twice in one; the parts have the sizes."""
-    parts = parts_of(data)
-    assert {name: len(part) for name, part in parts.items()} == sizes or sizes is None
-    assert {part.shape[1:] for part in parts.values()} == {(size, size, 3)}
-    sets = [contents(part) for part in parts.values()]
-    assert sum(map(len, sets)) == len(set.union(*sets)) == sum(map(len, parts.values()))
-
-
-def test_rooms():
-    most = {"train": 70, "validation": 60, "test": 50}
-    data = bedrooms.load_data("rooms", 32, most)
-    check_parts(data, most, size=32)
-    assert (data.name, data.synthetic) == ("rooms", True)
-    assert data.origin
-    assert len(data.checksum) == 48
-    other = dataclasses.replace(data, test=data.test.subset(slice(1, None)))
-    assert other.checksum != data.checksum
-    every = contents(rooms("test", 32))
-    assert contents(data.test) <= every
-    assert not every & (contents(data.train) | contents(data.validation))
-
-
-def test_an_archive_without_splits_is_divided_at_random(tmp_path):
-    pictures = noise(420, 8, 8, 3)
-    np.savez(tmp_path / "all.npz", x=pictures)
-    data = bedrooms.load_data(tmp_path / "all.npz", 8, MUCH)
-    check_parts(data)
-    parts = parts_of(data).values()
-    assert set.union(*map(contents, parts)) == {picture.tobytes() for picture in pictures}
-    for part in (data.validation, data.test):
-        assert len(part) == pytest.approx(0.15 * 420, abs=10)
-        first = [pictures[i].tobytes() in contents(part) for i in range(420)]
-        assert 0.3 < np.mean(np.flatnonzero(first)) / 420 < 0.7  # no block of the file
-    assert bedrooms.load_data(tmp_path / "all.npz", 8, MUCH).checksum == data.checksum
-    assert not data.synthetic
-    most = {"train": 200, "validation": 51, "test": 50}
-    fewer = bedrooms.load_data(tmp_path / "all.npz", 8, most)
-    check_parts(fewer, most)
-    for name, part in parts_of(fewer).items():
-        assert contents(part) <= contents(getattr(data, name))
-
-
-def test_an_archive_with_a_test_part(tmp_path):
-    train, test = noise(400), noise(60)
-    np.savez(tmp_path / "two.npz", x_train=train, x_test=test)
-    data = bedrooms.load_data(tmp_path / "two.npz", 12, MUCH)
-    check_parts(data, {"train": 340, "validation": 60, "test": 60}, size=12)
-    np.testing.assert_array_equal(data.test.images, test)
-    smaller = bedrooms.load_data(tmp_path / "two.npz", 8, {**MUCH, "test": 50})
-    check_parts(smaller, {"train": 340, "validation": 60, "test": 50})
-
-
-def test_a_folder_with_pictures_of_different_sizes(tmp_path):
-    for i in range(420):
-        height, width = 8 + i % 5, 8 + i % 3
-        picture = noise(height, width) if i % 4 else noise(height, width, 3)  # some are grey
-        Image.fromarray(picture).save(tmp_path / f"{i}.png")
-    data = bedrooms.load_data(tmp_path, 8, MUCH)
-    check_parts(data)
-    assert sum(map(len, parts_of(data).values())) == 420
-
-
-@pytest.mark.parametrize("n", [10, 299])
-def test_too_few_pictures(tmp_path, n):
-    np.savez(tmp_path / "few.npz", x=noise(n))
-    with pytest.raises(DataError, match=rf"has too few images.*Received: {n} images, at least"):
-        bedrooms.load_data(tmp_path / "few.npz", 12, MUCH)
-
-
-@pytest.mark.parametrize(("train", "test"), [(400, 49), (100, 100)])
-def test_a_part_with_too_few_pictures(tmp_path, train, test):
-    np.savez(tmp_path / "few.npz", x_train=noise(train), x_test=noise(test))
-    with pytest.raises(DataError, match=r"has too few images.*at least 50 needed"):
-        bedrooms.load_data(tmp_path / "few.npz", 12, MUCH)
-
-
-def test_no_pictures(tmp_path):
-    with pytest.raises(DataError, match="nothing there"):
-        bedrooms.load_data(tmp_path / "missing", 8, MUCH)
-
-
-@pytest.mark.parametrize(
-    ("splits", "asked"),
-    [
-        ({"train": 90_000, "validation": 300}, ["train[:3000]"]),
-        ({"train": 2000}, ["train[:2000]"]),
-        ({"train": 90_000, "test": 80}, ["test[:80]", "train[:3000]"]),
-    ],
-)
-def test_no_more_of_a_large_set_is_loaded_than_needed(monkeypatch, splits, asked):
-    def count(builder, split):
-        assert builder == "lsun/bedroom's"
-        if split not in splits:
-            raise NoSplitError(split)
-        return splits[split]
-
-    loaded = []
-
-    def load(spec, split, **options):
-        assert spec == "tfds:lsun/bedroom"
-        assert options == {"size": 8, "channels": 3}
-        loaded.append(split)
-        return ImageSet(noise(80 if split.startswith("test") else 420, 8, 8, 3))
-
-    monkeypatch.setattr(parts, "prepared", lambda name: f"{name}'s")
-    monkeypatch.setattr(parts, "count", count)
-    monkeypatch.setattr(parts, "load", load)
-    data = bedrooms.load_data("tfds:lsun/bedroom", 8, MUCH)
-    assert loaded == asked
-    check_parts(data)
-
-
-def test_baselines(tmp_path):
-    data = make_data()
-    with cheap():
-        baselines = data.baselines(tiny(), tmp_path)
-        seen = data.seen("train", "any", tmp_path)
-        again = data.seen("train", "any", tmp_path)
-    assert list(baselines) == ["real", "noise"]
-    assert baselines["real"]["kid"] < baselines["noise"]["kid"]
-    assert baselines["real"]["frechet"] < baselines["noise"]["frechet"]
-    for scores in baselines.values():
-        assert (scores["n_real"], scores["n_fake"]) == (SIZES["test"], SIZES["validation"])
-    np.testing.assert_array_equal(seen.features, NETWORK(data.train).features)
-    np.testing.assert_array_equal(seen.features, again.features)
-    kept = list((tmp_path / "features").glob("*.npz"))
-    assert len(kept) == 4  # three parts and noise, once each
 
 
 # -- a trial, from its recipe to its result ------------------------------------------------------

@@ -10,7 +10,6 @@ import numpy as np
 import pandas
 import pytest
 from test_boundary_figures import write_run
-from test_boundary_study import noise
 
 from ganlib.data import ImageSet
 from ganlib.metrics.boundary import SIMILARITIES, s3, s3_ceiling
@@ -40,10 +39,11 @@ EARLY = {"s1": 0.6, "s2": 0.4, "s3": 0.3}  # means of the first epochs
 LOSSES = {"d_loss": 0.5, "g_loss": 0.7}
 BROKEN = {"check": "non_finite_loss", "epoch": 9, "evidence": "d_loss is nan.", "remedy": "Less."}
 # Each of different pictures, so that the order of arguments matters.
+PICTURES = np.random.default_rng(0).integers(0, 256, (29, 32, 32, 3), "uint8")
 DATA = types.SimpleNamespace(
-    train=ImageSet(noise(8, 32, 32, 3)),
-    validation=ImageSet(noise(9, 32, 32, 3)),
-    test=ImageSet(noise(12, 32, 32, 3)),
+    train=ImageSet(PICTURES[:8]),
+    validation=ImageSet(PICTURES[8:17]),
+    test=ImageSet(PICTURES[17:]),
     name="noise",
     origin="Drawn.",
     synthetic=True,

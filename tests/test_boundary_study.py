@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
-from test_bedrooms_study import NETWORK, check_parts, contents, noise, parts_of
+from tiny_bedrooms import NETWORK, check_parts, contents, noise, parts_of
 
 from ganlib import losses
 from ganlib import study as ganlib_study

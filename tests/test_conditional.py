@@ -24,8 +24,7 @@ from ganlib.features.perceptual import FilterBank
 
 BACKEND = keras.backend.backend()
 EAGER = {"run_eagerly": True}
-RNG = np.random.default_rng(0)
-W = RNG.normal(0, 0.2, 64)  # of the linear discriminator D(x) = w·x
+W = np.random.default_rng(0).normal(0, 0.2, 64)  # of the linear discriminator D(x) = w·x
 
 every_update = pytest.mark.parametrize("update", UPDATES)
 

@@ -6,6 +6,7 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from keras import ops
 from skimage import data, filters
 
@@ -14,7 +15,6 @@ from ganlib.features import perceptual
 from ganlib.features.perceptual import VGG16, VGG19, Extractor, FilterBank
 from ganlib.images import convert
 
-RNG = np.random.default_rng(0)
 MEAN_BGR = np.array([103.939, 116.779, 123.68])
 
 needs_vgg16 = pytest.mark.skipif(

@@ -4,13 +4,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from draws import RNG
 from skimage.data import immunohistochemistry
 
 from ganlib.data import DataError, ImageSet, check, load
 from ganlib.data.npz import load_npz
 
-RNG = np.random.default_rng(0)
-BYTES = RNG.integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
+BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 
 
 # -- importing ---------------------------------------------------------------------------------

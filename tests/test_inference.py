@@ -3,13 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 
 from ganlib import inference
 from ganlib.inference import infer
 
 pytestmark = pytest.mark.backend
-
-RNG = np.random.default_rng(0)
 
 
 class Recorder:

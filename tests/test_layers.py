@@ -10,9 +10,8 @@ from ganlib.models.layers import Conv2DTranspose, ThinConv2D
 
 pytestmark = pytest.mark.backend
 
-RNG = np.random.default_rng(0)
-WEIGHTS = RNG.normal(0.0, 0.3, 1000).astype("float32")
-INPUTS = RNG.normal(size=(2, 5, 6, 3)).astype("float32")
+WEIGHTS = np.random.default_rng(0).normal(0.0, 0.3, 1000).astype("float32")
+INPUTS = np.random.default_rng(1).normal(size=(2, 5, 6, 3)).astype("float32")
 
 TRANSPOSED = [
     {"filters": 2, "kernel_size": 4, "strides": 2, "padding": "same"},

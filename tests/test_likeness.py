@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from helpers import LATENT, build_generator, fit, gap, images, make_gan, state
 from keras import ops
 
@@ -13,7 +14,6 @@ from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s3
 from ganlib.sampling import draw_latents, make_images
 
-RNG = np.random.default_rng(0)
 SHAPE = (6, 5, 3)
 EAGER = {"run_eagerly": True}
 

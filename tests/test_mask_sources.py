@@ -1,17 +1,15 @@
-"""`load_masks`: folders, TIFF stacks, .npz files and TensorFlow Datasets; and who is a stack."""
+"""`load_masks`: folders, TIFF stacks, .npz files and TensorFlow Datasets."""
 
 import os
 import random
 
 import numpy as np
 import pytest
+from draws import RNG
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from test_data_neighbours import smooth_stack
 
 from ganlib.data import DataError, MaskedImages, NoSplitError, load_masks, load_tiles
-from ganlib.data.neighbours import neighbours_alike
-
-RNG = np.random.default_rng(0)
 
 
 def noise(n, height=6, width=8, *channels):
@@ -44,13 +42,6 @@ def save_stack(path, arrays, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     first, *rest = (Image.fromarray(array) for array in arrays)
     first.save(path, save_all=True, append_images=rest, **options)
-
-
-def smooth_stack(n, side=32, seed=0):
-    """Slices of a field that changes slowly, as those of a volume."""
-    field = np.random.default_rng(seed).standard_normal((n + 12, side, side))
-    field = gaussian_filter(field, (1.2, 3.0, 3.0))[6:-6]
-    return (255 * (field - field.min()) / np.ptp(field)).astype("uint8")[..., np.newaxis]
 
 
 # -- folders -------------------------------------------------------------------------------------
@@ -543,44 +534,3 @@ def test_tiles_of_tfds_load_no_more_images_than_tiles(tfds):
 def test_tfds_errors(tfds, name, split, error, message):
     with pytest.raises(error, match=message):
         load_masks(f"tfds:{name}", split)
-
-
-# -- neighbours ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("n", [6, 7, 10, 40])
-def test_slices_look_alike_in_their_order_alone(seed, n):
-    images = smooth_stack(n, seed=seed)
-    found = neighbours_alike(images)
-    assert found["alike"]
-    assert found["correlation"] > found["elsewhere"] + 0.1
-    assert neighbours_alike(images[::-1])["alike"]
-    assert neighbours_alike(images.repeat(3, axis=3))["alike"]
-    if n >= 10:  # a few may be shuffled into nearly their order
-        assert not neighbours_alike(RNG.permutation(images))["alike"]
-
-
-def test_slices_of_several_sizes():
-    found = neighbours_alike([image[: 32 - i % 2] for i, image in enumerate(smooth_stack(20))])
-    assert found["alike"]
-
-
-@pytest.mark.parametrize(
-    "images",
-    [
-        noise(20, 16, 16, 1),
-        noise(1, 16, 16, 1).repeat(20, axis=0),  # all equal: no order is better than another
-        np.full((20, 16, 16, 1), 7, "uint8"),
-        load_masks("nuclei", "test").images,
-    ],
-    ids=["noise", "equal", "flat", "nuclei"],
-)
-def test_independent_images_are_not_alike(images):
-    assert not neighbours_alike(images)["alike"]
-
-
-@pytest.mark.parametrize("n", [0, 1, 3, 5])
-def test_few_images_are_never_alike(n):
-    expected = {"alike": False, "correlation": None, "elsewhere": None}
-    assert neighbours_alike(smooth_stack(n + 1)[:n]) == expected

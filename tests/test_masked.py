@@ -4,10 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from draws import RNG
 
 from ganlib.data import DataError, MaskedImages
-
-RNG = np.random.default_rng(0)
 
 
 def noise(height, width, *channels):

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from skimage import data, filters
 
 from ganlib.data import DataError, Photos
@@ -18,8 +19,6 @@ from ganlib.images import (
     upscale,
 )
 from ganlib.metrics import super_resolution as metrics
-
-RNG = np.random.default_rng(0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from helpers import run_python
 from keras import ops
 
@@ -21,7 +22,6 @@ from ganlib.models.srgan import (
 from ganlib.studies.srgan import Recipe
 from ganlib.studies.srgan_training import generator_parameters
 
-RNG = np.random.default_rng(0)
 BUILDERS = {"residual": build_generator, "paper": build_paper_generator}
 
 every_scale = pytest.mark.parametrize("scale", SCALES)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from helpers import run_python
 from keras import ops
 
@@ -11,8 +12,6 @@ from ganlib.metrics.segmentation import Dice, Jaccard
 from ganlib.models.boundary import with_probabilities
 from ganlib.models.unet import ARCHITECTURES, CheckSize, build_unet
 from ganlib.models.unet_size import parameters
-
-RNG = np.random.default_rng(0)
 
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 

@@ -3,12 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from helpers import Recorder
 
 from ganlib.data import DataError, EpochOrder, Patches, Photos
 from ganlib.images import convert, downscale
-
-RNG = np.random.default_rng(0)
 
 
 def make_photos(*sizes):

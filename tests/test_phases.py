@@ -18,9 +18,8 @@ from ganlib.study import Run, read_json, run_folder, run_trial, write_json
 from ganlib.training import RecipeMismatch
 
 BACKEND = keras.backend.backend()
-RNG = np.random.default_rng(0)
-INPUTS = RNG.normal(size=(10, 3)).astype("float32")
-TARGETS = RNG.normal(size=(10, 2)).astype("float32")
+INPUTS = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
+TARGETS = np.random.default_rng(1).normal(size=(10, 2)).astype("float32")
 RIGHT = {"learning_rate": 0.05, "batch_size": 4, "parameters": 8}
 
 

@@ -4,12 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from draws import RNG
 from PIL import Image
 from test_sources import save_images
 
 from ganlib.data import DataError, Photos, check_photos, load_photos
-
-RNG = np.random.default_rng(0)
 
 
 def noise(height, width, *channels):

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from helpers import arrays, gap
 from PIL import Image
 
@@ -22,7 +23,6 @@ from ganlib.studies import srgan, srgan_attempts, srgan_training
 from ganlib.studies.srgan import EPOCHS_A_LOG, RATE_FACTOR, PhotoData, Recipe
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
-RNG = np.random.default_rng(0)
 NAMES = [f"attempt-{i}" for i in range(1, 8)]
 
 # The write-up: learning rates of G and D, weights of the adversarial and the

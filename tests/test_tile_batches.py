@@ -5,12 +5,12 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from draws import RNG
 from helpers import Recorder
 
 from ganlib.data import EpochOrder, TileBatches, Tiles
 from ganlib.data.tile_batches import CHANGES
 
-RNG = np.random.default_rng(0)
 EVERY = [c for k in range(4) for c in itertools.combinations(CHANGES, k)]
 
 
