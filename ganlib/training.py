@@ -18,6 +18,7 @@ from ganlib.data import Batches, EpochAdapter, EpochOrder
 from ganlib.devices import check_batches, mirrors
 from ganlib.faults import naming
 from ganlib.monitor import REMEDIES, Finding
+from ganlib.players import PLAYERS
 from ganlib.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
@@ -127,16 +128,31 @@ class ImageCount(keras.metrics.Metric):
         return self.count + 0.0
 
 
-def status(model):
-    """`{"status": "stopped"}` if a callback stopped the training early, else nothing.
+def outcome(model, history, monitor=None):
+    """What any trial's result tells of its training.
 
     Args:
         model: that `fit` has trained.
+        history: `pandas.DataFrame`, which `fit` returned.
+        monitor: `HealthMonitor` that watched; `None`: only a loss that is not finite is a finding.
 
     Returns:
-        dict, for a trial's results.
+        dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles) and
+        `findings` (a list of dicts; without a monitor only where there is one); of a GAN
+        `g_parameters` and `d_parameters`; and `status`, "stopped", if a callback ended it early.
     """
-    return {"status": STOPPED} if model.stop_training else {}
+    players = [player for player in PLAYERS if hasattr(model, player)]
+    if monitor is None:
+        found = findings(history)
+    else:
+        found = {"findings": [dataclasses.asdict(finding) for finding in monitor.findings]}
+    return {
+        **({"status": STOPPED} if model.stop_training else {}),
+        "epochs": len(history),
+        "seconds_per_epoch": float(history["seconds"].median()),
+        **{f"{player[0]}_parameters": getattr(model, player).count_params() for player in players},
+        **found,
+    }
 
 
 def findings(history):

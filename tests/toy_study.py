@@ -199,10 +199,8 @@ def train_gan(trial, run):
     )
     gan.save(run.model)
     return {
-        **training.status(gan),
-        "epochs": len(history),
+        **training.outcome(gan, history, monitor),
         "d_loss": float(history["d_loss"].iloc[-1]),
-        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
     }
 
 

@@ -1,6 +1,5 @@
 """How a bedroom trial trains."""
 
-import dataclasses
 import itertools
 
 import keras
@@ -121,14 +120,9 @@ def train_gan(gan, trial, data, run, folder):
         callbacks=[best, SampleGrid(gan, run, recipe), monitor],
     )
     results = {
-        **training.status(gan),
-        "epochs": len(history),
+        **training.outcome(gan, history, monitor),
         "best_epoch": best.epoch,
-        "seconds_per_epoch": float(history["seconds"].median()),
         **{key: float(history[key].iloc[-1]) for key in ("d_accuracy_real", "d_accuracy_fake")},
-        "g_parameters": gan.generator.count_params(),
-        "d_parameters": gan.discriminator.count_params(),
-        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
     }
     return results, best
 

@@ -1,6 +1,5 @@
 """How a boundary trial trains."""
 
-import dataclasses
 import math
 
 import keras
@@ -112,14 +111,9 @@ def train_gan(gan, trial, data, run):
         callbacks=[best, StopWhenHigh(high, recipe.patience), monitor],
     )
     results = {
-        **training.status(gan),
-        "epochs": len(history),
+        **training.outcome(gan, history, monitor),
         "best_epoch": best.epoch,
         "high": high,
-        "seconds_per_epoch": float(history["seconds"].median()),
-        "g_parameters": gan.generator.count_params(),
-        "d_parameters": gan.discriminator.count_params(),
-        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
     }
     return results, best
 

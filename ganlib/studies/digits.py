@@ -285,14 +285,10 @@ def train(trial, data, run):
     )
     gan.save(run.model)
     return {
-        **training.status(gan),
-        "epochs": len(history),
+        **training.outcome(gan, history, monitor),
         **scorer.quality(),
         **{key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")},
-        "seconds_per_epoch": float(history["train_seconds"].median()),
-        "d_parameters": gan.discriminator.count_params(),
-        "g_parameters": gan.generator.count_params(),
-        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
+        "seconds_per_epoch": float(history["train_seconds"].median()),  # without the scoring
     }
 
 

@@ -1,7 +1,5 @@
 """How a super-resolution trial trains and is scored."""
 
-import dataclasses
-
 import keras
 import numpy as np
 
@@ -110,12 +108,9 @@ def train_adversarially(gan, patches, recipe, data, run, seed):
     )
     last = history.iloc[-1]
     return {
-        **training.status(gan),
-        "epochs": len(history),
+        **training.outcome(gan, history, monitor),
         **{key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")},
         "d_accuracy": float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2),
-        "seconds_per_epoch": float(history["seconds"].median()),
-        "findings": [dataclasses.asdict(finding) for finding in monitor.findings],
     }
 
 

@@ -186,8 +186,7 @@ def train_model(model, trial, tiles, run):
     kept = history.iloc[max(0, best.epoch - 1)]  # 0: no epoch was better than nothing
     lost = not np.isfinite(kept["val_loss"])  # from the first epoch on, or another would be kept
     return {
-        **training.status(model),
-        "epochs": len(history),
+        **training.outcome(model, history),
         "best_epoch": best.epoch,
         "jaccard": float(kept["val_jaccard"]),
         "jaccard_soft": 0.0 if lost else float(kept["val_jaccard_soft"]),
@@ -195,11 +194,8 @@ def train_model(model, trial, tiles, run):
         "loss_mad": _spread(mad, history["val_loss"]),
         "gap": float(kept["val_loss"] - kept["loss"]),
         "gap_last": float(history["val_loss"].iloc[-1] - history["loss"].iloc[-1]),
-        # Medians: the first epoch compiles, which the trials of a shape share.
-        "seconds_per_epoch": float(history["seconds"].median()),
         "processor_seconds_per_epoch": float(history["processor_seconds"].median()),
         **meter.costs(),
-        **training.findings(history),
     }
 
 
