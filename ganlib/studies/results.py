@@ -8,7 +8,7 @@ import pandas
 from ganlib.figures import close
 from ganlib.report import Report
 from ganlib.sampling import save_gif
-from ganlib.stats import mean_interval, paired_interval
+from ganlib.stats import Claims, mean_interval, paired_interval
 from ganlib.study import DONE, STOPPED, run_folder
 
 
@@ -31,8 +31,8 @@ class Contents:
 class Results:
     """The finished trials of a study.
 
-    A study adds its tables and figures as methods, `contents`, which says what of them a report
-    shows, and `claims`, the `ganlib.stats.Claims` of its write-up as these results judge them.
+    A study adds its tables and figures as methods, and has `claims` and `contents` of its own: what
+    its write-up says, and what a report shows.
 
     Args:
         study: `ganlib.study.Study`.
@@ -97,8 +97,13 @@ class Results:
             return mean_interval(np.asarray(a) / np.asarray(b))
         return paired_interval(a, b)
 
+    @property
+    def claims(self):
+        """The write-up's `ganlib.stats.Claims`, as these results judge them; here none."""
+        return Claims(())
+
     def contents(self):
-        """The `Contents` of a report; those of a study without figures and tables are empty."""
+        """The `Contents` of a report; here none."""
         return Contents()
 
     def findings(self):
@@ -143,6 +148,7 @@ class Results:
         for name, caption in contents.tables.items():
             table = getattr(self, name)
             report.table(name, table() if callable(table) else table, caption)
-        report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
+        if self.claims.items:
+            report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
         report.provenance(self.study, self.results, self.data, self.claims)
         return report
