@@ -292,6 +292,15 @@ def test_paired_interval():
     assert paired_interval([2.0], [0.5]) == Interval(1.5, None, None, 1)
 
 
+def test_paired_interval_of_no_pairs():
+    nothing = paired_interval([], [])
+    assert f"{nothing:+.3f}" == "no seed has both (n = 0)"
+    assert nothing.brief() == "no seed has both"
+    assert np.isnan(nothing.mean)
+    for judged in (judge_positive, judge_negative, judge_interval):
+        assert judged(nothing) == CANNOT_TELL
+
+
 def test_above_and_below_zero():
     for judged, sign in ((judge_positive, 1), (judge_negative, -1)):
         assert judged(Interval(sign * 0.2, sign * 0.2 - 0.1, sign * 0.2 + 0.1, 3)) == SUPPORTED

@@ -318,7 +318,7 @@ def test_success_needs_seeds_in_common():
     found = made_up(numbers, 2)
     for part in ("at most half", "match or beat", "fewer epochs"):
         assert verdict(found, part) == CANNOT_TELL
-        assert "No seed" in claim(found, part).evidence
+        assert "no seed has both" in claim(found, part).evidence
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ class Interval:
     """A mean over seeds with its confidence interval.
 
     Attributes:
-        mean: float, or another statistic where a bootstrap was asked for it.
+        mean: float, or another statistic where a bootstrap was asked for it; NaN of no pairs.
         low: float, or None with one seed: nothing can be said about its spread.
         high: the same.
-        n: int, number of seeds.
+        n: int, number of seeds; 0 where none has both runs of a pair.
     """
 
     mean: float
@@ -28,6 +28,8 @@ class Interval:
 
     def brief(self, spec=".3g"):
         """As text without n, for tables that have it in a column of its own."""
+        if not self.n:
+            return "no seed has both"
         if self.low is None:
             return f"{self.mean:{spec}}"
         return f"{self.mean:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
@@ -80,10 +82,10 @@ def paired_interval(values, baseline, confidence=0.95):
         confidence: float in (0, 1).
 
     Returns:
-        An `Interval`.
+        An `Interval`; where there are no pairs its n is 0, which every verdict calls undecided.
 
     Raises:
-        ValueError: lengths that differ, or as `mean_interval`.
+        ValueError: lengths that differ, or values that are not finite.
     """
     values, baseline = np.asarray(values, "float64"), np.asarray(baseline, "float64")
     if values.shape != baseline.shape:
@@ -91,4 +93,6 @@ def paired_interval(values, baseline, confidence=0.95):
             "Pairs need as many values as baselines, by seed. Received: "
             f"{len(values)} and {len(baseline)}"
         )
+    if not len(values):
+        return Interval(math.nan, None, None, 0)
     return mean_interval(values - baseline, confidence)

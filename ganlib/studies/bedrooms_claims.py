@@ -89,8 +89,6 @@ def _asked(found, name, statement):
 
 def _compared(statement, interval, evidence, verdict):
     """A claim on an interval over the seeds of two variations; `evidence` has a place for it."""
-    if interval is None:
-        return Claim(statement, CANNOT_TELL, "No seed has finished in both variations.")
     return Claim(statement, verdict(interval), evidence.format(interval))
 
 

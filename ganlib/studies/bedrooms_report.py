@@ -56,8 +56,8 @@ class BedroomResults(Results):
         best = result["metrics"]["scores"]["best"]
         return best[key] if key in best else result["metrics"][key]
 
-    def paired(self, name, key, baseline=ASSIGNMENT, ratio=False):
-        return super().paired(name, key, baseline, ratio)
+    def paired(self, name, measure, baseline=ASSIGNMENT, ratio=False):
+        return super().paired(name, measure, baseline, ratio)
 
     @staticmethod
     def rank_correlation(a, b):

@@ -11,7 +11,6 @@ from ganlib.stats import (
     judge_negative,
     judge_positive,
     mean_interval,
-    paired_interval,
 )
 from ganlib.studies.digits import PRINTED
 
@@ -124,29 +123,26 @@ def _losses_diversity(found):
 
 
 def _noise_coin_flip(found):
-    def advantage(name):  # of D over a coin, at the end of training
-        return [
-            float(h[["d_accuracy_real", "d_accuracy_fake"]].iloc[-1].mean() - 0.5)
-            for h in found.history(name)
-        ]
+    def advantage(result):  # of D over a coin, at the end of training
+        last = found.histories[result["id"]].iloc[-1]
+        return float(last[["d_accuracy_real", "d_accuracy_fake"]].mean() - 0.5)
 
-    n = min(len(found.of("instance-noise")), len(found.of("base")))
-    difference = paired_interval(advantage("instance-noise")[:n], advantage("base")[:n])
+    difference = found.paired("instance-noise", advantage)
+    base = np.mean([advantage(result) for result in found.of("base")])
     return Claim(
         "Noise on D's inputs keeps D from ending as a coin flip.",
         judge_positive(difference),
         "D's training accuracy above 50 %, less the base run's, in the last epoch: "
-        f"{difference:+.3f}; the base run's is {np.mean(advantage('base')):+.3f}.",
+        f"{difference:+.3f}; the base run's is {base:+.3f}.",
     )
 
 
 def _norm_steadier(found):
-    def unrest(name):
-        columns = ["accuracy_real", "accuracy_fake"]
-        return [float(h[columns].diff().abs().mean().mean()) for h in found.history(name)]
+    def unrest(result):
+        accuracies = found.histories[result["id"]][["accuracy_real", "accuracy_fake"]]
+        return float(accuracies.diff().abs().mean().mean())
 
-    n = min(len(found.of("batch-norm")), len(found.of("base")))
-    difference = paired_interval(unrest("batch-norm")[:n], unrest("base")[:n])
+    difference = found.paired("batch-norm", unrest)
     return Claim(
         "Batch normalisation in G makes D's accuracies steadier.",
         judge_negative(difference),

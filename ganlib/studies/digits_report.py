@@ -91,7 +91,7 @@ class DigitsResults(Results):
                 {
                     "variation": name,
                     "seconds an epoch": brief(self.values(name, "seconds_per_epoch")),
-                    "ratio to base": "" if ratio is None else f"{ratio:.2f}",
+                    "ratio to base": f"{ratio:.2f}",
                     "epochs": ", ".join(str(r["metrics"]["epochs"]) for r in self.of(name)),
                     "G parameters": parameters[0],
                     "D parameters": parameters[1],

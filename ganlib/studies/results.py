@@ -1,6 +1,7 @@
 """The finished trials of a study, with their histories: what every report begins with."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pandas
@@ -8,7 +9,7 @@ import pandas
 from ganlib.figures import close
 from ganlib.report import Report
 from ganlib.sampling import save_gif
-from ganlib.stats import Claims, mean_interval, paired_interval
+from ganlib.stats import Claims, paired_interval
 from ganlib.study import DONE, STOPPED, run_folder
 
 
@@ -85,17 +86,24 @@ class Results:
         """The histories of a variation, one a seed."""
         return [self.histories[result["id"]] for result in self.of(name)]
 
-    def paired(self, name, key, baseline="base", ratio=False):
-        """Interval of the difference to (or ratio over) another variation, by seed; or None."""
-        base = {r["seed"]: self.metric(r, key) for r in self.of(baseline)}
-        mine = {r["seed"]: self.metric(r, key) for r in self.of(name)}
-        seeds = sorted(base.keys() & mine.keys())
-        if not seeds:
-            return None
-        a, b = [mine[s] for s in seeds], [base[s] for s in seeds]
-        if ratio:
-            return mean_interval(np.asarray(a) / np.asarray(b))
-        return paired_interval(a, b)
+    def paired(self, name, measure, baseline="base", ratio=False):
+        """How a variation differs from another, by runs that share a seed.
+
+        Args:
+            name: of the variation.
+            measure: str, as for `metric`, or callable that makes a number of a result.
+            baseline: name of the other variation.
+            ratio: bool, whether one is divided by the other; else the other is taken away.
+
+        Returns:
+            `ganlib.stats.Interval` of the mean over seeds; its n is 0 where no seed has both.
+        """
+        if isinstance(measure, str):
+            measure = functools.partial(self.metric, key=measure)
+        base, mine = ({r["seed"]: measure(r) for r in self.of(n)} for n in (baseline, name))
+        compared = np.divide if ratio else np.subtract
+        values = [compared(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
+        return paired_interval(values, np.zeros(len(values)))
 
     @property
     def claims(self):

@@ -13,6 +13,7 @@ from ganlib.stats import (
     judge_negative,
     judge_positive,
     mean_interval,
+    paired_interval,
     std,
 )
 from ganlib.studies.unet import MISPAIRED
@@ -213,9 +214,7 @@ def _by_seed(statement, pairs):
 
 def _on_pairs(statement, pairs, judged, evidence):
     """A claim on the mean of differences between runs that share a seed."""
-    if not pairs:
-        return Claim(statement, CANNOT_TELL, "No seed has finished in both.")
-    interval = mean_interval(pairs)
+    interval = paired_interval(pairs, [0.0] * len(pairs))
     return Claim(statement, judged(interval), evidence.format(interval))
 
 
