@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas
 import pytest
+from draws import RNG
 from tiny_bedrooms import cheap, tiny
 
 from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
@@ -245,3 +246,16 @@ def test_runs_that_ended_without_finite_weights(blown, rest):
     assert verdict(found, "Averaging") == rest
     assert list(found.best_and_last()["KID, last"]).count("not finite") == blown
     assert len(found.ablations()) == 1 + (blown < 3)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_any_part_of_the_runs_can_be_judged(share):
+    names = ("batch-128", "repaired", "batch-256", "batch-32", "slow-discriminator", *REPAIRS)
+    for _ in range(10):
+        kids = [[1.0 if RNG.random() < share else None for _ in range(3)] for _ in names]
+        some = {n.replace("-", "_"): {"kid": k} for n, k in zip(names, kids, strict=True) if any(k)}
+        if some:
+            found = made_up(**some)
+            assert {c.verdict for c in found.claims} <= {SUPPORTED, REFUTED, CANNOT_TELL}
+            if "repaired" in some:
+                assert len(found.ablations()) >= 1

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from draws import RNG
 from test_boundary_report import EPOCHS, made_up
 
 from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
@@ -154,3 +155,15 @@ def test_runs_that_were_never_scored():
             assert verdict(found, part, whose) == CANNOT_TELL
     assert verdict(found, "losses of G and D") != SUPPORTED
     assert found.criteria()[["s1", "s2", "s3", "score"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_any_part_of_the_runs_can_be_judged(share):
+    names = ("bce", "gamma-0.8", "gamma-0.1", "repaired", "repaired-bce", "idle-generator")
+    names += (*REPAIRS, "faster-generator")
+    for _ in range(10):
+        s3 = [[0.5 if RNG.random() < share else None for _ in range(3)] for _ in names]
+        if some := {n: {"s3": values} for n, values in zip(names, s3, strict=True) if any(values)}:
+            found = made_up(some)
+            assert {c.verdict for c in found.claims} <= {SUPPORTED, REFUTED, CANNOT_TELL}
+            assert len(found.scores()) > len(some)

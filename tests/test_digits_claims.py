@@ -5,6 +5,7 @@ import itertools
 
 import pandas
 import pytest
+from draws import RNG
 
 from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.digits import Recipe
@@ -12,6 +13,7 @@ from ganlib.studies.digits_report import DigitsResults
 from ganlib.study import Study, Trial
 
 USUAL = {"digit_score": 4.0, "seconds_per_epoch": 10.0, "blank": False, "advantage": 0.1}
+USUAL |= {"g_parameters": 10, "d_parameters": 20, "epochs": 3}
 USUAL |= {"unrest": 0.2, "printed": 0.0, "right": 0.4}
 USUAL |= {"confidence": 0.7, "frechet_distance": 40.0, "missing_digits": 1, "output_slope": 0.1}
 # A tenth of the way from noise to real digits is 0.8.
@@ -207,3 +209,17 @@ def test_no_seed_in_common():
 
 def test_without_a_base_run_nothing_is_claimed():
     assert made_up(tanh={"digit_score": [4.0]}).claims.items == ()
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_any_part_of_the_runs_can_be_judged(share):
+    for _ in range(10):
+        scores = [[4.0 if RNG.random() < share else None for _ in range(3)] for _ in range(7)]
+        names = ["base", *(name.replace("-", "_") for name in CLAIMS)]
+        some = {n: {"digit_score": s} for n, s in zip(names, scores, strict=True) if any(s)}
+        if some:
+            found = made_up(**some)
+            assert {c.verdict for c in found.claims} <= {SUPPORTED, REFUTED, CANNOT_TELL}
+            assert found.claims.table().notna().all(axis=None)
+            assert len(found.differences()) == ("base" in some) * (len(some) - ("base" in some))
+            assert len(found.costs()) == len(some)
