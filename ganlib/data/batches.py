@@ -1,5 +1,7 @@
 """Mini-batches in an order that depends on the seed and the epoch alone."""
 
+import weakref
+
 import keras
 import numpy as np
 from keras import ops
@@ -41,14 +43,28 @@ class EpochAdapter(DataAdapter):
         return (tuple(map(ops.convert_to_tensor, batch)) for batch in self)
 
 
-def prefetched(dataset):
-    """A `tf.data.Dataset` that makes two batches in advance."""
+def generated(method, signature):
+    """A `tf.data.Dataset` of what a bound method yields.
+
+    TensorFlow keeps the function that it generates from until the process ends. It gets one that
+    does not keep the method's object alive, which has all pictures of a trial.
+    """
+    import tensorflow as tf
+
+    method = weakref.WeakMethod(method)
+    return tf.data.Dataset.from_generator(lambda: method()(), output_signature=signature)
+
+
+def prefetched(dataset, batches):
+    """A `tf.data.Dataset` with two batches made in advance; it keeps alive what makes them."""
     import tensorflow as tf
 
     # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.prefetch(2).with_options(options)
+    dataset = dataset.prefetch(2).with_options(options)
+    dataset.batches = batches
+    return dataset
 
 
 class Batches(EpochAdapter):
@@ -126,16 +142,16 @@ class Batches(EpochAdapter):
         with tf.device("CPU"):  # a data set of photographs need not fit on a GPU
             arrays = tuple(map(tf.convert_to_tensor, self.arrays))
         # Python gives one permutation an epoch; the batches are gathered in TensorFlow's threads.
-        orders = tf.data.Dataset.from_generator(
-            lambda: iter([self.order(self.epoch)]),
-            output_signature=tf.TensorSpec(len(self.arrays[0]), "int64"),
-        )
+        orders = generated(self._orders, tf.TensorSpec(len(self.arrays[0]), "int64"))
         indices = orders.flat_map(tf.data.Dataset.from_tensor_slices)
         indices = indices.batch(self._batch_size, drop_remainder=self.drop_remainder)
         batches = indices.map(
             lambda i: tuple(tf.gather(array, i) for array in arrays), num_parallel_calls=2
         )
-        return prefetched(batches)
+        return prefetched(batches, self)
+
+    def _orders(self):
+        yield self.order(self.epoch)
 
 
 class EpochOrder(keras.callbacks.Callback):

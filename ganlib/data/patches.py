@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-from ganlib.data.batches import EpochAdapter, prefetched
+from ganlib.data.batches import EpochAdapter, generated, prefetched
 from ganlib.data.photos import check_photos
 from ganlib.images import ValueRange, convert, crop_to_multiple, downscale
 
@@ -107,7 +107,7 @@ class Patches(EpochAdapter):
         sides = (self.size // self.scale, self.size)
         shapes = [(self._batch_size, side, side, 3) for side in sides]
         signature = tuple(tf.TensorSpec(shape, "float32") for shape in shapes)
-        return prefetched(tf.data.Dataset.from_generator(self.__iter__, output_signature=signature))
+        return prefetched(generated(self.__iter__, signature), self)
 
 
 def _check_numbers(**numbers_by_name):

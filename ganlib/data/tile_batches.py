@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-from ganlib.data.batches import EpochAdapter, prefetched
+from ganlib.data.batches import EpochAdapter, generated, prefetched
 from ganlib.data.tiles import Tiles
 
 GAIN, OFFSET = 0.2, 0.1  # the most that "intensity" changes
@@ -130,7 +130,7 @@ class TileBatches(EpochAdapter):
             tf.TensorSpec((None, *array.shape[1:]), "float32")
             for array in (self.images, self.masks)
         )
-        return prefetched(tf.data.Dataset.from_generator(self.__iter__, output_signature=signature))
+        return prefetched(generated(self.__iter__, signature), self)
 
 
 def _turned(tile, turns, mirrored):
