@@ -71,7 +71,11 @@ def wait_for_trials(n, plan, process):
 
 def comparable(results):
     """The results without the seconds and the environment, by trial."""
-    return {r["id"]: {k: r[k] for k in r if k not in ("seconds", "environment")} for r in results}
+    found = {r["id"]: {k: r[k] for k in r if k not in ("seconds", "environment")} for r in results}
+    for result in found.values():
+        metrics = result.get("metrics", {})
+        result["metrics"] = {k: metrics[k] for k in metrics if k != "seconds_per_epoch"}
+    return found
 
 
 def names(pairs):
