@@ -120,8 +120,12 @@ def mark(figure, text):
     Returns:
         The part of the plane to save, in inches, for `bbox_inches`: the figure and the strip.
     """
+    from matplotlib import rcParams
     from matplotlib.transforms import Bbox
 
+    # Hinted text is narrower on a screen: what is laid out there would be cut off in the file.
+    shown, saved = figure.dpi, rcParams["savefig.dpi"]
+    figure.set_dpi(shown if saved == "figure" else saved)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # all stays where it is now
     for legend in figure.legends:  # else one outside would go to the edge of what is saved
@@ -132,4 +136,5 @@ def mark(figure, text):
     width, height = figure.get_size_inches()
     look = {"ha": "right", "va": "bottom", "fontsize": 6, "color": "#D55E00", "in_layout": False}
     figure.text(0.995, (0.015 - STRIP) / height, text, **look)
+    figure.set_dpi(shown)
     return Bbox([[0, -STRIP], [width, height]])

@@ -152,6 +152,17 @@ def test_the_mark_has_a_strip_of_its_own(figure, tmp_path):
         assert np.abs(top.astype(int) - np.asarray(plain.convert("L"))).mean() < 1
 
 
+def test_long_labels_are_not_cut_off(tmp_path):
+    """As those of the U-Net cells: at this size text is narrower on a screen than in a file."""
+    with style() as plt:
+        figure, ax = plt.subplots(figsize=(5, 3))
+        ax.set_yticks(range(36), ["attention_resunet-lr0.0005-bs16"] * 36, fontsize=5)
+    with Image.open(Report("toy", "quick", tmp_path).figure("cells", figure)) as saved:
+        edge = np.asarray(saved.convert("L"))[:, :4]
+    close(figure)
+    assert edge.min() == 255
+
+
 def test_a_legend_outside_stays_above_the_strip(tmp_path):
     with style() as plt:
         figure, ax = plt.subplots(figsize=(2, 1.5))
