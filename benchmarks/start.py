@@ -28,6 +28,8 @@ def commands():
     found = {"nothing (python -c pass)": [*python, "pass"]}
     found["import ganlib"] = [*python, "import ganlib"]
     found["ganlib --help"] = [sys.executable, "-m", "ganlib", "--help"]
+    for load in ("load('rooms')", "load_masks('nuclei')", "load_masks('membranes')"):
+        found[load] = [*python, f"from ganlib.data import *; {load}"]  # they are drawn anew
     found["import keras"] = [*python, "import keras"]
     found["ganlib: first step of the quick digits model"] = [*python, QUICK]
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":

@@ -1,14 +1,14 @@
 """Plateau rules as Keras' own, and costs that add up, however often a training is interrupted."""
 
 import json
-import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from ganlib import machine
+from ganlib import machine, meter
 from ganlib.meter import Meter
 from ganlib.plateau import ReduceOnPlateau, StopOnPlateau
 
@@ -103,54 +103,64 @@ def test_a_state_is_json_before_the_first_epoch():
 # -- costs ---------------------------------------------------------------------------------------
 
 
-def work(seconds):
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        np.ones(1000).sum()
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still unless it is told."""
+    now = SimpleNamespace(processor=1000.0, wall=50.0)
+    calls = {"process_time": lambda: now.processor, "monotonic": lambda: now.wall}
+    monkeypatch.setattr(meter, "time", SimpleNamespace(**calls))
+    return now
 
 
-def epoch(meter, number, memory, monkeypatch):
+def epoch(meter, number, memory, monkeypatch, clock):
+    """Trains for 4 seconds of the processors, 3 by the clock; returns the logs."""
     monkeypatch.setattr(machine, "process_memory", lambda: memory)
     logs = {}
     meter.on_epoch_begin(number)
-    work(0.02)
+    clock.processor += 4.0
+    clock.wall += 3.0
     meter.on_train_batch_end(0)
     meter.on_epoch_end(number, logs)
-    return logs["processor_seconds"]
+    clock.processor += 100.0  # between two epochs nothing counts
+    clock.wall += 100.0
+    return logs
 
 
-def test_a_meter_adds_up_over_an_interruption(monkeypatch):
+def test_a_meter_adds_up_over_an_interruption(monkeypatch, clock):
     monkeypatch.setattr(machine, "forget_device_memory", lambda: None)
     monkeypatch.setattr(machine, "device_memory", lambda: None)
     first = Meter()
     first.on_train_begin()
-    spent = [epoch(first, 0, 300, monkeypatch), epoch(first, 1, 200, monkeypatch)]
-    assert min(spent) >= 0.02
+    for number, memory in enumerate((300, 200)):
+        assert epoch(first, number, memory, monkeypatch, clock) == {"processor_seconds": 4.0}
     second = Meter()
     second.set_state(json.loads(json.dumps(first.get_state())))
     second.on_train_begin()
-    spent.append(epoch(second, 2, 100, monkeypatch))
+    epoch(second, 2, 100, monkeypatch, clock)
     costs = second.costs()
-    assert costs["processor_seconds"] == pytest.approx(sum(spent))
-    assert costs["seconds"] >= 0.06
-    assert (costs["memory"], costs["device_memory"]) == (300, None)
-    epoch(second, 3, 400, monkeypatch)
+    assert costs == {
+        "processor_seconds": 12.0,
+        "seconds": 9.0,
+        "memory": 300,
+        "device_memory": None,
+    }
+    epoch(second, 3, 400, monkeypatch, clock)
     assert second.costs()["memory"] == 400
     assert costs["memory"] == 300  # a result, not a view
 
 
-def test_the_most_that_an_accelerator_held(monkeypatch):
+def test_the_most_that_an_accelerator_held(monkeypatch, clock):
     peaks = iter([5, 7, 6])
     monkeypatch.setattr(machine, "forget_device_memory", lambda: None)
     monkeypatch.setattr(machine, "device_memory", lambda: next(peaks))
     meter = Meter()
     meter.on_train_begin()
     for number in range(2):
-        epoch(meter, number, 1, monkeypatch)
+        epoch(meter, number, 1, monkeypatch, clock)
     again = Meter()
     again.set_state(meter.get_state())
     again.on_train_begin()
-    epoch(again, 2, 1, monkeypatch)
+    epoch(again, 2, 1, monkeypatch, clock)
     assert again.costs()["device_memory"] == 7
 
 

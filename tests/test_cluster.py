@@ -13,7 +13,7 @@ import psutil
 import pytest
 from helpers import TESTS
 from test_engines import comparable, finish, has_ended, names, start, wait_for_trials  # noqa: F401
-from toy_study import build, go_file, read_log, wait_for, write_plan
+from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
 
 from ganlib.engines import cluster, local
 from ganlib.engines.progress import Progress
@@ -51,7 +51,7 @@ def head(paths):
     started = set(psutil.Process().children(recursive=True)) - before
     yield made
     made.shutdown()
-    assert not psutil.wait_procs(started, timeout=10)[1]
+    assert not psutil.wait_procs(started, timeout=PATIENCE_SECONDS)[1]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import sys
 import psutil
 import pytest
 from helpers import TESTS
-from toy_study import build, go_file, read_log, wait_for, write_plan
+from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
 
 from ganlib import machine
 from ganlib.data import DataError
@@ -59,7 +59,7 @@ def start():
 
 def finish(process):
     """Waits for its end; returns the exit code and what it wrote."""
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=PATIENCE_SECONDS)
     return process.returncode, output, errors
 
 

@@ -221,7 +221,7 @@ def test_a_full_disk_is_no_lack_of_memory():
 
 
 def test_sigterm_to_a_training_says_how_to_resume_and_resumes_exactly(tmp_path, start):  # noqa: F811
-    trial = {"action": "gan", "epochs": 6, "seconds": 0.3}
+    trial = {"action": "gan", "epochs": 6, "hold": True}
     plan = write_plan(tmp_path / "plan.json", a=trial)
     toy = build(data=str(plan))
     out = tmp_path / "out"
@@ -236,6 +236,7 @@ def test_sigterm_to_a_training_says_how_to_resume_and_resumes_exactly(tmp_path, 
     assert "Traceback" not in errors
     assert not (folder / "result.json").exists()
     assert 0 < Run(folder).epochs_done() < 6
+    go_file(plan).touch()
     here = comparable(local.run(toy, out, show=False))  # on as many threads: the toy is tiny
     assert here == comparable(local.run(toy, tmp_path / "undisturbed", show=False))
 

@@ -68,7 +68,8 @@ def assert_same(folder, undisturbed):
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path, monkeypatch):
     # Compiled, and in processes of their own, as users run it. The epochs wait a little, so that a
     # kill may come in the step, in the checks, or while a checkpoint is written.
-    study, trial = make_trial(tmp_path, epochs=6, batch_size=4, eager=False, seconds=0.03)
+    settings = {"epochs": 6, "batch_size": 4, "eager": False, "seconds": 0.03, "hold": True}
+    study, trial = make_trial(tmp_path, **settings)
     arguments = (TESTS / "toy_study.py", "run", tmp_path / "plan.json")
     folder = run_folder(study, trial, tmp_path / "killed")
     moments = random.Random(0)
@@ -81,6 +82,7 @@ def test_killed_runs_end_as_an_undisturbed_one(tmp_path, monkeypatch):
         output, _ = process.communicate()
         assert process.returncode == -9, output
         assert not (folder / "result.json").exists()
+    toy_study.go_file(tmp_path / "plan.json").touch()
     resumed = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
     output, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, output

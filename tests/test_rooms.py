@@ -1,7 +1,5 @@
 """Procedural rooms: the same every time, and what is in them can be read back."""
 
-import time
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -37,9 +35,7 @@ def right(images, indices):
 
 
 def test_load():
-    began = time.process_time()
     both = load("rooms")
-    assert time.process_time() - began < 6.0  # 1.2 seconds where nothing else runs
     assert repr(both) == "ImageSet('rooms', 2500 × 64×64×3, byte, synthetic)"
     assert "drawn by ganlib" in both.origin
     train, test = load("rooms", split="train"), load("rooms", split="test")

@@ -35,6 +35,7 @@ class Recipe:
     action: str = "work"
     epochs: int = 2
     seconds: float = 0.0  # an epoch, at least
+    hold: bool = False  # a GAN's last epoch waits for `go_file`: it can't end before it is killed
     batch_size: int = 10  # of ten images
     g_learning_rate: float = 1e-2
     d_learning_rate: float = 1e-2
@@ -73,7 +74,7 @@ def read_log(plan):
 
 
 def go_file(plan):
-    """What the action "hang" waits for."""
+    """What the action "hang" and a GAN's `hold` wait for."""
     return pathlib.Path(plan).with_suffix(".go")
 
 
@@ -131,7 +132,7 @@ def train(trial, data, run):
     elif action == "meet":  # until two processes are at work
         wait_for(lambda: len({pid for pid, _ in read_log(plan)}) > 1)
     elif action in ("gan", "stop"):
-        return train_gan(trial, run)
+        return train_gan(trial, run, go_file(plan))
     for epoch in range(epochs):
         time.sleep(trial.recipe.seconds)
         if action == "history":
@@ -154,7 +155,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def train_gan(trial, run):
+def train_gan(trial, run, go):
     """A small GAN with everything that a resumed run must bring back.
 
     The action "stop" has a generator that does not learn, which stops the run after some epochs.
@@ -168,6 +169,8 @@ def train_gan(trial, run):
     class Extra(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             time.sleep(recipe.seconds)
+            if recipe.hold and epoch + 1 == recipe.epochs:
+                wait_for(go.exists)
             logs["infinite"] = float("inf") if epoch % 2 else -float("inf")
             logs["missing"] = float("nan")
 
