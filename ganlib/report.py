@@ -10,6 +10,13 @@ from ganlib import figures, profiles
 from ganlib.machine import environment
 from ganlib.study import write_atomically, write_json
 
+# What browsers would break in a narrow cell: a short name, such as attempt-7, at its hyphen, and an
+# interval at its space.
+UNBREAKABLE = re.compile(
+    r"(?<=<td>)(?=[^<]*-)[^\s<]{1,20}(?=</td>)"
+    r"|\[[-+.\w]+, [-+.\w]+\]"
+)
+
 
 class Report:
     """The folder `<out>/<profile>/<study>`, and all that is written into it.
@@ -136,9 +143,7 @@ class Table:
 
     def _repr_html_(self):
         table = self.frame.map(_three_digits).to_html(index=False, border=0, justify="left")
-        # Browsers would break a short name, such as attempt-7, at its hyphen.
-        whole = r'<td style="white-space: nowrap">\1</td>'
-        table = re.sub(r"<td>(?=[^<]*-)([^\s<]{1,20})</td>", whole, table)
+        table = UNBREAKABLE.sub(r'<span style="white-space: nowrap">\g<0></span>', table)
         return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
 
 

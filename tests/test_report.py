@@ -233,11 +233,20 @@ def test_a_table_has_two_faces():
     assert "x_1 ~ 2" in shown
 
 
-def test_short_names_are_not_broken_at_hyphens():
-    table = Table(pandas.DataFrame({"name": ["attempt-7"], "says": ["well-known to many"]}))
-    shown = table._repr_html_()
-    assert '<td style="white-space: nowrap">attempt-7</td>' in shown
-    assert "<td>well-known to many</td>" in shown
+@pytest.mark.parametrize(
+    "before, whole, after",
+    [
+        ("", "attempt-7", ""),
+        ("0.719 ", "[0.692, 0.746]", ""),
+        ("-0.1 ", "[-0.342, 1.1e-05]", " (n = 3)"),
+        ("well-known to many", "", ""),
+        ("a list, [as of seeds, or of others]", "", ""),
+    ],
+)
+def test_short_names_and_intervals_are_not_broken(before, whole, after):
+    shown = Table(pandas.DataFrame({"cell": [before + whole + after]}))._repr_html_()
+    whole = f'<span style="white-space: nowrap">{whole}</span>' if whole else ""
+    assert f"<td>{before}{whole}{after}</td>" in shown
 
 
 # -- provenance ----------------------------------------------------------------------------------
