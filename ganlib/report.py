@@ -12,10 +12,7 @@ from ganlib.study import write_atomically, write_json
 
 # What browsers would break in a narrow cell: a short name, such as attempt-7, at its hyphen, and an
 # interval at its space.
-UNBREAKABLE = re.compile(
-    r"(?<=<td>)(?=[^<]*-)[^\s<]{1,20}(?=</td>)"
-    r"|\[[-+.\w]+, [-+.\w]+\]"
-)
+UNBREAKABLE = re.compile(r"^(?=.*-)\S{1,20}$|\[[-+.\w]+, [-+.\w]+\]")
 
 
 class Report:
@@ -142,8 +139,15 @@ class Table:
         return f"<table of {len(self.frame)} rows: {', '.join(map(str, self.frame.columns))}>"
 
     def _repr_html_(self):
-        table = self.frame.map(_three_digits).to_html(index=False, border=0, justify="left")
-        table = UNBREAKABLE.sub(r'<span style="white-space: nowrap">\g<0></span>', table)
+        # Words begin at the left, which Jupyter's own style sheet does only where it is told.
+        words = self.frame.map(lambda value: isinstance(value, str)).any().to_numpy()
+        sides = ["left" if any_words else "right" for any_words in words]
+        head = _row("th", self.frame.columns, sides)
+        rows = "".join(
+            _row("td", row, sides)
+            for row in self.frame.map(_three_digits).itertuples(index=False, name=None)
+        )
+        table = f'<table class="dataframe"><thead>{head}</thead><tbody>{rows}</tbody></table>'
         return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
 
 
@@ -161,6 +165,16 @@ def git_revision():
     if not tracked:  # installed into some other project's tree
         return None
     return revision + ("+" if changes else "")
+
+
+def _row(tag, cells, sides):
+    whole = r'<span style="white-space: nowrap">\g<0></span>'
+    shown = (UNBREAKABLE.sub(whole, html.escape(str(cell))) for cell in cells)
+    inside = (
+        f'<{tag} style="text-align: {side}">{cell}</{tag}>'
+        for side, cell in zip(sides, shown, strict=True)
+    )
+    return f"<tr>{''.join(inside)}</tr>"
 
 
 def _three_digits(value):

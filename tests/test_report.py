@@ -234,7 +234,7 @@ def test_a_table_has_two_faces():
 
 
 @pytest.mark.parametrize(
-    "before, whole, after",
+    ("before", "whole", "after"),
     [
         ("", "attempt-7", ""),
         ("0.719 ", "[0.692, 0.746]", ""),
@@ -246,7 +246,17 @@ def test_a_table_has_two_faces():
 def test_short_names_and_intervals_are_not_broken(before, whole, after):
     shown = Table(pandas.DataFrame({"cell": [before + whole + after]}))._repr_html_()
     whole = f'<span style="white-space: nowrap">{whole}</span>' if whole else ""
-    assert f"<td>{before}{whole}{after}</td>" in shown
+    assert f">{before}{whole}{after}</td>" in shown
+
+
+def test_words_begin_at_the_left_and_numbers_end_at_the_right():
+    frame = pandas.DataFrame({"name": ["a", "b"], "value": [0.5, 2.0], "n": [1, 2]})
+    shown = Table(frame)._repr_html_()
+    for tag, cells in (("th", "name value n"), ("td", "a 0.5 1"), ("td", "b 2 2")):
+        name, *numbers = cells.split()
+        row = f'<{tag} style="text-align: left">{name}</{tag}>'
+        row += "".join(f'<{tag} style="text-align: right">{n}</{tag}>' for n in numbers)
+        assert f"<tr>{row}</tr>" in shown
 
 
 # -- provenance ----------------------------------------------------------------------------------
