@@ -1,5 +1,6 @@
 """The super-resolution report: from run directories to ledger, figures and claims."""
 
+import copy
 import dataclasses
 import json
 
@@ -10,8 +11,9 @@ from skimage import data as pictures
 from workers import train_eagerly
 
 from ganlib.data import Photos
+from ganlib.figures import close
 from ganlib.stats import CANNOT_TELL, REFUTED
-from ganlib.studies import srgan
+from ganlib.studies import srgan, srgan_figures
 from ganlib.studies.srgan_attempts import get
 from ganlib.studies.srgan_report import SRResults, write_report
 from ganlib.study import Study, Trial, run_trial
@@ -114,3 +116,18 @@ def test_a_network_that_was_not_trained_yet_begins_as_the_linear_upscaler(found)
     pretrained = ours.pictures("pretrained", "psnr_y")  # the best of its start and one epoch
     np.testing.assert_allclose(pretrained, linear, atol=0.5)
     assert len(data.test) == len(linear)
+
+
+def test_the_phases_are_shown_as_the_mean_over_seeds(found):
+    study, results, data, out = only(found, "repaired")
+    again = copy.deepcopy(results[0]) | {"seed": 1}
+    for scores in again["metrics"]["scores"].values():
+        scores["psnr_y"] += 2.0
+    ours = SRResults(study, [*results, again], data, out)
+    figure = srgan_figures.trade(ours)
+    shown = {line.get_label(): line.get_xdata() for line in figure.axes[0].lines}
+    for phase in srgan_figures.PHASES:
+        first, second = (scores["psnr_y"] for scores in ours.after(phase))
+        assert second == first + 2.0
+        assert shown[phase] == pytest.approx([first + 1.0])
+    close(figure)

@@ -5,9 +5,7 @@ import pandas
 
 from ganlib.figures import PAGE, style
 from ganlib.images import RANGE_MISTAKES, convert
-from ganlib.metrics.super_resolution import mean_scores
 from ganlib.studies.srgan import enlarge_linearly
-from ganlib.studies.srgan_attempts import get
 
 PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}
 CROP = 80  # pixels of a panel's side
@@ -73,14 +71,15 @@ def printed(found):
         "ours, right range": [found.mean(a.name, "psnr_rgb") for a in found.attempts],
     }
     with style() as plt:
-        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5))
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for i, (label, values) in enumerate(lines.items()):
             axes[0].plot(x, values, "o-", color=f"C{i}", label=label)
         for name, mark in (("flat grey", ":"), ("bicubic", "--")):
             level = found.baseline(name)["psnr_rgb"]
             axes[0].axhline(level, color="0.4", ls=mark, lw=0.9, label=name)
         axes[0].set(xlabel="attempt", ylabel="PSNR (RGB), dB", xticks=x)
-        axes[0].legend(fontsize=6)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=6)
         for attempt in found.attempts:
             history = pandas.concat(found.history(attempt.name)).groupby("epoch").mean()
             share = history.index / history.index.max()
@@ -88,40 +87,48 @@ def printed(found):
         axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9)
         axes[1].annotate("no information", (0.02, 1.01), fontsize=6, color="0.4")
         axes[1].set(xlabel="share of training", ylabel="D's loss, 1 - D(x) + D(G(z))")
-        axes[1].legend(fontsize=6)
+        handles, labels = axes[1].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower right", ncols=3, fontsize=6)
     return figure
 
 
 def trade(found):
-    """Perception against distortion: up and to the left is sharper, to the right closer."""
-    points = {name: found.baseline(name) for name in ("bicubic", "linear")}
-    for attempt in found.attempts:
-        points[attempt.name] = {
-            k: found.mean(attempt.name, k) for k in ("psnr_y", "sharpness", "perceptual")
-        }
-    for phase in PHASES:
-        if rows := found.of("repaired") and found.rows("repaired", phase):
-            points[phase] = mean_scores(rows)
+    """Perception against distortion: closer to the original is to the right.
+
+    The numbered points are the attempts. A large point is the mean over seeds, the faint ones
+    beside it are the seeds.
+    """
     with style() as plt:
-        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.6))
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for ax, key in zip(axes, ("perceptual", "sharpness"), strict=True):
-            for i, (name, scores) in enumerate(points.items()):
-                at = scores["psnr_y"], scores[key]
-                ax.plot(*at, "o", color="C0" if name in PHASES else f"C{1 + (get(name) is None)}")
-                shift = (3, 3 - 7 * (i % 2))
-                ax.annotate(
-                    name.removeprefix("attempt-"),
-                    at,
-                    xytext=shift,
-                    textcoords="offset points",
-                    fontsize=6,
-                )
+            for attempt in found.attempts:
+                values = [found.values(attempt.name, k) for k in ("psnr_y", key)]
+                look = {"color": "C1", "label": "attempts, by number"}
+                _seeds(ax, values, f"${attempt.name.removeprefix('attempt-')}$", **look)
+            for i, name in enumerate(("bicubic", "linear")):
+                values = [[found.baseline(name)[k]] for k in ("psnr_y", key)]
+                _seeds(ax, values, "sD"[i], color="C2", label=name)
+            for i, phase in enumerate(PHASES):
+                values = [[scores[k] for scores in found.after(phase)] for k in ("psnr_y", key)]
+                if values[0]:
+                    _seeds(ax, values, "v^"[i], color="C0", label=phase)
             ax.set(xlabel="PSNR (Y), dB: closer to the original →")
-            ax.margins(0.15)
+            ax.margins(0.1)
         axes[0].set_ylabel(f"perceptual distance ({found.judge}): ↓ better")
         axes[1].set_ylabel("sharpness (1 = original)")
         axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9)
+        handles, labels = axes[0].get_legend_handles_labels()
+        each = dict(zip(labels, handles, strict=True))
+        figure.legend(each.values(), each, loc="outside lower center", ncols=5, fontsize=6)
     return figure
+
+
+def _seeds(ax, values, marker, color, label):
+    """A point at the mean of the seeds, with a faint one for each if there are several."""
+    if len(values[0]) > 1:
+        ax.plot(*values, "o", ms=2, color=color, alpha=0.35, mew=0)
+    at = np.mean(values, axis=1)
+    ax.plot(*at, marker=marker, ms=6, ls="", color=color, label=label, mew=0.5)
 
 
 def _grid(rows, caption):

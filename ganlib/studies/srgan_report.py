@@ -54,6 +54,11 @@ class SRResults(Results):
         last = scores.get("adversarial") or scores["pretrained"]
         return last[key] if key in last else result["metrics"][key]
 
+    def after(self, phase):
+        """Scores after a phase of the repaired recipe: a dict a seed that came to its end."""
+        found = (r["metrics"]["scores"].get(phase) for r in self.of("repaired"))
+        return [scores for scores in found if scores]
+
     def pictures(self, phase, key):
         """A score of each test picture after a phase of the repaired recipe, mean over seeds."""
         runs = [r["metrics"]["scores"][phase]["pictures"] for r in self.of("repaired")]
@@ -130,8 +135,7 @@ class SRResults(Results):
             values = {key: brief(self.values(attempt.name, key), ".4g") for key in SCORES}
             rows.append(self._row(attempt.name, values, len(self.of(attempt.name))))
         for phase, label in PHASES.items():
-            found = [r["metrics"]["scores"].get(phase) for r in self.of("repaired")]
-            if found := [scores for scores in found if scores]:
+            if found := self.after(phase):
                 values = {key: brief([s[key] for s in found], ".4g") for key in SCORES}
                 rows.append(self._row(f"repaired: {label}", values, len(found)))
         ideal = dict.fromkeys(FIDELITY[:2], "∞") | dict.fromkeys(FIDELITY[2:], "1")
