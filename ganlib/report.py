@@ -143,11 +143,11 @@ class Table:
         words = self.frame.map(lambda value: isinstance(value, str)).any().to_numpy()
         sides = ["left" if any_words else "right" for any_words in words]
         head = _row("th", self.frame.columns, sides)
-        rows = "".join(
+        rows = "\n".join(  # a line each, for the differences between two notebooks
             _row("td", row, sides)
             for row in self.frame.map(_three_digits).itertuples(index=False, name=None)
         )
-        table = f'<table class="dataframe"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+        table = f'<table class="dataframe">\n<thead>{head}</thead>\n<tbody>{rows}</tbody></table>'
         return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
 
 
