@@ -140,8 +140,8 @@ class Table:
 
     def _repr_html_(self):
         # Words begin at the left, which Jupyter's own style sheet does only where it is told.
-        words = self.frame.map(lambda value: isinstance(value, str)).any().to_numpy()
-        sides = ["left" if any_words else "right" for any_words in words]
+        words = self.frame.map(lambda cell: isinstance(cell, str) and cell != "")
+        sides = ["left" if any_words else "right" for any_words in words.any()]
         head = _row("th", self.frame.columns, sides)
         rows = "\n".join(  # a line each, for the differences between two notebooks
             _row("td", row, sides)

@@ -250,10 +250,10 @@ def test_short_names_and_intervals_are_not_broken(before, whole, after):
 
 
 def test_words_begin_at_the_left_and_numbers_end_at_the_right():
-    frame = pandas.DataFrame({"name": ["a", "b"], "value": [0.5, 2.0], "n": [1, 2]})
+    frame = pandas.DataFrame({"name": ["a", "b"], "value": [0.5, 2.0], "n": [1, ""]})
     shown = Table(frame)._repr_html_()
-    for tag, cells in (("th", "name value n"), ("td", "a 0.5 1"), ("td", "b 2 2")):
-        name, *numbers = cells.split()
+    for tag, cells in (("th", "name value n"), ("td", "a 0.5 1"), ("td", "b 2 ")):
+        name, *numbers = cells.split(" ")
         row = f'<{tag} style="text-align: left">{name}</{tag}>'
         row += "".join(f'<{tag} style="text-align: right">{n}</{tag}>' for n in numbers)
         assert f"<tr>{row}</tr>" in shown
