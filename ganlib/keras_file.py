@@ -7,12 +7,14 @@ import pathlib
 import random
 import zipfile
 
+import h5py
 import keras
 
 from ganlib.data.archives import check_members
 from ganlib.data.errors import DataError
 
 CONFIG, MOST_CONFIG = "config.json", 64 * 2**20  # bytes; that of a hundred layers has 100 kB
+WEIGHTS = "model.weights.h5"
 SMALL = 256 * 2**20  # bytes that a model may need, whatever its file holds
 
 
@@ -66,6 +68,9 @@ def _check(path):
                 f"{archive.getinfo(CONFIG).file_size:,} bytes"
             )
         config = json.loads(archive.read(CONFIG))
+        if WEIGHTS in archive.namelist():
+            with archive.open(WEIGHTS) as file, h5py.File(file) as variables:
+                _check_variables(variables, held)
     config["compile_config"] = None
     # Keras' notes of unfinished variables are the thread's own: here they end with it.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -75,6 +80,26 @@ def _check(path):
             f"{path} describes a model of {needed / 2**30:,.1f} GiB and holds {held:,} bytes: it "
             "is cut off or made to fill the memory. Get the file again from where you trust it"
         )
+
+
+def _check_variables(file, held):
+    """Raises ValueError for variables of another file, or of far more bytes than this one has.
+
+    Newer releases of Keras refuse them, too; those up to 3.13.2 not all.
+    """
+    elsewhere = file.visititems_links(
+        lambda name, link: None if isinstance(link, h5py.HardLink) else name
+    )
+    if elsewhere:
+        raise ValueError(f"the variable {elsewhere} is a link")
+    items = []
+    file.visititems(lambda name, item: items.append(item))
+    variables = [item for item in items if isinstance(item, h5py.Dataset)]
+    for variable in variables:
+        if variable.external or variable.is_virtual:
+            raise ValueError(f"the variable {variable.name} lies outside of the file")
+    if (stated := sum(variable.nbytes for variable in variables)) > max(SMALL, 4 * held):
+        raise ValueError(f"variables of {stated:,} bytes in a file of {held:,}")
 
 
 def _needed(config):

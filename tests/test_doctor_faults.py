@@ -221,7 +221,7 @@ def test_a_container_limits_the_memory(monkeypatch, tmp_path):
 
 
 def test_floors_are_those_of_the_installed_package(monkeypatch):
-    assert doctor._floors()["keras"] == "3.13.0"
+    assert doctor._floors()["keras"] == "3.13.2"
 
     def missing(name):
         raise importlib.metadata.PackageNotFoundError(name)

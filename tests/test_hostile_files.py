@@ -140,6 +140,16 @@ def external(file, key, shape, place):
     file.create_dataset(key, shape, "float32", external=[(place, 0, 4 * int(np.prod(shape)))])
 
 
+def virtual(file, key, shape, place):
+    layout = h5py.VirtualLayout(shape, "float32")
+    layout[...] = h5py.VirtualSource(place, key, shape)
+    file.create_virtual_dataset(key, layout)
+
+
+def soft(file, key, shape, place):
+    file[key] = h5py.SoftLink("/elsewhere")
+
+
 def link(file, key, shape, place):
     file[key] = h5py.ExternalLink(place, key)
 
@@ -182,9 +192,11 @@ KERAS_FILES = {
     "outside": (with_parts(**{"assets/../../x": b""}), r"leads out of its folder.*again.*'assets"),
     "root": (with_parts(**{"/x": b""}), r"leads out of its folder.*Received: '/x'"),
     "drive": (with_parts(**{"C:\\x": b""}), r"leads out of its folder.*Received: 'C:"),
-    "huge dataset": (with_datasets(huge), r"whole file from model\.save"),
-    "external dataset": (with_datasets(external), r"whole file from model\.save"),
-    "external link": (with_datasets(link), r"whole file from model\.save"),
+    "huge dataset": (with_datasets(huge), r"whole file from .* variables of [1-9][\d,]{10,} bytes"),
+    "external dataset": (with_datasets(external), r"whole file from .* lies outside of the file"),
+    "virtual dataset": (with_datasets(virtual), r"whole file from .* lies outside of the file"),
+    "external link": (with_datasets(link), r"whole file from model\.save.* is a link"),
+    "soft link": (with_datasets(soft), r"whole file from model\.save.* is a link"),
     "cut": (cut(with_parts()), r"whole file.*not a zip file"),
     "pickle": (pickled, r"whole file.*not a zip file"),
 }
