@@ -370,8 +370,8 @@ def test_errors_of_the_model(small):
     with pytest.raises(ValueError, match=r"`generator` and `discriminator`.*Received: Sequential"):
         begin(HealthMonitor(small[:2]), build_generator())
     label = keras.Input((1,))
-    image = layers.Reshape(IMAGE)(layers.Dense(64)(layers.Concatenate()([label, label])))
     other = keras.Input((2,))
+    image = layers.Reshape(IMAGE)(layers.Dense(64)(layers.Concatenate()([label, other])))
     conditional = keras.Model([label, other], image)
     with pytest.raises(ValueError, match=r"Pass `latents`.*Received: generator.input_shape=\["):
         begin(HealthMonitor(small[:2]), players(conditional))

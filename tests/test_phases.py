@@ -60,8 +60,11 @@ def test_a_plain_model_trains_as_keras_has_it(tmp_path):
     batches = Batches((INPUTS, TARGETS), 4, seed=1)
     losses = []
     for batches.epoch in range(3):
-        results = [(len(x), float(theirs.train_on_batch(x, y)[0])) for x, y in batches]
-        losses.append(sum(n * loss for n, loss in results) / 10)
+        total = 0.0
+        for x, y in batches:
+            theirs.reset_metrics()  # some releases of Keras return the mean over all calls
+            total += len(x) * float(theirs.train_on_batch(x, y)[0])
+        losses.append(total / 10)
     assert gap(plain_state(ours), plain_state(theirs)) < 1e-6
     assert list(history["epoch"]) == [1, 2, 3]
     np.testing.assert_allclose(history["loss"], losses, rtol=1e-5)
