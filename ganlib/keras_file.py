@@ -59,9 +59,10 @@ def _cause(error):
 
 
 def _check(path):
-    """Raises DataError if loading a file would take far more memory than the file itself."""
+    """Refuses a file that would take far more memory than its own, or reads another file."""
     with zipfile.ZipFile(path) as archive:
         held = check_members(path, archive, packed=100)
+        most = max(SMALL, 4 * held)  # bytes of all variables
         if archive.getinfo(CONFIG).file_size > MOST_CONFIG:
             raise DataError(
                 f"{path} describes no model that can be: get the file again. Received: {CONFIG} of "
@@ -70,20 +71,20 @@ def _check(path):
         config = json.loads(archive.read(CONFIG))
         if WEIGHTS in archive.namelist():
             with archive.open(WEIGHTS) as file, h5py.File(file) as variables:
-                _check_variables(variables, held)
+                _check_variables(variables, most)
     config["compile_config"] = None
     # Keras' notes of unfinished variables are the thread's own: here they end with it.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         needed = pool.submit(_needed, config).result()
-    if needed > max(SMALL, 4 * held):
+    if needed > most:
         raise DataError(
             f"{path} describes a model of {needed / 2**30:,.1f} GiB and holds {held:,} bytes: it "
             "is cut off or made to fill the memory. Get the file again from where you trust it"
         )
 
 
-def _check_variables(file, held):
-    """Raises ValueError for variables of another file, or of far more bytes than this one has.
+def _check_variables(file, most):
+    """Raises ValueError for variables of another file, or of more than `most` bytes.
 
     Newer releases of Keras refuse them, too; those up to 3.13.2 not all.
     """
@@ -98,8 +99,8 @@ def _check_variables(file, held):
     for variable in variables:
         if variable.external or variable.is_virtual:
             raise ValueError(f"the variable {variable.name} lies outside of the file")
-    if (stated := sum(variable.nbytes for variable in variables)) > max(SMALL, 4 * held):
-        raise ValueError(f"variables of {stated:,} bytes in a file of {held:,}")
+    if (stated := sum(variable.nbytes for variable in variables)) > most:
+        raise ValueError(f"variables of {stated:,} bytes, far more than the file holds")
 
 
 def _needed(config):
