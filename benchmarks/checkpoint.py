@@ -1,4 +1,4 @@
-"""Writing what a resumed training needs: Keras' writer against `ganlib.weights`, turn by turn.
+"""Writing what a resumed training needs: Keras' writer against ours, turn by turn.
 
 python benchmarks/checkpoint.py [--rounds 15]
 """
@@ -11,7 +11,8 @@ import time
 
 import keras
 
-from ganlib import training, weights
+from ganlib.backends import variables as weights
+from ganlib.experiment import fit as training
 from ganlib.models.unet import ARCHITECTURES, build_unet
 
 

@@ -6,8 +6,8 @@ import keras
 from keras import layers
 from keras_contenders import precision, timed_fit
 
-from ganlib import training
 from ganlib.data import Patches, Photos, TileBatches
+from ganlib.experiment import fit as training
 from ganlib.features import perceptual
 from ganlib.studies import srgan, srgan_training, unet, unet_training
 

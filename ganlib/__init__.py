@@ -11,10 +11,10 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "Adversarial": "ganlib.adversarial",
     "AdversarialLoss": "ganlib.losses",
-    "HealthMonitor": "ganlib.monitor",
-    "Report": "ganlib.report",
-    "Study": "ganlib.study",
-    "Trial": "ganlib.study",
+    "HealthMonitor": "ganlib.callbacks.health",
+    "Report": "ganlib.report.export",
+    "Study": "ganlib.experiment.study",
+    "Trial": "ganlib.experiment.study",
 }
 _MODULES = ("data", "images", "losses", "stats", "studies")
 __all__ = sorted([*_EXPORTS, *_MODULES])

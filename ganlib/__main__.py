@@ -65,7 +65,7 @@ class Engine(enum.StrEnum):
 def _study(name, profile, data, seeds, changes, trials=None):
     load_keras()
     from ganlib import studies
-    from ganlib.studies.changes import parse
+    from ganlib.experiment.changes import parse
 
     if name not in studies.STUDIES and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
@@ -156,8 +156,8 @@ def run(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         options |= {"devices": devices, "fresh": fresh, "show": not as_json}
-        from ganlib.engines.stages import run_stages
-        from ganlib.faults import check_writable
+        from ganlib.experiment.faults import check_writable
+        from ganlib.experiment.stages import run_stages
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
         results = run_stages(chosen, lambda stage: run_study(stage, out, **options))
@@ -187,8 +187,8 @@ def _resumable():
 
 def _local(workers, devices, address, cpus, gpus):
     """The local engine, and the options that it alone has."""
-    from ganlib.devices import check_devices
-    from ganlib.engines import local
+    from ganlib.experiment import local
+    from ganlib.experiment.devices import check_devices
 
     for name, value in (("--address", address), ("--cpus", cpus), ("--gpus", gpus)):
         if value is not None:
@@ -203,7 +203,7 @@ def _local(workers, devices, address, cpus, gpus):
 
 def _ray(workers, devices, address, cpus, gpus):
     """The Ray engine, and the options that it alone has."""
-    from ganlib.engines import cluster
+    from ganlib.experiment import ray as cluster
 
     if workers is not None:
         raise ValueError(
@@ -229,7 +229,7 @@ def status(
 
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
-    from ganlib.engines.status import describe, study_status, summary
+    from ganlib.experiment.status import describe, study_status, summary
 
     chosen = _study(study, profile, data, seeds, changes)
     rows = study_status(chosen, out)
@@ -288,7 +288,7 @@ def report(
 
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
-    from ganlib.faults import check_writable
+    from ganlib.experiment.faults import check_writable
 
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
@@ -331,7 +331,7 @@ def main():
     """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ganlib.data import DataError
-    from ganlib.faults import StudyError, of_a_file
+    from ganlib.experiment.faults import StudyError, of_a_file
 
     try:
         app(prog_name="ganlib")

@@ -5,7 +5,7 @@ from keras import ops
 
 from ganlib import losses
 from ganlib.adversarial_options import check_options, check_pairing, check_players
-from ganlib.backend import BackendStep
+from ganlib.backends import BackendStep
 from ganlib.optimizers import OptimizerPair
 from ganlib.penalties import input_gradient_penalty
 

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 
 from ganlib.doctor_checks import BACKENDS, FAULTS, HIDING, NOTES, THREAD_LIMITS, diagnose
-from ganlib.machine import cores
+from ganlib.experiment.machine import cores
 
 PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy", "statsmodels")
 VARIABLES = (
@@ -111,7 +111,7 @@ def _memory():
 
 def _gpus():
     """Names of what nvidia-smi lists, whether or not the backend sees it."""
-    from ganlib import machine
+    from ganlib.experiment import machine
 
     return [gpu["name"] for gpu in machine.load()["accelerators"]]
 
@@ -184,7 +184,7 @@ def _loaded_backend(facts, import_error):
         try:
             import keras
 
-            from ganlib.machine import device_name
+            from ganlib.experiment.machine import device_name
 
             backend = keras.backend.backend()
             return {"backend": backend, "device": device_name(backend)}

@@ -7,10 +7,10 @@ import time
 
 import keras
 
-from ganlib import machine
-from ganlib.engines.local import default_workers
-from ganlib.engines.status import duration, study_status
-from ganlib.study import FINAL, Run, run_folder
+from ganlib.experiment import machine
+from ganlib.experiment.local import default_workers
+from ganlib.experiment.status import duration, study_status
+from ganlib.experiment.study import FINAL, Run, run_folder
 
 WARM_UP = 2  # calls of the training step: the first compiles, the second may still wait for it
 LEAST_CALLS = 3
@@ -106,7 +106,7 @@ def estimate(study, out="runs"):
     What follows from the results (`Study.following`) is not known yet, and not in it.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         out: folder of all runs.
 
     Returns:

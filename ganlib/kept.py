@@ -8,8 +8,8 @@ import pathlib
 
 import pandas
 
-from ganlib.profiles import CPU, FULL
-from ganlib.report import Table
+from ganlib.experiment.profiles import CPU, FULL
+from ganlib.report.export import Table
 
 WIDTH = 840  # pixels of a figure, as a notebook shows it
 SCREEN, PRINTED = 120, 300  # dots per inch: as wide as in the notebook, of a file for print

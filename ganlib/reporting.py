@@ -3,7 +3,7 @@
 import traceback
 
 from ganlib import studies
-from ganlib.study import DONE, STOPPED, StudyError, results, run_folder, write_atomically
+from ganlib.experiment.study import DONE, STOPPED, StudyError, results, run_folder, write_atomically
 
 # What reading numbers that are not there, or are none, ends in.
 SPOILT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError)
@@ -13,7 +13,7 @@ def make_report(study, out, reports):
     """Writes the report of a study; returns its folder.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         out: path, folder of all runs.
         reports: path, folder of all reports.
 

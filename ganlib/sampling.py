@@ -7,10 +7,10 @@ from scipy.special import ndtr, ndtri
 
 from ganlib.adversarial import Adversarial
 from ganlib.data import DataError
-from ganlib.figures import tile
 from ganlib.images import check_range, convert
 from ganlib.inference import infer
 from ganlib.loading import load_model
+from ganlib.report.figures import tile
 
 RANGES = {"sigmoid": "unit", "tanh": "signed"}
 HOLD = 2000  # milliseconds, of a GIF's last frame

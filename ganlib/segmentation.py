@@ -10,7 +10,7 @@ import numpy as np
 from ganlib.data import DataError
 from ganlib.data.folder import open_image, pixels_of
 from ganlib.data.resize import fit
-from ganlib.devices import spread_over
+from ganlib.experiment.devices import spread_over
 from ganlib.image_files import work_through, write_png
 from ganlib.images import convert
 from ganlib.loading import load_model

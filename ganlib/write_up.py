@@ -6,12 +6,12 @@ import pathlib
 
 import pandas
 
+from ganlib.experiment.profiles import CPU, FULL, MARKS, QUICK
+from ganlib.experiment.study import StudyError, write_atomically
 from ganlib.kept import KeptFigure
-from ganlib.profiles import CPU, FULL, MARKS, QUICK
-from ganlib.report import Table
+from ganlib.report.export import Table
 from ganlib.studies import STUDIES
 from ganlib.studies.stories import STORIES
-from ganlib.study import StudyError, write_atomically
 
 LARGEST_FIRST = (FULL, CPU, QUICK)
 FIRST_TABLE, CLAIMS = "scores", "claims"

@@ -22,9 +22,9 @@ if keras.backend.backend() == "tensorflow":
     )
 
 from ganlib.data.tiles import Tiles
-from ganlib.devices import data_parallel, list_devices
+from ganlib.experiment.devices import data_parallel, list_devices
+from ganlib.experiment.study import Run, Trial
 from ganlib.studies import unet, unet_training
-from ganlib.study import Run, Trial
 
 
 def tiles(seed, n=14):

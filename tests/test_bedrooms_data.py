@@ -17,9 +17,9 @@ from tiny_bedrooms import (
     tiny,
 )
 
-from ganlib.data import DataError, ImageSet, NoSplitError
+from ganlib.data import DataError, ImageSet, NoSplitError, parts
 from ganlib.data.rooms import rooms
-from ganlib.studies import bedrooms, parts
+from ganlib.studies import bedrooms
 
 MUCH = {"train": 1000, "validation": 1000, "test": 1000}
 

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from tiny_bedrooms import CLASSES, NETWORK, SIZES, cheap, make_data, make_study, tiny
 
-from ganlib import study as ganlib_study
-from ganlib.report import Report
+from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.study import Trial, run_trial
+from ganlib.report.export import Report
 from ganlib.studies import bedrooms_figures
 from ganlib.studies.bedrooms_claims import REPAIRS
 from ganlib.studies.bedrooms_report import (
@@ -22,7 +23,6 @@ from ganlib.studies.bedrooms_report import (
     BedroomResults,
     write_report,
 )
-from ganlib.study import Trial, run_trial
 
 SHORT = {"epochs": 2, "score_every": 1}
 RECIPES = {

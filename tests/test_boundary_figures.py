@@ -8,14 +8,14 @@ import pandas
 import pytest
 
 from ganlib.data import ImageSet
-from ganlib.figures import close
+from ganlib.experiment.study import Study, Trial, run_folder
 from ganlib.metrics.boundary import s3_ceiling
+from ganlib.report.figures import close
 from ganlib.sampling import save_grid
 from ganlib.stats import mean_interval
 from ganlib.studies import boundary_figures
 from ganlib.studies.boundary import Recipe
 from ganlib.studies.boundary_report import BoundaryResults
-from ganlib.study import Study, Trial, run_folder
 
 EPOCHS, STOPPED = 6, 4  # of "repaired", seed 1
 GAMMAS = {"gamma-0.3": 0.3, "gamma-0.8": 0.8, "gamma-1": 1.0}

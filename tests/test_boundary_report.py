@@ -12,8 +12,9 @@ import pytest
 from test_boundary_figures import write_run
 
 from ganlib.data import ImageSet
+from ganlib.experiment.study import Study, Trial, run_folder
 from ganlib.metrics.boundary import SIMILARITIES, s3, s3_ceiling
-from ganlib.report import Report
+from ganlib.report.export import Report
 from ganlib.studies import boundary_report, results
 from ganlib.studies.boundary import Recipe
 from ganlib.studies.boundary_claims import FIRST, REPAIRS, REPORTED
@@ -27,7 +28,6 @@ from ganlib.studies.boundary_report import (
     BoundaryResults,
     write_report,
 )
-from ganlib.study import Study, Trial, run_folder
 
 EPOCHS = FIRST + 4
 BEST = {"s1": 0.9, "s2": 0.8, "s3": 0.5, "s3_real": 0.6, "s3_noise": 0.05, "s3_flat": 0.0}

@@ -14,17 +14,17 @@ from PIL import Image
 from tiny_bedrooms import NETWORK, check_parts, contents, noise, parts_of
 
 from ganlib import losses
-from ganlib import study as ganlib_study
 from ganlib.data import DataError, load
+from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.fit import RecipeMismatch
+from ganlib.experiment.profiles import PROFILES
+from ganlib.experiment.study import Run, Trial
 from ganlib.features import networks
 from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s3_ceiling
-from ganlib.profiles import PROFILES
 from ganlib.studies import boundary, boundary_scoring, boundary_training
 from ganlib.studies.boundary import CellData, Recipe
 from ganlib.studies.boundary_training import Criteria, build_gan, expected
-from ganlib.study import Run, Trial
-from ganlib.training import RecipeMismatch
 
 SIZES = {"train": 24, "validation": 20, "test": 26}  # of the tiny data's parts
 TRIED = ("s1", "s2", "s3")

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from ganlib import machine, meter
-from ganlib.meter import Meter
-from ganlib.plateau import ReduceOnPlateau, StopOnPlateau
+from ganlib.callbacks import meter
+from ganlib.callbacks.meter import Meter
+from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau
+from ganlib.experiment import machine
 
 SCORES = {
     "up and flat": [0.1, 0.3, 0.3, 0.3, 0.3, 0.2, 0.4, 0.4, 0.4, 0.4, 0.39, 0.4],

@@ -12,10 +12,10 @@ from helpers import TESTS, run_python
 from toy_study import write_plan
 
 from ganlib import studies
-from ganlib import study as study_module
-from ganlib.engines import local
-from ganlib.studies.changes import changed, parse
-from ganlib.study import Trial, read_json, run_folder
+from ganlib.experiment import local
+from ganlib.experiment import study as study_module
+from ganlib.experiment.changes import changed, parse
+from ganlib.experiment.study import Trial, read_json, run_folder
 
 BACKEND = keras.backend.backend()
 

@@ -13,8 +13,8 @@ from helpers import TESTS
 from test_engines import comparable, finish, start  # noqa: F401
 from toy_study import build, full_file, read_log, wait_for, write_plan
 
-from ganlib.engines import local
-from ganlib.study import Run, run_folder
+from ganlib.experiment import local
+from ganlib.experiment.study import Run, run_folder
 
 TRIALS = 36
 MISFORTUNES = 5 * ("all processes", "parent", "worker", "full disk")

@@ -15,7 +15,8 @@ from helpers import run_python
 from ganlib import __main__ as command_line
 from ganlib import scoring
 from ganlib.data import ImageSet, embedded
-from ganlib.engines import cluster, local
+from ganlib.experiment import local
+from ganlib.experiment import ray as cluster
 
 BACKEND = keras.backend.backend()
 HEAVY = {
@@ -89,9 +90,9 @@ def test_help_lists_every_command(ganlib):
 @pytest.mark.parametrize(
     "statement",
     [
-        "import ganlib, ganlib.data, ganlib.study, ganlib.engines.local",
-        "import ganlib.engines.worker, ganlib.engines.status, ganlib.studies.changes",
-        "import ganlib.engines.cluster",
+        "import ganlib, ganlib.data, ganlib.experiment.study, ganlib.experiment.local",
+        "import ganlib.experiment.worker, ganlib.experiment.status, ganlib.experiment.changes",
+        "import ganlib.experiment.ray",
         "main('--help')",
         "main('run', '--help')",
         "main('score', 'boundary', '--help')",

@@ -15,9 +15,10 @@ from helpers import TESTS
 from test_engines import comparable, finish, has_ended, names, start, wait_for_trials  # noqa: F401
 from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
 
-from ganlib.engines import cluster, local
-from ganlib.engines.progress import Progress
-from ganlib.study import Run, StudyError, read_json, run_folder
+from ganlib.experiment import local
+from ganlib.experiment import ray as cluster
+from ganlib.experiment.progress import Progress
+from ganlib.experiment.study import Run, StudyError, read_json, run_folder
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402

@@ -19,9 +19,9 @@ import typer
 from helpers import fit, images, make_gan
 
 from ganlib import __main__ as command_line
-from ganlib import data, losses, profiles, scoring, studies
-from ganlib.engines import local
-from ganlib.study import Run, read_json, run_folder, run_trial
+from ganlib import data, losses, scoring, studies
+from ganlib.experiment import local, profiles
+from ganlib.experiment.study import Run, read_json, run_folder, run_trial
 
 ROOT = pathlib.Path(__file__).parent.parent
 GUIDE, README = ROOT / "CONTRIBUTING.md", ROOT / "README.md"
@@ -159,7 +159,7 @@ def finished(project):
 
 
 def local_status(name):
-    from ganlib.engines.status import study_status
+    from ganlib.experiment.status import study_status
 
     return study_status(studies.build(name))
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from helpers import TESTS
 
-from ganlib import devices, studies
-from ganlib.engines import local
-from ganlib.study import StudyError
+from ganlib import studies
+from ganlib.experiment import devices, local
+from ganlib.experiment.study import StudyError
 
 BACKEND = keras.backend.backend()
 

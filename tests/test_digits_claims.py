@@ -7,10 +7,10 @@ import pandas
 import pytest
 from draws import RNG
 
+from ganlib.experiment.study import Study, Trial
 from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.digits import Recipe
 from ganlib.studies.digits_report import DigitsResults
-from ganlib.study import Study, Trial
 
 USUAL = {"digit_score": 4.0, "seconds_per_epoch": 10.0, "blank": False, "advantage": 0.1}
 USUAL |= {"g_parameters": 10, "d_parameters": 20, "epochs": 3}

@@ -14,12 +14,11 @@ import pytest
 from helpers import TESTS
 from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
 
-from ganlib import machine
 from ganlib.data import DataError
-from ganlib.engines import local
-from ganlib.engines.order import Queue
-from ganlib.engines.status import describe, study_status, summary
-from ganlib.study import Run, StudyError, read_json, run_folder
+from ganlib.experiment import local, machine
+from ganlib.experiment.order import Queue
+from ganlib.experiment.status import describe, study_status, summary
+from ganlib.experiment.study import Run, StudyError, read_json, run_folder
 
 TRIALS = {"a": "work", "b": {"epochs": 4}, "c": "work"}
 

@@ -12,7 +12,7 @@ import toy_study
 
 from ganlib import estimate, studies
 from ganlib.estimate import LEAST_CALLS, WARM_UP, Measured, Part, Stopwatch
-from ganlib.study import run_trial
+from ganlib.experiment.study import run_trial
 
 
 def make(folder, **trials):

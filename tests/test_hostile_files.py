@@ -25,7 +25,7 @@ from keras import layers
 from PIL import Image
 from test_torch_weights import tensor, write_zip
 
-from ganlib import weights
+from ganlib.backends import variables as weights
 from ganlib.data import load, load_masks, load_photos, npz
 from ganlib.features import cache, digits, torch_weights
 from ganlib.sampling import load_gan

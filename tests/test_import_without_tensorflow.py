@@ -28,7 +28,7 @@ import ganlib
 others = {"tensorflow", "jax", "torch"} - {keras.backend.backend()}
 modules = [m.name for m in pkgutil.walk_packages(ganlib.__path__, "ganlib.", onerror=print)]
 for name in modules:
-    if name not in {f"ganlib.backend.{other}" for other in others}:
+    if name not in {f"ganlib.backends.{other}" for other in others}:
         importlib.import_module(name)
 assert "ganlib.adversarial" in modules and "ganlib.models.layers" in modules
 assert all(getattr(ganlib, name) for name in ganlib.__all__)

@@ -11,9 +11,9 @@ from keras import layers, ops
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.callbacks.health import HealthMonitor, roc_area
 from ganlib.data import load
 from ganlib.models import digits as models
-from ganlib.monitor import HealthMonitor, roc_area
 
 STEPS = 4  # per epoch
 

@@ -9,8 +9,8 @@ from helpers import IMAGE, LATENT, build_discriminator, build_generator, fit, ma
 from keras import layers, ops
 
 from ganlib import HealthMonitor
+from ganlib.callbacks.players import at_rest, last_activation
 from ganlib.data import load
-from ganlib.players import at_rest, last_activation
 
 
 @pytest.fixture(scope="module")

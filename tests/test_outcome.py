@@ -7,8 +7,8 @@ import pandas
 import pytest
 from helpers import make_gan
 
-from ganlib import training
-from ganlib.monitor import Finding
+from ganlib.callbacks.health import Finding
+from ganlib.experiment import fit as training
 
 HISTORY = pandas.DataFrame({"epoch": [1, 2, 3], "seconds": [9.0, 1.0, 2.0], "loss": 0.5})
 LOST = HISTORY.assign(loss=[0.5, np.nan, np.nan])

@@ -14,7 +14,7 @@ STUDY = """
 import dataclasses
 import types
 
-from ganlib.study import Study, Trial
+from ganlib.experiment.study import Study, Trial
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,12 @@ import workers
 from helpers import TESTS, arrays, gap, start_python
 from test_resume import TIMING, without_timing
 
-from ganlib import training
 from ganlib.data import Batches
-from ganlib.engines.status import study_status
-from ganlib.records import trial_id
-from ganlib.study import Run, read_json, run_folder, run_trial, write_json
-from ganlib.training import RecipeMismatch
+from ganlib.experiment import fit as training
+from ganlib.experiment.fit import RecipeMismatch
+from ganlib.experiment.records import trial_id
+from ganlib.experiment.status import study_status
+from ganlib.experiment.study import Run, read_json, run_folder, run_trial, write_json
 
 BACKEND = keras.backend.backend()
 INPUTS = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")

@@ -15,11 +15,12 @@ from test_engines import comparable, finish, names, start, wait_for_trials  # no
 from toy_study import build, go_file, read_log, wait_for, write_plan
 
 from ganlib import __main__ as command_line
-from ganlib import faults, studies, study, training
-from ganlib.engines import local
-from ganlib.engines.progress import Progress
-from ganlib.engines.status import study_status, summary
-from ganlib.study import Run, StudyError, read_json, run_folder, run_trial
+from ganlib import studies
+from ganlib.experiment import faults, local, study
+from ganlib.experiment import fit as training
+from ganlib.experiment.progress import Progress
+from ganlib.experiment.status import study_status, summary
+from ganlib.experiment.study import Run, StudyError, read_json, run_folder, run_trial
 
 DAY = 24 * 3600.0
 YEAR = 365 * DAY

@@ -14,13 +14,13 @@ from helpers import arrays, gap
 from tiny_studies import TINY, cheap, make, train
 from unet_grids import study_of, tiny
 
-from ganlib import weights
-from ganlib.engines.stages import run_stages
-from ganlib.engines.status import study_status, summary
+from ganlib.backends import variables as weights
+from ganlib.experiment.stages import run_stages
+from ganlib.experiment.status import study_status, summary
+from ganlib.experiment.study import StudyError, Trial, read_json, results, run_folder
 from ganlib.loading import load_model
 from ganlib.reporting import make_report
 from ganlib.studies import unet
-from ganlib.study import StudyError, Trial, read_json, results, run_folder
 
 TIMES = {"seconds", "train_seconds", "seconds_per_epoch", "s3_seconds", "pretraining_seconds"}
 TIMES |= {"processor_seconds", "processor_seconds_per_epoch", "memory", "model_bytes"}

@@ -14,11 +14,11 @@ import pytest
 import toy_study
 from PIL import Image
 
-from ganlib import report as report_module
-from ganlib.figures import STRIP, close, show_images, style, tile
-from ganlib.report import Report, Table, git_revision
+from ganlib.experiment.study import run_trial
+from ganlib.report import export as report_module
+from ganlib.report.export import Report, Table, git_revision
+from ganlib.report.figures import STRIP, close, show_images, style, tile
 from ganlib.stats import SUPPORTED, Claim, Claims
-from ganlib.study import run_trial
 
 mpl.use("Agg")
 TABLE = pandas.DataFrame(
@@ -325,8 +325,8 @@ def answers(**outputs):
 @pytest.mark.parametrize(
     ("files", "changes", "revision"),
     [
-        ("ganlib/study.py\n", "", "abc"),
-        ("ganlib/study.py\n", " M ganlib/study.py\n", "abc+"),
+        ("ganlib/experiment/study.py\n", "", "abc"),
+        ("ganlib/experiment/study.py\n", " M ganlib/experiment/study.py\n", "abc+"),
         ("", "", None),  # inside another project's repository
     ],
 )

@@ -9,9 +9,9 @@ import numpy as np
 import pandas
 import pytest
 
+from ganlib.experiment.study import Study, Trial
 from ganlib.stats import SUPPORTED, Claim, Claims
 from ganlib.studies.results import Contents, Results
-from ganlib.study import Study, Trial
 
 DATA = types.SimpleNamespace(name="none", origin="None.", synthetic=True, checksum="0" * 48)
 

@@ -13,8 +13,9 @@ import toy_study
 from helpers import TESTS, gap, make_gan, start_python, state
 from toy_study import wait_for, write_plan
 
-from ganlib import training, weights
-from ganlib.study import read_json, run_folder, run_trial
+from ganlib.backends import variables as weights
+from ganlib.experiment import fit as training
+from ganlib.experiment.study import read_json, run_folder, run_trial
 
 BACKEND = keras.backend.backend()
 # The one list of what may differ between two runs of a trial on one machine.
@@ -86,7 +87,7 @@ def test_killed_runs_end_as_an_undisturbed_one(tmp_path, monkeypatch):
     resumed = start_python(*arguments, tmp_path / "killed", 0, backend=BACKEND)
     output, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, output
-    monkeypatch.setattr("ganlib.study.environment", dict)  # as in the toy's processes
+    monkeypatch.setattr("ganlib.experiment.study.environment", dict)  # as in the toy's processes
     train(study, tmp_path / "undisturbed")
     assert_same(folder, left_behind(run_folder(study, trial, tmp_path / "undisturbed")))
     assert len(toy_study.read_log(tmp_path / "plan.json")) == 4

@@ -11,12 +11,12 @@ from skimage import data as pictures
 from workers import train_eagerly
 
 from ganlib.data import Photos
-from ganlib.figures import close
+from ganlib.experiment.study import Study, Trial, run_trial
+from ganlib.report.figures import close
 from ganlib.stats import CANNOT_TELL, REFUTED
 from ganlib.studies import srgan, srgan_figures
 from ganlib.studies.srgan_attempts import get
 from ganlib.studies.srgan_report import SRResults, write_report
-from ganlib.study import Study, Trial, run_trial
 
 TINY = {"filters": 2, "blocks": 1, "d_filters": 2, "d_levels": 2, "patch": 16, "batch_size": 2}
 NAMES = ("repaired", "attempt-3", "attempt-4", "attempt-7", "attempt-1")

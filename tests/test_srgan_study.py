@@ -10,15 +10,15 @@ from draws import RNG
 from helpers import arrays, gap
 from PIL import Image
 
-from ganlib import study as ganlib_study
-from ganlib import weights
+from ganlib.backends import variables as weights
 from ganlib.content import ContentLoss
 from ganlib.data import DataError, Photos
+from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.profiles import PROFILES
 from ganlib.features import perceptual
 from ganlib.images import convert, psnr, upscale
 from ganlib.losses import AbsoluteError
 from ganlib.metrics import super_resolution as metrics
-from ganlib.profiles import PROFILES
 from ganlib.studies import srgan, srgan_attempts, srgan_training
 from ganlib.studies.srgan import EPOCHS_A_LOG, RATE_FACTOR, PhotoData, Recipe
 from ganlib.studies.srgan_attempts import ATTEMPTS

@@ -12,10 +12,10 @@ import pytest
 import toy_study
 from toy_study import Recipe, read_log, write_plan
 
-from ganlib import study as study_module
-from ganlib import training
-from ganlib.engines.status import study_status
-from ganlib.study import (
+from ganlib.experiment import fit as training
+from ganlib.experiment import study as study_module
+from ganlib.experiment.status import study_status
+from ganlib.experiment.study import (
     Run,
     StudyError,
     Trial,
@@ -132,7 +132,9 @@ def test_plain_values():
 
 def test_result_of_a_trial(tmp_path, monkeypatch):
     ticks = itertools.count(50.0, 7.5)
-    monkeypatch.setattr("ganlib.study.time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    monkeypatch.setattr(
+        "ganlib.experiment.study.time", SimpleNamespace(monotonic=lambda: next(ticks))
+    )
     study = make(tmp_path, a={"epochs": 3})
     result = run_only(study, tmp_path / "runs")
     folder = run_folder(study, study.trials[0], tmp_path / "runs")

@@ -17,12 +17,12 @@ from unet_grids import (
     noise,
 )
 
-from ganlib.figures import close
-from ganlib.report import Report
+from ganlib.experiment.study import DONE, FAILED, OUT_OF_MEMORY, StudyError
+from ganlib.report.export import Report
+from ganlib.report.figures import close
 from ganlib.studies import unet_figures
 from ganlib.studies.unet import LEARNING_RATES, best_cell, name_of
 from ganlib.studies.unet_report import FIGURES, TABLES, UnetResults, write_report
-from ganlib.study import DONE, FAILED, OUT_OF_MEMORY, StudyError
 
 __all__ = ["few_draws"]
 

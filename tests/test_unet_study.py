@@ -10,15 +10,15 @@ import pytest
 from unet_grids import EPOCHS, cell, cheap, make_data, make_study, tiny
 
 from ganlib import __main__ as command_line
-from ganlib import study as ganlib_study
 from ganlib.data import DataError
-from ganlib.engines import local
-from ganlib.engines.stages import run_stages
+from ganlib.experiment import local
+from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.profiles import PROFILES
+from ganlib.experiment.stages import run_stages
+from ganlib.experiment.study import Study, Trial
 from ganlib.models.unet import ARCHITECTURES
-from ganlib.profiles import PROFILES
 from ganlib.studies import unet
 from ganlib.studies.unet import Recipe, best_cell, lengthened, name_of
-from ganlib.study import Study, Trial
 
 every_profile = pytest.mark.parametrize("profile", PROFILES)
 CONTROLS = [*(f"earlier-{name}" for name in ARCHITECTURES), "mispaired"]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from ganlib import weights
+from ganlib.backends import variables as weights
 
 SHAPES = [(3, 2), (2,), ()]
 

@@ -13,10 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ganlib.__main__ import app
-from ganlib.report import Report
+from ganlib.experiment.study import StudyError
+from ganlib.report.export import Report
 from ganlib.studies import STUDIES
 from ganlib.studies.stories import STORIES
-from ganlib.study import StudyError
 from ganlib.write_up import LONGEST, write_up
 
 RECORD = {

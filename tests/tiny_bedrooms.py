@@ -9,13 +9,13 @@ import keras
 import numpy as np
 from draws import RNG
 
-from ganlib import selection
+from ganlib.callbacks import best as selection
 from ganlib.data.rooms import rooms
+from ganlib.experiment.study import Study, Trial
 from ganlib.features import networks
 from ganlib.features.network import Network
 from ganlib.studies import bedrooms, bedrooms_scoring
 from ganlib.studies.bedrooms import BedroomData, Recipe
-from ganlib.study import Study, Trial
 
 SIZES = {"train": 30, "validation": 20, "test": 24}  # of the tiny data's parts
 FEATURES, CLASSES, SIDE = 6, 5, 8

@@ -12,9 +12,9 @@ import test_srgan_study as photo
 import unet_grids as grid
 
 from ganlib.data import load
+from ganlib.experiment.study import Study, Trial, run_folder, run_trial
 from ganlib.features.digits import load_or_train
 from ganlib.studies import bedrooms, boundary, digits, srgan, unet, unet_training
-from ganlib.study import Study, Trial, run_folder, run_trial
 
 EPOCHS = 3
 

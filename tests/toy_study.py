@@ -20,9 +20,9 @@ import sys
 import time
 import types
 
-from ganlib import study as ganlib_study
-from ganlib.studies.changes import changed
-from ganlib.study import Study, Trial, write_atomically
+from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.changes import changed
+from ganlib.experiment.study import Study, Trial, write_atomically
 
 PATIENCE_SECONDS = 180  # of a trial that waits for something; it would fail then
 HELD = []
@@ -84,7 +84,7 @@ def full_file(plan):
 
 
 def write_unless_full(plan, path, text):
-    """Stands in for `ganlib.study.write_atomically`."""
+    """Stands in for `ganlib.experiment.study.write_atomically`."""
     if full_file(plan).exists():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     write_atomically(path, text)
@@ -163,8 +163,8 @@ def train_gan(trial, run, go):
     import keras
     from helpers import images, make_gan
 
-    from ganlib import training
-    from ganlib.monitor import HealthMonitor
+    from ganlib.callbacks.health import HealthMonitor
+    from ganlib.experiment import fit as training
 
     class Extra(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -213,7 +213,8 @@ def write_report(study, results, data, out, reports):
 
 
 def main(task, *arguments):
-    from ganlib.engines import cluster, local
+    from ganlib.experiment import local
+    from ganlib.experiment import ray as cluster
 
     local.POLL_SECONDS = cluster.POLL_SECONDS = 0.05
     if task == "run":

@@ -12,11 +12,7 @@ import pandas
 import pytest
 
 from ganlib.data.tiles import Tiles
-from ganlib.metrics.segmentation import baselines, score_masks
-from ganlib.stats import best
-from ganlib.studies import unet, unet_report, unet_training
-from ganlib.studies.unet_report import UnetResults
-from ganlib.study import (
+from ganlib.experiment.study import (
     DONE,
     FINAL,
     Study,
@@ -24,6 +20,10 @@ from ganlib.study import (
     run_trial,
     write_json,
 )
+from ganlib.metrics.segmentation import baselines, score_masks
+from ganlib.stats import best
+from ganlib.studies import unet, unet_report, unet_training
+from ganlib.studies.unet_report import UnetResults
 
 EPOCHS = 3
 METRICS = {

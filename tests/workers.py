@@ -9,11 +9,11 @@ import keras
 import numpy as np
 from helpers import LATENT, arrays, fit, fixed_random, images, make_gan, state
 
-from ganlib import training
 from ganlib.content import ContentLoss
 from ganlib.data import Photos
+from ganlib.experiment import fit as training
+from ganlib.experiment.study import Study, Trial, run_trial
 from ganlib.studies import srgan
-from ganlib.study import Study, Trial, run_trial
 
 
 class Kill(keras.callbacks.Callback):

@@ -24,7 +24,7 @@ def build(name, **options):
         **options: as the study's own `build` takes them: `profile`, `data`, `seeds`, `changes`.
 
     Returns:
-        A `ganlib.study.Study`.
+        A `ganlib.experiment.study.Study`.
 
     Raises:
         ValueError: there is no such study, or an option is wrong; or a module of one's own makes

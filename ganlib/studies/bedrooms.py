@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from ganlib import profiles
+from ganlib.data.parts import Parts, load_parts
+from ganlib.experiment import profiles
+from ganlib.experiment.changes import changed
+from ganlib.experiment.sources import Source, locate
+from ganlib.experiment.study import Study, Trial
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.studies.bedrooms_scoring import examine
 from ganlib.studies.bedrooms_training import build_gan, train_gan
-from ganlib.studies.changes import changed
-from ganlib.studies.parts import Parts, load_parts
-from ganlib.studies.sources import Source, locate
-from ganlib.study import Study, Trial
 
 SOURCE = Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun"))
 # Most pictures of each part. LSUN has three million, of which the assignment can't have seen many.
@@ -155,7 +155,7 @@ class BedroomData(Parts):
 
 
 def load_data(spec, size, most):
-    """The bedrooms; arguments and errors as of `ganlib.studies.parts.load_parts`."""
+    """The bedrooms; arguments and errors as of `ganlib.data.parts.load_parts`."""
     return BedroomData(**load_parts(spec, size, most))
 
 
@@ -169,7 +169,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         data: what `load_data` takes; by default "rooms" in quick, else what `$GANLIB_DATA` holds,
             or "tfds:lsun/bedroom".
         seeds: int, number of seeds; by default those of the profile.
-        changes: dict, fields of all recipes to change; see `ganlib.studies.changes`.
+        changes: dict, fields of all recipes to change; see `ganlib.experiment.changes`.
 
     Returns:
         A `Study` with a trial for each variation (in quick of `QUICK_NAMES`) and seed.
@@ -211,7 +211,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
 
 
 def train(trial, data, run):
-    """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    """Trains and scores one trial; see `ganlib.experiment.study.Study.train`."""
     gan = build_gan(trial.recipe, trial.seed)
     folder = run.path.parent
     results, best = train_gan(gan, trial, data, run, folder)

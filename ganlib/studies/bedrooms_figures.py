@@ -12,8 +12,8 @@ import pandas
 
 from ganlib.data.room_styles import style_coverage
 from ganlib.data.rooms import FACTORS
-from ganlib.figures import COLUMN, PAGE, read_grid, show_spaced, spaced, style
 from ganlib.images import convert
+from ganlib.report.figures import COLUMN, PAGE, read_grid, show_spaced, spaced, style
 
 RIVALS = {"batch-128": "assignment", "repaired": "repaired"}  # shown beside each other
 SHOWN, COMPARED, FILMED = 16, 8, 25  # pictures

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ganlib.callbacks.best import score
 from ganlib.data import ImageSet
 from ganlib.data.room_styles import style_coverage
 from ganlib.data.rooms import SIZES
@@ -11,7 +12,6 @@ from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.metrics.neighbours import nearest
 from ganlib.sampling import draw_latents, interpolate, make_images, save_grid
-from ganlib.selection import score
 
 NEIGHBOURS = 8  # generated pictures shown beside their nearest training pictures
 PATHS, STEPS = 4, 8  # of the latent interpolation
@@ -24,10 +24,10 @@ def examine(gan, best, recipe, data, run, folder):
 
     Args:
         gan: trained `Adversarial`; its sampler gets the best epoch's weights.
-        best: `ganlib.selection.BestByKID`.
+        best: `ganlib.callbacks.best.BestByKID`.
         recipe: `ganlib.studies.bedrooms.Recipe`.
         data: `ganlib.studies.bedrooms.BedroomData`.
-        run: `ganlib.study.Run`.
+        run: `ganlib.experiment.study.Run`.
         folder: where features are kept.
 
     Returns:

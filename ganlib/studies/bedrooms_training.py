@@ -5,14 +5,15 @@ import itertools
 import keras
 import numpy as np
 
-from ganlib import losses, training
+from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.augment import DiffAugment
+from ganlib.callbacks.best import BestByKID, is_due
+from ganlib.callbacks.health import HealthMonitor
+from ganlib.experiment import fit as training
 from ganlib.features import networks
 from ganlib.models import dcgan
-from ganlib.monitor import HealthMonitor
 from ganlib.sampling import draw_latents, make_images, save_grid
-from ganlib.selection import BestByKID, is_due
 
 GRID = 8  # pictures in a row, and in a column, of a sample grid
 

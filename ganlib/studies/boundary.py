@@ -2,14 +2,14 @@
 
 import dataclasses
 
-from ganlib import profiles
+from ganlib.data.parts import Parts, load_parts
+from ganlib.experiment import profiles
+from ganlib.experiment.changes import changed
+from ganlib.experiment.sources import Source, locate
+from ganlib.experiment.study import Study, Trial
 from ganlib.features import networks
 from ganlib.studies.boundary_scoring import examine
 from ganlib.studies.boundary_training import build_gan, train_gan
-from ganlib.studies.changes import changed
-from ganlib.studies.parts import Parts, load_parts
-from ganlib.studies.sources import Source, locate
-from ganlib.study import Study, Trial
 
 SOURCE = Source("tissue", None, ("boundary", "lung_cells", "cells"))
 QUICK_GAMMAS, GAMMAS = (0.2, 0.8), (0.1, 0.3, 0.5, 0.8, 1.0)
@@ -112,7 +112,7 @@ class CellData(Parts):
 
 
 def load_data(spec):
-    """The cells; argument and errors as of `ganlib.studies.parts.load_parts`.
+    """The cells; argument and errors as of `ganlib.data.parts.load_parts`.
 
     Where the pictures have groups, such as the tile that a cell was cut from, the parts share none.
     """
@@ -129,7 +129,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
             with `group`, no group is divided. By default "tissue" in quick, else what
             `$GANLIB_DATA` holds, or "tissue".
         seeds: int, number of seeds; by default those of the profile.
-        changes: dict, fields of all recipes to change; see `ganlib.studies.changes`.
+        changes: dict, fields of all recipes to change; see `ganlib.experiment.changes`.
 
     Returns:
         A `Study` with a trial for each variation (in quick of some) and seed.
@@ -165,7 +165,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
 
 
 def train(trial, data, run):
-    """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    """Trains and scores one trial; see `ganlib.experiment.study.Study.train`."""
     gan = build_gan(trial.recipe, len(data.train), trial.seed)
     results, best = train_gan(gan, trial, data, run)
     return {**results, **examine(gan, best, trial.recipe, data, run)}

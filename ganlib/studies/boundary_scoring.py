@@ -22,10 +22,10 @@ def examine(gan, best, recipe, data, run):
 
     Args:
         gan: trained `Adversarial`; gets the best epoch's weights.
-        best: `ganlib.selection.KeepBest`.
+        best: `ganlib.callbacks.best.KeepBest`.
         recipe: `ganlib.studies.boundary.Recipe`.
         data: `ganlib.studies.boundary.CellData`.
-        run: `ganlib.study.Run`.
+        run: `ganlib.experiment.study.Run`.
 
     Returns:
         dict with

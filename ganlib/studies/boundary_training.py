@@ -5,15 +5,16 @@ import math
 import keras
 import numpy as np
 
-from ganlib import losses, training
+from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.augment import DiffAugment
+from ganlib.callbacks.best import KeepBest, StopWhenHigh
+from ganlib.callbacks.health import HealthMonitor
+from ganlib.experiment import fit as training
 from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s1, s2, s3, s3_ceiling
 from ganlib.models import boundary
-from ganlib.monitor import HealthMonitor
 from ganlib.sampling import discriminate, draw_latents, make_images
-from ganlib.selection import KeepBest, StopWhenHigh
 
 CRITERIA = ("s1", "s2", "s3")
 

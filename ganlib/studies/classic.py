@@ -15,8 +15,8 @@ import warnings
 import keras
 import numpy as np
 
+from ganlib.callbacks.health import HealthMonitor
 from ganlib.models import digits as models
-from ganlib.monitor import HealthMonitor
 
 
 @dataclasses.dataclass(frozen=True)

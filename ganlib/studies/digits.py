@@ -6,19 +6,21 @@ import time
 import keras
 import numpy as np
 
-from ganlib import losses, profiles, training
+from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.callbacks.best import is_due
+from ganlib.callbacks.health import HealthMonitor
 from ganlib.data import check, load
+from ganlib.experiment import fit as training
+from ganlib.experiment import profiles
+from ganlib.experiment.changes import changed
+from ganlib.experiment.sources import Source, locate
+from ganlib.experiment.study import Study, Trial
 from ganlib.features.digits import load_or_train
 from ganlib.images import convert
 from ganlib.inference import infer
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
-from ganlib.monitor import HealthMonitor
-from ganlib.selection import is_due
-from ganlib.studies.changes import changed
-from ganlib.studies.sources import Source, locate
-from ganlib.study import Study, Trial
 
 GRID = 64  # pictures in a sample grid
 PRINTED = 100  # real and fake images that the write-up's printed accuracy looks at
@@ -179,7 +181,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         data: what `load_data` takes; by default "digits" in quick, else what `$GANLIB_DATA` holds,
             or "tfds:mnist".
         seeds: int, number of seeds; by default those of the profile.
-        changes: dict of recipe field → value, for all trials; see `ganlib.studies.changes`.
+        changes: dict of recipe field → value, for all trials; see `ganlib.experiment.changes`.
 
     Returns:
         A `Study` with a trial for each variation and seed.
@@ -261,7 +263,7 @@ def expected(recipe, n):
 
 
 def train(trial, data, run):
-    """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    """Trains and scores one trial; see `ganlib.experiment.study.Study.train`."""
     recipe = trial.recipe
     images = data.train.as_range(RANGES[recipe.output])
     steps = recipe.epochs * -(-len(images) // recipe.batch_size)
@@ -368,7 +370,7 @@ class Scorer(keras.callbacks.Callback):
     def _save_grid(self, epoch):
         from PIL import Image
 
-        from ganlib.figures import tile
+        from ganlib.report.figures import tile
 
         grid = convert(tile(self.images(GRID), 8), "unit", "byte")
         Image.fromarray(grid[..., 0]).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")

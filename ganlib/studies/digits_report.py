@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas
 
-from ganlib.figures import COLUMN, PAGE, show_images, style
+from ganlib.report.figures import COLUMN, PAGE, show_images, style
 from ganlib.stats import brief, mean_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.digits_claims import claims

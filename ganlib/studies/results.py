@@ -6,11 +6,11 @@ import functools
 import numpy as np
 import pandas
 
-from ganlib.figures import close
-from ganlib.report import Report
+from ganlib.experiment.study import DONE, STOPPED, run_folder
+from ganlib.report.export import Report
+from ganlib.report.figures import close
 from ganlib.sampling import save_gif
 from ganlib.stats import Claims, paired_interval
-from ganlib.study import DONE, STOPPED, run_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Results:
     its write-up says, and what a report shows.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         results: list of result dicts.
         data: the study's data.
         out: folder of all runs.
@@ -143,7 +143,7 @@ class Results:
             reports: folder of all reports.
 
         Returns:
-            The `ganlib.report.Report`.
+            The `ganlib.report.export.Report`.
         """
         contents, options = self.contents(), self.study.options
         report = Report(self.study.name, options["profile"], reports, options.get("changes"))

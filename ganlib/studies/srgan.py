@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 
-from ganlib import profiles
 from ganlib.data import Patches, check_photos, load_photos
+from ganlib.data.parts import Parts
+from ganlib.experiment import profiles
+from ganlib.experiment.changes import changed
+from ganlib.experiment.sources import Source, locate
+from ganlib.experiment.study import Study, Trial
 from ganlib.features import perceptual
 from ganlib.images import apply_kernel, convert, fit_kernel, upscale
 from ganlib.metrics import super_resolution as metrics
-from ganlib.studies.changes import changed
-from ganlib.studies.parts import Parts
-from ganlib.studies.sources import Source, locate
 from ganlib.studies.srgan_attempts import ATTEMPTS
 from ganlib.studies.srgan_training import (
     build_gan,
@@ -20,7 +21,6 @@ from ganlib.studies.srgan_training import (
     score,
     train_adversarially,
 )
-from ganlib.study import Study, Trial
 
 SOURCE = Source("photos", "tfds:div2k/bicubic_x4", ("srgan", "photos", "div2k", "bsds"))
 # By profile: how many of the write-up's epochs are one of ours (a log line, a checkpoint), and the
@@ -196,7 +196,7 @@ def build(profile="quick", data=None, seeds=None, changes=None):
         data: what `load_data` takes; by default "photos" in quick, else what `$GANLIB_DATA` holds,
             or "tfds:div2k/bicubic_x4".
         seeds: int, number of seeds; by default those of the profile.
-        changes: dict of recipe field → value, for all trials; see `ganlib.studies.changes`.
+        changes: dict of recipe field → value, for all trials; see `ganlib.experiment.changes`.
 
     Returns:
         A `Study` with a trial for each attempt, the repaired recipe and each seed.
@@ -253,7 +253,7 @@ def phases(trial):
 
 
 def train(trial, data, run):
-    """Pretrains on pixels, then adversarially, and scores; see `ganlib.study.Study.train`."""
+    """Pretrains on pixels, then adversarially, and scores."""
     recipe = trial.recipe
     generator, discriminator = build_players(recipe, trial.seed, data.kernel(recipe.scale))
     patches = Patches(

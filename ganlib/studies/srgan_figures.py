@@ -3,8 +3,8 @@
 import numpy as np
 import pandas
 
-from ganlib.figures import PAGE, style
 from ganlib.images import RANGE_MISTAKES, convert
+from ganlib.report.figures import PAGE, style
 from ganlib.studies.srgan import enlarge_linearly
 
 PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}

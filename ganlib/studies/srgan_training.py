@@ -3,16 +3,18 @@
 import keras
 import numpy as np
 
-from ganlib import losses, training, weights
+from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.backends import variables as weights
+from ganlib.callbacks.health import HealthMonitor
+from ganlib.callbacks.plateau import StopWhenLost
 from ganlib.content import ContentLoss
 from ganlib.data import DataError
+from ganlib.experiment import fit as training
 from ganlib.features import perceptual
 from ganlib.images import psnr
 from ganlib.metrics import super_resolution as metrics
 from ganlib.models import srgan as models
-from ganlib.monitor import HealthMonitor
-from ganlib.plateau import StopWhenLost
 from ganlib.upscaling import upscale_image
 
 KEPT = 5  # test pictures whose enlargements are saved

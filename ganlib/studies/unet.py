@@ -5,14 +5,14 @@ import dataclasses
 import itertools
 import statistics
 
-from ganlib import profiles
 from ganlib.data import load_tiles
+from ganlib.data.parts import Parts
+from ganlib.experiment import profiles
+from ganlib.experiment.changes import changed
+from ganlib.experiment.sources import Source, locate
+from ganlib.experiment.study import Study, Trial
 from ganlib.models.unet import ARCHITECTURES
-from ganlib.studies.changes import changed
-from ganlib.studies.parts import Parts
-from ganlib.studies.sources import Source, locate
 from ganlib.studies.unet_training import shape_of, train
-from ganlib.study import Study, Trial
 
 SOURCE = Source("nuclei", None, ("unet", "nuclei", "cells"))
 SECOND = Source("membranes", None, ("second", "isbi", "membranes"), needed=False)
@@ -138,7 +138,7 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
             set on which the best cell is tried in the end, as "a.npz,b.npz"; by default the other
             embedded one. By default "nuclei" in quick, else what `$GANLIB_DATA` holds, or "nuclei".
         seeds: int, number of seeds; by default those of the profile.
-        changes: dict, fields of all recipes to change; see `ganlib.studies.changes`.
+        changes: dict, fields of all recipes to change; see `ganlib.experiment.changes`.
         after: dict, the settings of the grid's best cell: makes the trials that follow the grid.
             None: the grid, with the write-up's earlier setting and a control. Its `following` makes
             the rest.

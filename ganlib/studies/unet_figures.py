@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from ganlib.figures import COLUMN, PAGE, style
 from ganlib.models.unet import ARCHITECTURES
+from ganlib.report.figures import COLUMN, PAGE, style
 from ganlib.studies.unet import BATCH_SIZES, LEARNING_RATES, MISPAIRED
 
 HEATS = {  # measure → label, and whether colours run on a logarithmic scale

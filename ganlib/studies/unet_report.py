@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import pandas
 
+from ganlib.experiment.study import DONE, OUT_OF_MEMORY, STOPPED, StudyError, results
 from ganlib.metrics.segmentation import score_masks
 from ganlib.stats import (
     anova,
@@ -19,7 +20,6 @@ from ganlib.stats import (
 from ganlib.studies import unet_claims, unet_figures
 from ganlib.studies.results import Contents, Results
 from ganlib.studies.unet import ENSEMBLE, FIELDS, GRID, MISPAIRED
-from ganlib.study import DONE, OUT_OF_MEMORY, STOPPED, StudyError, results
 
 MEASURES = (
     "jaccard",

@@ -7,25 +7,27 @@ import math
 import keras
 import numpy as np
 
-from ganlib import losses, training, weights
+from ganlib import losses
+from ganlib.backends import variables as weights
+from ganlib.callbacks.best import KeepBest
+from ganlib.callbacks.meter import Meter
+from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import TileBatches
-from ganlib.devices import clipping_whole_batches, is_mirrored, spread_over
-from ganlib.meter import Meter
+from ganlib.experiment import fit as training
+from ganlib.experiment.devices import clipping_whole_batches, is_mirrored, spread_over
+from ganlib.experiment.study import DONE, STOPPED, Run, StudyError
 from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
 from ganlib.models.unet import build_unet
 from ganlib.models.unet_size import parameters
-from ganlib.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.segmentation import predict
-from ganlib.selection import KeepBest
 from ganlib.stats import mad, std
-from ganlib.study import DONE, STOPPED, Run, StudyError
 
 WATCHED = "val_jaccard"
 BEST = "best.npz"
 
 
 def train(trial, data, run):
-    """Trains and scores one trial; see `ganlib.study.Study.train`."""
+    """Trains and scores one trial; see `ganlib.experiment.study.Study.train`."""
     try:
         return _train(trial, data, run)
     except Exception:

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ganlib.backend.step import StatefulStep
+from ganlib.backends.step import StatefulStep
 
 
 class BackendStep(StatefulStep):

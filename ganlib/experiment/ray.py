@@ -16,12 +16,12 @@ import sys
 import time
 import uuid
 
-from ganlib.engines import task
-from ganlib.engines.local import RETRIES, finished, prepare, thread_limits
-from ganlib.engines.order import Queue
-from ganlib.engines.progress import Progress
-from ganlib.machine import cores
-from ganlib.study import BUSY, Run, StudyError, run_folder
+from ganlib.experiment import task
+from ganlib.experiment.local import RETRIES, finished, prepare, thread_limits
+from ganlib.experiment.machine import cores
+from ganlib.experiment.order import Queue
+from ganlib.experiment.progress import Progress
+from ganlib.experiment.study import BUSY, Run, StudyError, run_folder
 
 NODE_RETRIES = 4  # of a trial whose node was lost, which is seldom the trial's fault
 POLL_SECONDS = 1.0  # between looks at nodes and epochs, and at a trial that another process has
@@ -49,7 +49,7 @@ def run(
     trial whose process dies is tried once more.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         out: folder of all runs, which all nodes have under the same path.
         address: of a cluster that was begun with `ray start --head`: "auto" for this machine's, or
             "HOST:PORT". None starts Ray on this machine alone and ends it afterwards, unless the
@@ -57,7 +57,7 @@ def run(
         cpus: int, processor cores a trial, and the threads it computes with.
         gpus: float, accelerators a trial; 0.5 lets two trials share one. By default `devices` of
             them, or none where the cluster has none.
-        devices: int, over which each batch is spread, see `ganlib.devices`.
+        devices: int, over which each batch is spread, see `ganlib.experiment.devices`.
         fresh: bool, delete what the trials left behind before.
         memory_limit: int, bytes. A process that holds more after a trial is replaced; by default a
             share of 80 % of this machine's memory, by its cores.

@@ -10,7 +10,7 @@ class Queue:
     two workers begin a shape while there is one for each.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         results: ids of trials that are finished.
     """
 

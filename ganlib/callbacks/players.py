@@ -32,7 +32,7 @@ def check_players(model):
         raise ValueError(
             "The model needs the attributes `generator` and `discriminator`, both Keras models: "
             f"add {' and '.join(f'`self.{name} = …`' for name in missing)}. Without `fit`, see "
-            f"ganlib.monitor's docstring. Received: {type(model).__name__}{held}"
+            f"ganlib.callbacks.health's docstring. Received: {type(model).__name__}{held}"
         )
     for name in PLAYERS:
         if not hasattr(getattr(model, name), "weights"):

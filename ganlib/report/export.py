@@ -6,9 +6,10 @@ import pathlib
 import re
 import subprocess
 
-from ganlib import figures, profiles
-from ganlib.machine import environment
-from ganlib.study import write_atomically, write_json
+from ganlib.experiment import profiles
+from ganlib.experiment.machine import environment
+from ganlib.experiment.study import write_atomically, write_json
+from ganlib.report import figures
 
 # What browsers would break in a narrow cell: a short name, such as attempt-7, at its hyphen, and an
 # interval at its space.
@@ -20,7 +21,7 @@ class Report:
 
     Args:
         study: name of the study.
-        profile: one of `ganlib.profiles.PROFILES`.
+        profile: one of `ganlib.experiment.profiles.PROFILES`.
         out: folder of all reports.
         changes: dict, what was changed in all recipes. Figures of a smaller scale than the
             write-up's, or of changed recipes, say so on themselves.
@@ -82,7 +83,7 @@ class Report:
         """Writes run.json: what made these files, from which data and by which code.
 
         Args:
-            study: `ganlib.study.Study`.
+            study: `ganlib.experiment.study.Study`.
             results: list of result dicts.
             data: the study's data, with `checksum`, `name` and `origin`.
             claims: `ganlib.stats.Claims`, or None.
@@ -153,7 +154,7 @@ class Table:
 
 def git_revision():
     """The commit of the working tree that ganlib runs from, "+" if it has changes; else None."""
-    root = pathlib.Path(__file__).parent.parent
+    root = pathlib.Path(__file__).parents[2]
     try:
         command = ["git", "-C", str(root)]
         run = {"capture_output": True, "text": True, "check": True, "timeout": 10}

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from ganlib import weights
+from ganlib.backends import variables as weights
 from ganlib.metrics import fidelity
 from ganlib.sampling import draw_latents, make_images
 

@@ -4,7 +4,7 @@ import collections
 import sys
 import time
 
-from ganlib import machine
+from ganlib.experiment import machine
 
 LOOK_SECONDS = 5.0  # between two looks at the machine
 
@@ -16,7 +16,7 @@ class Progress:
     is.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         show: bool; without, nothing is printed.
     """
 

@@ -31,7 +31,7 @@ def mark(profile, changes=None):
 
     Args:
         profile: str.
-        changes: dict, the fields of all recipes that were changed; see `ganlib.studies.changes`.
+        changes: dict, the fields of all recipes that were changed; see `ganlib.experiment.changes`.
 
     Returns:
         str; "" where the figure shows the write-up's own scale.

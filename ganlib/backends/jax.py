@@ -9,7 +9,7 @@ import jax
 import keras
 from keras import ops
 
-from ganlib.backend.step import StatefulStep
+from ganlib.backends.step import StatefulStep
 
 
 class BackendStep(StatefulStep):

@@ -1,13 +1,13 @@
 """A study, and the trials that follow from what came out of it."""
 
-from ganlib.study import FAILED
+from ganlib.experiment.study import FAILED
 
 
 def run_stages(study, run):
     """Runs a study and then, unless a trial failed, what follows it.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         run: `(study) -> list of result dicts`, an engine with its options.
 
     Returns:

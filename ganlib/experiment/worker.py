@@ -26,7 +26,7 @@ def main():
     study = data = None
     while True:
         job = jobs.get()
-        from ganlib.study import build, plain, run_trial
+        from ganlib.experiment.study import build, plain, run_trial
 
         if study is None:
             study = build(job["module"], job["options"])

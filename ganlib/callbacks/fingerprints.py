@@ -5,7 +5,7 @@ import itertools
 
 import keras
 
-from ganlib.players import PLAYERS
+from ganlib.callbacks.players import PLAYERS
 
 STATISTICS = {"moving_mean", "moving_variance"}
 

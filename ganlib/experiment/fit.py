@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import pandas
 
-from ganlib import weights
+from ganlib.backends import variables as weights
+from ganlib.callbacks.health import REMEDIES, Finding
+from ganlib.callbacks.players import PLAYERS
 from ganlib.data import Batches, EpochAdapter, EpochOrder
-from ganlib.devices import check_batches, mirrors
-from ganlib.faults import naming
-from ganlib.monitor import REMEDIES, Finding
-from ganlib.players import PLAYERS
-from ganlib.study import STOPPED, StudyError, read_json, write_atomically
+from ganlib.experiment.devices import check_batches, mirrors
+from ganlib.experiment.faults import naming
+from ganlib.experiment.study import STOPPED, StudyError, read_json, write_atomically
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
 
@@ -49,7 +49,7 @@ def fit(
     Args:
         model: compiled `Adversarial`, or any other model, compiled by `compile_supervised`.
         data: `Batches` or `Patches`; or float32 array `(n, height, width, channels)`.
-        run: `ganlib.study.Run`, or a phase of one.
+        run: `ganlib.experiment.study.Run`, or a phase of one.
         epochs: int.
         expected: dict for `ReadBack`.
         batch_size: int, images a step, where `data` is an array.

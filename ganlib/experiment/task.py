@@ -13,8 +13,16 @@ import platform
 import time
 
 from ganlib.data.errors import DataError
-from ganlib.machine import process_memory
-from ganlib.study import FINAL, OUT_OF_MEMORY, StudyError, build, give_up, plain, run_trial
+from ganlib.experiment.machine import process_memory
+from ganlib.experiment.study import (
+    FINAL,
+    OUT_OF_MEMORY,
+    StudyError,
+    build,
+    give_up,
+    plain,
+    run_trial,
+)
 
 SHARED_SECONDS = 3.0  # that a shared folder may take to show what another machine has written
 
@@ -24,7 +32,7 @@ class Job:
     """What is the same for all trials of a command.
 
     Attributes:
-        module: of the study, as in `ganlib.study.Study`.
+        module: of the study, as in `ganlib.experiment.study.Study`.
         options: of the study, as JSON text.
         folder: where the command was given; relative paths in the options are meant from there.
         out: folder of all runs, absolute.

@@ -17,8 +17,9 @@ import html
 import keras
 import numpy as np
 
-from ganlib import fingerprints, losses, players
-from ganlib.players import PLAYERS
+from ganlib import losses
+from ganlib.callbacks import fingerprints, players
+from ganlib.callbacks.players import PLAYERS
 
 STATE = ("checks", "streaks", "unchecked", "fingerprints")
 

@@ -37,8 +37,8 @@ class ReduceOnPlateau(_Resumable, keras.callbacks.ReduceLROnPlateau):
 class StopOnPlateau(_Resumable, keras.callbacks.EarlyStopping):
     """`keras.callbacks.EarlyStopping`, resumable.
 
-    It keeps no weights in memory, where a kill would lose them: `ganlib.selection.KeepBest` does,
-    in a file.
+    It keeps no weights in memory, where a kill would lose them:
+    `ganlib.callbacks.best.KeepBest` does, in a file.
     """
 
     counters = ("best", "best_epoch", "wait", "stopped_epoch")

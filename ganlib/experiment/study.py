@@ -27,10 +27,17 @@ from typing import Any
 
 import filelock
 
-from ganlib.devices import data_parallel
-from ganlib.faults import StudyError, describe, free_space, is_full, is_out_of_memory, naming
-from ganlib.machine import environment
-from ganlib.records import (
+from ganlib.experiment.devices import data_parallel
+from ganlib.experiment.faults import (
+    StudyError,
+    describe,
+    free_space,
+    is_full,
+    is_out_of_memory,
+    naming,
+)
+from ganlib.experiment.machine import environment
+from ganlib.experiment.records import (
     DONE,
     FAILED,
     FINAL,
@@ -61,7 +68,7 @@ class Trial:
 
     @property
     def id(self):
-        """Of recipe and seed; see `ganlib.records.trial_id`."""
+        """Of recipe and seed; see `ganlib.experiment.records.trial_id`."""
         return trial_id(self.name, dataclasses.asdict(self.recipe), self.seed)
 
 
@@ -83,7 +90,7 @@ class Study:
             the same memory. None: no two are alike.
         phases: `(trial) -> list of (trial, epochs)`: trials whose training is one phase of this
             one's. By default it has one phase.
-        spreads: bool, whether its models can train on several devices; see `ganlib.devices`.
+        spreads: bool, whether its models can train on several devices.
         following: `(results) -> Study`, the trials that depend on what came out of these, once all
             have ended; they live in the same folder. It may return None.
     """
@@ -256,7 +263,7 @@ def run_trial(study, trial, data, out, progress=None, devices=1):
         data: what `study.load_data` returned.
         out: folder of all runs.
         progress: callable `(epoch, epochs)`.
-        devices: int, over which each batch is spread; see `ganlib.devices`.
+        devices: int, over which each batch is spread; see `ganlib.experiment.devices`.
 
     Returns:
         The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",

@@ -6,8 +6,8 @@ import statistics
 
 import filelock
 
-from ganlib import machine
-from ganlib.study import FAILED, FINAL, Run, run_folder
+from ganlib.experiment import machine
+from ganlib.experiment.study import FAILED, FINAL, Run, run_folder
 
 
 def study_status(study, out="runs"):
@@ -18,7 +18,7 @@ def study_status(study, out="runs"):
     the lock is another user's and can't be opened, else "to do".
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         out: folder of all runs.
 
     Returns:
@@ -47,13 +47,13 @@ def summary(study, rows, out="runs"):
     """How a whole study stands.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         rows: what `study_status` returned.
         out: folder of all runs.
 
     Returns:
         dict with `counts` (status to number of trials), `seconds_left` (None until an epoch has
-        been timed) and `machine`, as `ganlib.machine.load`.
+        been timed) and `machine`, as `ganlib.experiment.machine.load`.
     """
     return {
         "counts": dict(collections.Counter(row["status"] for row in rows)),

@@ -2,7 +2,7 @@
 
 import torch
 
-from ganlib.backend.step import StatefulStep
+from ganlib.backends.step import StatefulStep
 
 
 class BackendStep(StatefulStep):

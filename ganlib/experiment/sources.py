@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from ganlib.data import DataError
-from ganlib.profiles import QUICK
+from ganlib.experiment.profiles import QUICK
 
 VARIABLE = "GANLIB_DATA"  # the folder that holds the data of all studies
 FILES = (".npz", ".tif", ".tiff")

@@ -15,12 +15,12 @@ import time
 
 import filelock
 
-from ganlib.devices import check_devices
-from ganlib.engines.order import Queue
-from ganlib.engines.progress import Progress
-from ganlib.faults import check_writable
-from ganlib.machine import cores, has_accelerator
-from ganlib.study import (
+from ganlib.experiment.devices import check_devices
+from ganlib.experiment.faults import check_writable
+from ganlib.experiment.machine import cores, has_accelerator
+from ganlib.experiment.order import Queue
+from ganlib.experiment.progress import Progress
+from ganlib.experiment.study import (
     BUSY,
     OUT_OF_MEMORY,
     Run,
@@ -51,11 +51,11 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=No
     """Runs all trials of a study that are not finished, and returns all results.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         out: folder of all runs.
         workers: int. 0 runs in this process, which saves start-up time; N worker processes share
             the cores, and one that dies loses only its trial (which is tried once more).
-        devices: int, over which each batch is spread, see `ganlib.devices`; for `workers=0`.
+        devices: int, over which each batch is spread, for `workers=0`.
         fresh: bool, delete what the trials left behind before.
         memory_limit: int, bytes. A worker that holds more after a trial is replaced; by default an
             equal share of 80 % of the machine's memory.
@@ -90,7 +90,7 @@ def prepare(study, out, fresh=False, devices=1):
     """Loads the data, and checks or removes what earlier runs left; errors as of `run`.
 
     Args:
-        study: `ganlib.study.Study`.
+        study: `ganlib.experiment.study.Study`.
         out: folder of all runs.
         fresh: bool, delete what the trials left behind before.
         devices: int, over which each batch is to be spread.
@@ -219,7 +219,7 @@ class _Pool:
         threads = max(1, cores() // self.size)
         with open(self.log, "a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ganlib.engines.worker"],
+                [sys.executable, "-m", "ganlib.experiment.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -4,7 +4,7 @@ import time
 
 import keras
 
-from ganlib import machine
+from ganlib.experiment import machine
 
 
 class Meter(keras.callbacks.Callback):

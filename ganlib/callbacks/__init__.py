@@ -1,0 +1,1 @@
+"""Keras callbacks: what watches a training, keeps its best epoch and ends it."""

@@ -1,0 +1,1 @@
+"""Figures, tables and claims, and the folder they are written to."""
