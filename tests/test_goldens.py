@@ -1,4 +1,4 @@
-"""The quick profile's scores and verdicts, against those that are kept: no change moves them unseen.
+"""The quick profile's scores and verdicts against those that are kept: nothing moves them unseen.
 
 `make test` gives the folder in which the notebooks have just run as $GANLIB_QUICK. Where a change
 is meant to move a result, `python tests/test_goldens.py FOLDER` takes the numbers anew.
