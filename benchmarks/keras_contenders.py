@@ -8,33 +8,26 @@ import numpy as np
 from keras import ops
 
 from ganlib.adversarial import Adversarial
+from ganlib.content import ContentLoss
 from ganlib.data import Batches
-from ganlib.models import dcgan, digits
+from ganlib.experiment.fit import compile_supervised
+from ganlib.losses import BinaryFocal
+from ganlib.models import dcgan, digits, srgan, unet
 from ganlib.models.layers import Conv2DTranspose, ThinConv2D
 
 
-def players(workload):
-    """ganlib's generator and discriminator for a workload."""
+def networks(workload):
+    """ganlib's networks for a workload, the generator first."""
+    s = workload.sizes
     if workload.kind == "digits":
-        return (
-            digits.build_generator(workload.latent_dim, workload.width),
-            digits.build_discriminator(workload.d_width),
-        )
-    size, channels = workload.size, workload.channels
-    return (
-        dcgan.build_generator(size, channels, workload.latent_dim, workload.width),
-        dcgan.build_discriminator(size, channels, workload.d_width),
-    )
-
-
-def plain(model):
-    """The same model from Keras' own layers alone."""
-    own = {Conv2DTranspose: keras.layers.Conv2DTranspose, ThinConv2D: keras.layers.Conv2D}
-
-    def clone(layer):
-        return own.get(type(layer), type(layer)).from_config(layer.get_config())
-
-    return keras.models.clone_model(model, clone_function=clone)
+        return digits.build_generator(s["latent_dim"], s["g"]), digits.build_discriminator(s["d"])
+    if workload.kind == "dcgan":
+        generator = dcgan.build_generator(workload.size, 3, s["latent_dim"], s["g"])
+        return generator, dcgan.build_discriminator(workload.size, 3, s["d"])
+    if workload.kind == "unet":
+        return (unet.build_unet(s["architecture"], s["filters"], depth=s["depth"]),)
+    generator = srgan.build_generator(4, s["filters"], s["blocks"])
+    return (generator, srgan.build_discriminator(s["d"]))[: 1 + (workload.kind == "adversarial")]
 
 
 @contextlib.contextmanager
@@ -48,22 +41,28 @@ def precision(policy):
         keras.config.set_dtype_policy(before)
 
 
-def adam():
-    return keras.optimizers.Adam(2e-4, beta_1=0.5)
+def adam(rate=2e-4, beta_1=0.5, **options):
+    return keras.optimizers.Adam(rate, beta_1, **options)
 
 
-def synchronize(variable):
-    """Waits until all that was started is done: `variable` is among the last to change."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        variable.value.block_until_ready()
-    elif backend == "torch":
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-    else:
-        variable.numpy()
+def compiled(workload, update, compile_options):
+    """The model to fit."""
+    parts = networks(workload)
+    if workload.kind == "unet":
+        compile_supervised(*parts, adam(1e-3, 0.9, clipnorm=1.0), BinaryFocal(), **compile_options)
+        return parts[0]
+    if workload.kind == "pixels":
+        compile_supervised(*parts, adam(5e-4, 0.9), "mean_absolute_error", **compile_options)
+        return parts[0]
+    options = {"update": update}
+    if workload.kind == "adversarial":
+        options = {"update": "shared", "content": ContentLoss(), "adversarial_weight": 0.02}
+        options["ema"] = 0.999
+    elif update == "alternating" and workload.g_batch != workload.batch:
+        options["generator_batch"] = workload.g_batch
+    gan = Adversarial(*parts, "hinge" if "content" in options else "non_saturating", **options)
+    gan.compile(adam(), adam(), **compile_options)
+    return gan
 
 
 class Clock(keras.callbacks.Callback):
@@ -73,34 +72,48 @@ class Clock(keras.callbacks.Callback):
         self.begin = time.perf_counter()
 
 
-def timed_fit(model, variable, make_data, **options):
+def timed_fit(model, make_data, **options):
     """A `run` of one epoch of `fit`."""
+    last = model.trainable_variables[-1]
 
     def run(steps):
         data, clock = make_data(steps), Clock()
-        model.fit(data, epochs=1, verbose=0, callbacks=[clock], **options)
-        synchronize(variable)
+        model.fit(*data, epochs=1, verbose=0, callbacks=[clock], **options)
+        keras.ops.convert_to_numpy(last)  # waits until all that was started is done
         return time.perf_counter() - clock.begin
 
     return run
 
 
 def ganlib(workload, update="alternating", feed="batches", policy="float32", **compile_options):
-    """ganlib as its studies use it."""
-    own_batch = update == "alternating" and workload.generator_batch != workload.batch
+    """ganlib as its studies use it; with feed="arrays" as a reader writes it."""
     with precision(policy):
-        gan = Adversarial(
-            *players(workload),
-            update=update,
-            generator_batch=workload.generator_batch if own_batch else None,
-        )
-        gan.compile(adam(), adam(), **compile_options)
-    last = gan.generator.trainable_variables[-1]
-    if feed == "numpy":
-        return timed_fit(gan, last, workload.images, batch_size=workload.batch)
-    return timed_fit(
-        gan, last, lambda steps: Batches(workload.images(steps), workload.batch, seed=0)
-    )
+        model = compiled(workload, update, compile_options)
+    if feed == "arrays":
+        return timed_fit(model, workload.arrays, batch_size=workload.batch)
+    return timed_fit(model, lambda n: (Batches(workload.arrays(n), workload.batch, seed=0),))
+
+
+def plain(model):
+    """The same model from Keras' own layers alone."""
+    own = {Conv2DTranspose: keras.layers.Conv2DTranspose, ThinConv2D: keras.layers.Conv2D}
+
+    def clone(layer):
+        return own.get(type(layer), type(layer)).from_config(layer.get_config())
+
+    return keras.models.clone_model(model, clone_function=clone)
+
+
+def plain_fit(workload, policy="float32"):
+    """Keras' own `compile` and `fit` on arrays, for networks without an adversary."""
+    with precision(policy):
+        (model,) = networks(workload)
+    if workload.kind == "unet":
+        loss = keras.losses.BinaryFocalCrossentropy(from_logits=True)
+        model.compile(adam(1e-3, 0.9, clipnorm=1.0), loss)
+    else:
+        model.compile(adam(5e-4, 0.9), "mean_absolute_error")
+    return timed_fit(model, workload.arrays, batch_size=workload.batch)
 
 
 def tutorial(workload):
@@ -109,11 +122,11 @@ def tutorial(workload):
     As the tutorial has it, the generator's fakes come from `predict`, both halves of D's batch go
     through it in one call, and only then is the generator trained through the stack.
     """
-    generator, discriminator = map(plain, players(workload))
+    generator, discriminator = map(plain, networks(workload))
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     discriminator.compile(adam(), loss, metrics=["accuracy"])
-    n, m = workload.batch, workload.generator_batch
-    dataset = workload.images(8)
+    n, m, latent_dim = workload.batch, workload.g_batch, workload.sizes["latent_dim"]
+    (dataset,) = workload.arrays(8)
     rng = np.random.default_rng(0)
     labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))])
     discriminator.train_on_batch(np.concatenate([dataset[:n], dataset[:n]]), labels)
@@ -125,16 +138,15 @@ def tutorial(workload):
         begin = time.perf_counter()
         for _ in range(steps):
             real = dataset[rng.integers(0, len(dataset), n)]
-            fake = generator.predict(rng.normal(size=(n, workload.latent_dim)), verbose=0)
+            fake = generator.predict(rng.normal(size=(n, latent_dim)), verbose=0)
             discriminator.train_on_batch(np.concatenate([real, fake]), labels)
-            stack.train_on_batch(rng.normal(size=(m, workload.latent_dim)), np.ones((m, 1)))
+            stack.train_on_batch(rng.normal(size=(m, latent_dim)), np.ones((m, 1)))
         return time.perf_counter() - begin  # train_on_batch returns numbers: nothing is pending
 
     before = discriminator.get_weights()
     run(1)
-    after = discriminator.get_weights()
-    moved = max(np.abs(a - b).max() for a, b in zip(before, after, strict=True))
-    if not moved:
+    pairs = zip(before, discriminator.get_weights(), strict=True)
+    if not max(np.abs(a - b).max() for a, b in pairs):
         raise RuntimeError("this version of Keras never trains the discriminator")
     return run
 
@@ -156,26 +168,26 @@ class OverriddenStep(keras.Model):
     def metrics(self):
         return [self.d_metric, self.g_metric]
 
+    def latents(self, n):
+        return keras.random.normal((n, self.workload.sizes["latent_dim"]), seed=self.seeds)
+
     def logits(self, real, fake):
         if self.workload.kind == "digits":  # no batch normalisation: one pass may hold both
             return self.discriminator(ops.concatenate([real, fake]), training=True)
-        return ops.concatenate(
-            [self.discriminator(real, training=True), self.discriminator(fake, training=True)]
-        )
+        passes = [self.discriminator(images, training=True) for images in (real, fake)]
+        return ops.concatenate(passes)
 
     def train_step(self, real):
         import tensorflow as tf
 
-        n, m = ops.shape(real)[0], self.workload.generator_batch
-        latents = keras.random.normal((n, self.workload.latent_dim), seed=self.seeds)
-        fake = self.generator(latents, training=True)
+        n, m = ops.shape(real)[0], self.workload.g_batch
+        fake = self.generator(self.latents(n), training=True)
         labels = ops.concatenate([ops.ones((n, 1)), ops.zeros((n, 1))])
         with tf.GradientTape() as tape:
             d_loss = self.loss_fn(labels, self.logits(real, fake))
         weights = self.discriminator.trainable_weights
         self.d_optimizer.apply(tape.gradient(d_loss, weights), weights)
-
-        latents = keras.random.normal((m, self.workload.latent_dim), seed=self.seeds)
+        latents = self.latents(m)
         with tf.GradientTape() as tape:
             logits = self.discriminator(self.generator(latents, training=True), training=True)
             g_loss = self.loss_fn(ops.ones((m, 1)), logits)
@@ -190,11 +202,30 @@ def keras_io(workload):
     """The keras.io way: `OverriddenStep` fed by tf.data; TensorFlow only."""
     import tensorflow as tf
 
-    model = OverriddenStep(*map(plain, players(workload)), workload)
+    model = OverriddenStep(*map(plain, networks(workload)), workload)
     model.compile(optimizer=adam())  # its own two train; this one only keeps `compile` content
 
     def data(steps):
-        images = tf.data.Dataset.from_tensor_slices(workload.images(steps))
-        return images.shuffle(1024).batch(workload.batch).prefetch(tf.data.AUTOTUNE)
+        images = tf.data.Dataset.from_tensor_slices(*workload.arrays(steps))
+        return (images.shuffle(1024).batch(workload.batch).prefetch(tf.data.AUTOTUNE),)
 
-    return timed_fit(model, model.generator.trainable_variables[-1], data)
+    return timed_fit(model, data)
+
+
+def product(workload, size, dtype="float32"):
+    """Matrix products of `size` × `size`, 2·size³ operations each: the machine's peak."""
+    a = ops.cast(keras.random.uniform((size, size), seed=0), dtype)
+    multiply = ops.matmul
+    if keras.backend.backend() == "jax":
+        import jax
+
+        multiply = jax.jit(multiply)
+
+    def run(steps):
+        begin = time.perf_counter()
+        for _ in range(steps):
+            b = multiply(a, a)
+        ops.convert_to_numpy(b[0, 0])
+        return time.perf_counter() - begin
+
+    return run
