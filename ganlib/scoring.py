@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ganlib.apply import channels_of, discriminate, sample_images, scale_of, segment, upscale_image
 from ganlib.data import DataError, NoSplitError, check, load, load_masks, load_photos
 from ganlib.features import networks
 from ganlib.features.digits import train_classifier
@@ -9,11 +10,8 @@ from ganlib.images import upscale
 from ganlib.metrics import boundary, fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.metrics.segmentation import baselines, check_threshold, score_masks
-from ganlib.sampling import discriminate, sample_images
-from ganlib.segmentation import channels_of, segment
 from ganlib.studies.digits import load_data
 from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
-from ganlib.upscaling import scale_of, upscale_image
 
 LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
 
@@ -158,7 +156,7 @@ def score_upscaler(model, high, scale):
     photographs' training part, never to `high`.
 
     Args:
-        model: as `ganlib.upscaling.load_upscaler` returns it.
+        model: as `ganlib.apply.load_upscaler` returns it.
         high: what `ganlib.data.load_photos` takes; of "photos" the test part is scored.
         scale: int.
 
@@ -198,7 +196,7 @@ def score_segmenter(model, data, threshold=0.5, progress=False):
     Each image is segmented whole, whatever its size; all pixels of all images count alike.
 
     Args:
-        model: as `ganlib.segmentation.load_segmenter` returns it.
+        model: as `ganlib.apply.load_segmenter` returns it.
         data: what `ganlib.data.load_masks` takes; the test part, where the set has one.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
         progress: bool, show a progress bar.
