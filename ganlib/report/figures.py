@@ -9,6 +9,7 @@ from ganlib.apply import read_grid, tile, untile  # noqa: F401
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 STRIP = 0.16  # inches, below a marked figure
+SMALL = 6  # points, of labels between pictures
 STYLE = pathlib.Path(__file__).with_name("ganlib.mplstyle")
 
 
@@ -42,7 +43,8 @@ def show_spaced(axes, images, columns):
     if images is None:
         axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=6)
     else:
-        axes.imshow(spaced(images, columns), interpolation="nearest")  # no pixels made up
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 1}  # of one channel
+        axes.imshow(spaced(images, columns), interpolation="nearest", **grey)  # no pixels made up
 
 
 def show_images(axes, images, columns, title=""):
@@ -98,3 +100,53 @@ def mark(figure, text):
     figure.text(0.995, (0.015 - STRIP) / height, text, **look)
     figure.set_dpi(shown)
     return Bbox([[0, -STRIP], [width, height]])
+
+
+def picture_panels(panels, shown=16):
+    """A figure of squares of pictures, each under its title.
+
+    Args:
+        panels: dict of title → images in [0, 1] `(n, height, width, channels)`, or None where there
+            are none.
+        shown: int, most images of a panel.
+    """
+    rows = -(-len(panels) // 5)
+    columns = -(-len(panels) // rows)
+    side = PAGE / max(columns, 4)
+    with style() as plt:
+        size = (columns * side, rows * (side + 0.28))
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for ax in axes.flat[len(panels) :]:
+            ax.axis("off")
+        for ax, (title, images) in zip(axes.flat, panels.items(), strict=False):
+            show_spaced(ax, images if images is None else images[:shown], round(shown**0.5))
+            ax.set_title(title, fontsize=SMALL)
+    return figure
+
+
+def picture_rows(rows, title="", width=PAGE):
+    """A figure of rows of pictures, each with its label at the left.
+
+    Args:
+        rows: dict of label → images in [0, 1] `(n, height, width, channels)`, or None.
+        title: str.
+        width: float, inches.
+    """
+    columns = max((len(images) for images in rows.values() if images is not None), default=1)
+    with style() as plt:
+        size = (width, len(rows) * width / max(columns, 8) + 0.25)
+        figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False)
+        for ax, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
+            show_spaced(ax, images, columns)
+            ax.set_ylabel(label, fontsize=SMALL, rotation=0, ha="right", va="center")
+        axes[0, 0].set_title(title, fontsize=SMALL)
+    return figure
+
+
+def legend_below(figure, axes, columns):
+    """One legend below a figure, of all that the axes show; each label once."""
+    entries = {}
+    for ax in axes:
+        entries |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    place = "outside lower center"
+    figure.legend(entries.values(), entries, loc=place, ncols=columns, fontsize=SMALL)
