@@ -12,6 +12,7 @@ from ganlib.apply import scale_of, segment, upscale_image
 from ganlib.data.errors import DataError
 from ganlib.data.folder import image_paths, open_image, pixels_of
 from ganlib.images import convert, upscale
+from ganlib.metrics.segmentation import check_threshold
 
 
 def upscale_files(model, paths, out, tile=256, show=False):
@@ -63,6 +64,8 @@ def segment_files(model, paths, out, tile=256, threshold=0.5, show=False):
     Returns:
         As of `upscale_files`, with `foreground`, the mean of what was written in [0, 1].
     """
+    if threshold is not None:
+        check_threshold(threshold)
 
     def work(image):
         found = segment(model, pixels_of(image), tile)
