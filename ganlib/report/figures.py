@@ -185,12 +185,12 @@ def picture_rows(rows, title="", width=PAGE):
     return figure
 
 
-def one_legend(figure, axes, columns, side="lower"):
-    """One legend outside a figure, of all that the axes show; each label once."""
+def legend_below(figure, axes, columns):
+    """One legend below a figure, of all that the axes show; each label once."""
     entries = {}
     for ax in axes:
         entries |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    look = {"loc": f"outside {side} center", "ncols": columns, "fontsize": SMALL}
+    look = {"loc": "outside lower center", "ncols": columns, "fontsize": SMALL}
     figure.legend(entries.values(), entries, **look)
 
 

@@ -65,7 +65,7 @@ def criteria(found):
             high = first["metrics"]["high"][key]
             ax.axhline(high, color="0.4", ls="--", lw=0.6, label="counts as high")
         axes[0].set_ylabel("validation pictures")
-        draw.one_legend(figure, axes, 4)
+        draw.legend_below(figure, axes, 4)
     return figure
 
 
@@ -224,5 +224,5 @@ def loss_forms(literal):
                         *logits[side][[0, -1]], color="C1", alpha=0.12, lw=0, label="not finite"
                     )
             ax.set(title=title, xlabel="l, D's logit of a generated picture", ylim=ends)
-        draw.one_legend(figure, axes[:1], 4)
+        draw.legend_below(figure, axes[:1], 4)
     return figure

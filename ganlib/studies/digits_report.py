@@ -89,9 +89,10 @@ class DigitsResults(Results):
                     for key, (label, line) in looks.items():
                         figures.curve(ax, self.history(name), key, f"{side}, {label}", color, line)
                 ax.set(title=name, ylim=(-0.05, 1.05))
-            figure.supxlabel("epoch", fontsize=8)
+            for ax in axes[-1]:
+                ax.set_xlabel("epoch")
             figure.supylabel(f"D's accuracy on {PRINTED} images", fontsize=8)
-            figures.one_legend(figure, axes.flat[:1], 4, "upper")
+            figures.legend_below(figure, axes.flat[:1], 4)
         return figure
 
     def quality_figure(self):
@@ -113,7 +114,7 @@ class DigitsResults(Results):
                 ax.set_xlabel(f"{METRICS[key]} ({better} is better)")
             axes[0].set_yticks(range(len(self.names)), self.names[::-1])
             axes[1].set_xscale("log")
-            figures.one_legend(figure, axes[:1], 2)
+            figures.legend_below(figure, axes[:1], 2)
         return figure
 
     def histogram_figure(self):

@@ -152,7 +152,7 @@ class Results:
         if not (self.of(name) and self.of(baseline or self.usual)):
             return None
         interval = self.paired(name, measure, baseline, ratio)
-        return Claim(statement, judge_interval(interval, **ends), evidence.format(interval))
+        return by_interval(statement, interval, lambda i: judge_interval(i, **ends), evidence)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -160,13 +160,10 @@ class Results:
         """The `Contents` of a report; here none."""
         return Contents()
 
-    def row(self, name, columns, specs=None):
+    def row(self, name, columns, spec=".3g", specs=None):
         """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
-        specs = specs or {}
-        return {
-            label: self.interval(name, key).brief(specs.get(key, ".3g"))
-            for key, label in columns.items()
-        }
+        formats = {key: (specs or {}).get(key, spec) for key in columns}
+        return {v: self.interval(name, k).brief(formats[k]) for k, v in columns.items()}
 
     def listed(self, name, key):
         """A number of each of a variation's seeds, as text."""
@@ -179,7 +176,7 @@ class Results:
         """
         rows = [
             {"pictures": name, **{label: self.listed(name, key) for label, key in first.items()}}
-            | self.row(name, columns, specs)
+            | self.row(name, columns, specs=specs)
             | {"n": self.values(name, n)[0], "seeds": len(self.of(name))}
             for name in self.names
         ]
@@ -191,7 +188,7 @@ class Results:
         rows = []
         for name, part in {whole: "nothing", **parts}.items():
             if self.of(name):
-                row = {"variation": name, "left out": part, **self.row(name, columns, specs)}
+                row = {"variation": name, "left out": part, **self.row(name, columns, specs=specs)}
                 gap = "" if name == whole else self.paired(name, less, whole).brief("+.3g")
                 rows.append({**row, f"{columns[less]} less with it": gap})
                 rows[-1]["seeds"] = len(self.of(name))
@@ -279,6 +276,11 @@ class Results:
             report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
         report.provenance(self.study, self.results, self.data, self.claims)
         return report
+
+
+def by_interval(statement, interval, verdict, evidence):
+    """A `Claim` on an interval: `verdict` judges it, `evidence` has a place for it."""
+    return Claim(statement, verdict(interval), evidence.format(interval))
 
 
 def unanimous(conditions):
