@@ -6,6 +6,7 @@ Each is a matplotlib figure, or None where the trials that it needs are missing.
 import numpy as np
 import pandas
 
+from ganlib.apply import read_grid
 from ganlib.data.room_styles import style_coverage
 from ganlib.data.rooms import FACTORS
 from ganlib.report import figures as draw
@@ -161,7 +162,7 @@ FIGURES = {
 
 
 def _read(found, result, path):
-    return draw.read_grid(found.folders[result["id"]] / path, result["recipe"]["size"])
+    return read_grid(found.folders[result["id"]] / path, result["recipe"]["size"])
 
 
 def _last(found, result):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 from scipy.special import expit
 
+from ganlib.apply import read_grid
 from ganlib.metrics.boundary import s3, s3_ceiling
 from ganlib.report import figures as draw
 from ganlib.studies.boundary import SIZE
@@ -28,7 +29,7 @@ def samples(found):
         result = found.of(name)[0]
         scores = "  ".join(f"{key} {found.metric(result, key):.3f}" for key in ("s1", "s2", "s3"))
         path = found.folders[result["id"]] / "samples.png"
-        panels[f"{name}\n{scores}"] = draw.read_grid(path, SIZE)
+        panels[f"{name}\n{scores}"] = read_grid(path, SIZE)
     return draw.picture_panels(panels)
 
 
@@ -182,7 +183,7 @@ def neighbours(found):
         f"training pictures.\nOf the test pictures among themselves it is {best['s3_real']:.3f}. "
         "It rises with the pictures to choose from. The generated ones most like a test picture:"
     )
-    images = draw.read_grid(found.folders[results[0]["id"]] / "neighbours.png", SIZE)
+    images = read_grid(found.folders[results[0]["id"]] / "neighbours.png", SIZE)
     labels = ("generated", "nearest test", "nearest training")
     return draw.picture_rows(dict(zip(labels, np.split(images, 3), strict=True)), title)
 

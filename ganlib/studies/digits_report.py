@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pandas
 
+from ganlib.apply import read_grid
 from ganlib.report import figures
 from ganlib.stats import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies.digits import PRINTED
@@ -68,7 +69,7 @@ class DigitsResults(Results):
         """The same latents through each variation's generator, and real digits."""
         folders = {name: self.folders[self.of(name)[0]["id"]] for name in self.names}
         last = {name: max((path / "samples").glob("*.png")) for name, path in folders.items()}
-        panels = {name: figures.read_grid(path, 28) for name, path in last.items()}
+        panels = {name: read_grid(path, 28) for name, path in last.items()}
         return figures.picture_panels({**panels, "real digits": self.data.real.as_range("unit")})
 
     def accuracy_figure(self):
@@ -82,12 +83,9 @@ class DigitsResults(Results):
                 ax.axis("off")
             for ax, name in zip(axes.flat, self.names, strict=False):
                 for side, color in (("real", "C0"), ("fake", "C1")):
-                    looks = {
-                        f"accuracy_{side}": ("images", "-"),
-                        f"printed_{side}": ("printed", ":"),
-                    }
-                    for key, (label, line) in looks.items():
-                        figures.curve(ax, self.history(name), key, f"{side}, {label}", color, line)
+                    for key, line in (("accuracy", "-"), ("printed", ":")):
+                        column, label = f"{key}_{side}", f"{side}, {key}"
+                        figures.curve(ax, self.history(name), column, label, color, line)
                 ax.set(title=name, ylim=(-0.05, 1.05))
             for ax in axes[-1]:
                 ax.set_xlabel("epoch")

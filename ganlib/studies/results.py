@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pandas
 
+from ganlib.apply import save_gif
 from ganlib.experiment.run import DONE, STOPPED, run_folder
 from ganlib.report.export import Report
 from ganlib.report.figures import close
-from ganlib.sampling import save_gif
 from ganlib.stats import (
     CANNOT_TELL,
     REFUTED,
