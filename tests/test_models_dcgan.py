@@ -3,12 +3,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from ganlib.models.spectral import SpectralConv2D, SpectralDense
 from helpers import fit, gap
 
 from ganlib.adversarial import Adversarial
 from ganlib.models import dcgan
-from ganlib.models.layers import Conv2DTranspose
+from ganlib.models.layers import Conv2DTranspose, SpectralConv2D, SpectralDense
 
 
 def trainable(model):

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from ganlib.models.spectral import SpectralConv2D, SpectralDense
 from helpers import IMAGE, fit, gap, images, make_gan, state
 from keras import layers, ops
 
 from ganlib.adversarial_options import UPDATES
+from ganlib.models.layers import SpectralConv2D, SpectralDense
 
 pytestmark = pytest.mark.backend
 
