@@ -14,7 +14,6 @@ import ganlib.content
 import ganlib.likeness
 import ganlib.metrics.segmentation
 import ganlib.models.layers
-import ganlib.models.spectral
 import ganlib.models.srgan
 import ganlib.models.unet  # noqa: F401  a saved model is made of what these register
 from ganlib.adversarial import Adversarial
