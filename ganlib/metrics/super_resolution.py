@@ -44,7 +44,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         DataError: a photograph is too small.
         ValueError: the upscaler's pictures are in a wrong value range.
     """
-    check(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
+    check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
     for name, image in zip(photos.names, photos.images, strict=True):
         low, high = low_resolution(image, scale)
