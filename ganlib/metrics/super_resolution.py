@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ganlib.data import check as check_images
 from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
