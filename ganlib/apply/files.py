@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ganlib.apply import scale_of, segment, upscale_image
 from ganlib.data.errors import DataError
-from ganlib.data.folder import image_paths, open_image, pixels_of
+from ganlib.data.files import image_paths, open_image, pixels_of
 from ganlib.images import convert, upscale
 
 
