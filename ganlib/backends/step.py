@@ -2,9 +2,22 @@
 
 import keras
 
+WEIGHTS = (
+    "A GAN's step weighs all images alike: leave `sample_weight` and `class_weight` out. "
+    "Received: {}"
+)
+
 
 class StatefulStep:
     """Hands a batch to `play` (training) or `score` (evaluation): images, or (inputs, images)."""
+
+    def fit(self, *args, sample_weight=None, class_weight=None, **kwargs):
+        """As `keras.Model.fit`, on images, or on pairs (inputs, images); labels are left aside."""
+        if sample_weight is not None or class_weight is not None:
+            raise ValueError(
+                WEIGHTS.format(sample_weight if class_weight is None else class_weight)
+            )
+        return super().fit(*args, **kwargs)
 
     def train_step(self, data):
         return self.play(*self._images_first(data))
@@ -16,20 +29,18 @@ class StatefulStep:
         """Images, and the generator's inputs or None; refuses while Keras traces the first step."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         if weight is not None:
-            raise ValueError(
-                "A GAN's step weighs all images alike: leave `sample_weight` and `class_weight` "
-                f"out. Received: weights of shape {tuple(weight.shape)}"
-            )
+            raise ValueError(WEIGHTS.format(weight))
         shape = self.discriminator.input_shape
         x, y = _only(x), _only(y)
         # Images in y make a pair; labels, which are of lower rank, have no part in a GAN's step.
         paired = hasattr(y, "shape") and len(y.shape) == len(shape)
         images, inputs = (y, x) if paired else (x, None)
         if not hasattr(images, "shape"):
+            parts = list(images) if isinstance(images, dict) else len(images)
             raise ValueError(
                 "A batch must be images, or a pair (inputs, images): of anything else take the "
                 'images alone, such as dataset.map(lambda batch: batch["image"]). Received: a '
-                f"{type(images).__name__} of {len(images)} parts: {list(images)}"
+                f"{type(images).__name__} of {parts}"
             )
         if len(images.shape) != len(shape):
             raise ValueError(
