@@ -9,8 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from ganlib.models.spectral import SpectralConv2D, SpectralDense
+from ganlib.models.layers import SpectralConv2D, SpectralDense
 
+PIXELS = 2**20  # that `infer` makes at once: 256 images of 64×64, 16 of 256×256
+SIDE = 256  # taken for one that is not known
 LEAST_LOGIT = 5  # bounds further out leave cross-entropy 1 % of its chance value or less
 # By the name of an activation, a Keras layer or an operation of `keras.ops`; see `_name`.
 BOUNDS = {
@@ -195,3 +197,33 @@ def _scaled(bounds, function):
         return None
     ends = np.concatenate([np.ravel(function(np.float64(end))) for end in bounds])
     return None if np.isnan(ends).any() else (float(ends.min()), float(ends.max()))
+
+
+def infer(model, inputs, image_shape):
+    """What a model makes of all its inputs, in inference mode, as many at once as memory takes.
+
+    Args:
+        model: `keras.Model`, or whatever is called like one.
+        inputs: array `(n, …)`, or a structure of such, n > 0.
+        image_shape: `(height, width, …)` of the images that it makes or judges.
+
+    Returns:
+        float32 array with a row an input, or a structure of such where the model returns one. A
+        scalar a call becomes a row a call.
+    """
+    n = len(keras.tree.flatten(inputs)[0])
+    height, width = (side or SIDE for side in image_shape[:2])
+    size = max(1, PIXELS // (height * width))
+    parts = []
+    for i in range(0, n, size):
+        part = keras.tree.map_structure(lambda x, i=i: x[i : i + size], inputs)
+        parts.append(keras.tree.map_structure(_to_array, model(part, training=False)))
+    return keras.tree.map_structure(_join, *parts)
+
+
+def _to_array(output):
+    return keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
+
+
+def _join(*parts):
+    return np.concatenate(parts) if all(part.ndim for part in parts) else np.array(parts)

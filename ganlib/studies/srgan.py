@@ -10,8 +10,9 @@ from ganlib.experiment.changes import changed
 from ganlib.experiment.sources import Source, locate
 from ganlib.experiment.study import Study, Trial
 from ganlib.features import perceptual
-from ganlib.images import apply_kernel, convert, fit_kernel, upscale
+from ganlib.images import convert, upscale
 from ganlib.metrics import super_resolution as metrics
+from ganlib.models.linear import apply_kernel, fit_kernel
 from ganlib.studies.srgan_attempts import ATTEMPTS
 from ganlib.studies.srgan_training import (
     build_gan,

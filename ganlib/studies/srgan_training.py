@@ -5,6 +5,7 @@ import numpy as np
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.apply import upscale_image
 from ganlib.backends import variables as weights
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.callbacks.plateau import StopWhenLost
@@ -15,7 +16,6 @@ from ganlib.features import perceptual
 from ganlib.images import psnr
 from ganlib.metrics import super_resolution as metrics
 from ganlib.models import srgan as models
-from ganlib.upscaling import upscale_image
 
 KEPT = 5  # test pictures whose enlargements are saved
 SEEN = 64  # patches that the health monitor looks at

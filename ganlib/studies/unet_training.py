@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from ganlib import losses
+from ganlib.apply import predict
 from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.meter import Meter
@@ -19,7 +20,6 @@ from ganlib.experiment.study import DONE, STOPPED, Run, StudyError
 from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
 from ganlib.models.unet import build_unet
 from ganlib.models.unet_size import parameters
-from ganlib.segmentation import predict
 from ganlib.stats import mad, std
 
 WATCHED = "val_jaccard"
