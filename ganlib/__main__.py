@@ -149,11 +149,10 @@ def run(
         from ganlib.experiment.run import run_stages
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
-        shares = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
-        how = {"fresh": fresh, "show": not as_json}
+        given = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
         with _asked_for_wrongly():
-            run_study = _engine(engine, devices, **shares)
-            results = run_stages(chosen, lambda stage: run_study(stage, out, **how))
+            go = functools.partial(_engine(engine, devices, **given), fresh=fresh, show=not as_json)
+            results = run_stages(chosen, lambda stage: go(stage, out))
         failed = [r for r in results if r["status"] not in ("done", "stopped")]
         if as_json:
             _show(results, as_json, str)
@@ -389,8 +388,7 @@ def main():
 
     try:
         app(prog_name="ganlib")
-    except (DataError, StudyError, OSError) as error:
-        # One clear message; only a bug shows its traceback.
+    except (DataError, StudyError, OSError) as error:  # only a bug shows its traceback
         message = of_a_file(error) if isinstance(error, OSError) else str(error)
         if message is None:
             raise
