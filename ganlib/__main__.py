@@ -320,7 +320,7 @@ def sample(
 ):
     """Draws pictures from a trained generator."""
     load_keras()
-    from ganlib.sampling import load_gan, sample_images, save_grid
+    from ganlib.apply import load_gan, sample_images, save_grid
 
     images = sample_images(load_gan(model), n, seed)
     save_grid(images, out)

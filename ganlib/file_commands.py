@@ -32,7 +32,7 @@ def upscale(
     If one fails, the others are still made, and the exit code is 1.
     """
     load_keras()
-    from ganlib.upscaling import load_upscaler, upscale_files
+    from ganlib.apply import load_upscaler, upscale_files
 
     results = upscale_files(load_upscaler(model), images, out, tile, show=not as_json)
     _print_results(results, as_json)
@@ -57,8 +57,8 @@ def segment(
     If one fails, the others are still made, and the exit code is 1.
     """
     load_keras()
+    from ganlib.apply import load_segmenter, segment_files
     from ganlib.metrics.segmentation import check_threshold
-    from ganlib.segmentation import load_segmenter, segment_files
 
     try:
         check_threshold(threshold)
@@ -70,7 +70,7 @@ def segment(
 
 
 def _print_results(results, as_json):
-    """Prints what `ganlib.image_files.work_through` returns; exits with 1 if a file failed."""
+    """Prints what `ganlib.apply.work_through` returns; exits with 1 if a file failed."""
     if as_json:
         print_json(results)
     failed = [result for result in results if result["output"] is None]

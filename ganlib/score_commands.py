@@ -57,8 +57,8 @@ def score_gan(
     """
     load_keras()
     from ganlib import scoring
+    from ganlib.apply import load_gan
     from ganlib.data import DataError
-    from ganlib.sampling import load_gan
 
     gan = load_gan(model)
     try:
@@ -112,8 +112,8 @@ def score_boundary(
     """
     load_keras()
     from ganlib import scoring
+    from ganlib.apply import load_gan
     from ganlib.data import DataError
-    from ganlib.sampling import load_gan
 
     gan = load_gan(model)
     try:
@@ -151,8 +151,8 @@ def score_sr(
     of luma (Y) and RGB.
     """
     load_keras()
+    from ganlib.apply import load_upscaler
     from ganlib.scoring import score_upscaler
-    from ganlib.upscaling import load_upscaler
 
     scores = score_upscaler(load_upscaler(model), high, scale)
     if as_json:
@@ -186,9 +186,9 @@ def score_segmentation(
     test part, or to all of it where it has none.
     """
     load_keras()
+    from ganlib.apply import load_segmenter
     from ganlib.data import DataError
     from ganlib.scoring import score_segmenter
-    from ganlib.segmentation import load_segmenter
 
     try:
         scores = score_segmenter(load_segmenter(model), data, threshold, progress=not as_json)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from tiny_bedrooms import NETWORK, SIZES, cheap, ever_worse, make_data, make_study, tiny
 
+from ganlib.apply import draw_latents, load_gan, make_images, untile
 from ganlib.callbacks import best as selection
 from ganlib.data.rooms import rooms
 from ganlib.experiment import study as ganlib_study
@@ -19,8 +20,6 @@ from ganlib.experiment.fit import RecipeMismatch
 from ganlib.experiment.profiles import PROFILES
 from ganlib.experiment.study import Run, Trial, run_folder, run_trial
 from ganlib.features import networks
-from ganlib.report.figures import untile
-from ganlib.sampling import draw_latents, load_gan, make_images
 from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training
 from ganlib.studies.bedrooms import BedroomData, Recipe
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas
 import pytest
 
+from ganlib.apply import save_grid
 from ganlib.data import ImageSet
 from ganlib.experiment.study import Study, Trial, run_folder
 from ganlib.metrics.boundary import s3_ceiling
 from ganlib.report.figures import close
-from ganlib.sampling import save_grid
 from ganlib.stats import mean_interval
 from ganlib.studies import boundary_figures
 from ganlib.studies.boundary import Recipe

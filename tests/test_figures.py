@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from ganlib.report.figures import tile, untile
+from ganlib.apply import tile, untile
 
 
 @pytest.mark.parametrize("channels", [1, 3])

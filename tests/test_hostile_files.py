@@ -25,12 +25,10 @@ from keras import layers
 from PIL import Image
 from test_torch_weights import tensor, write_zip
 
+from ganlib.apply import load_gan, load_segmenter, load_upscaler, segment_files, upscale_files
 from ganlib.backends import variables as weights
 from ganlib.data import load, load_masks, load_photos, npz
 from ganlib.features import cache, digits, torch_weights
-from ganlib.sampling import load_gan
-from ganlib.segmentation import load_segmenter, segment_files
-from ganlib.upscaling import load_upscaler, upscale_files
 
 MOST = 48 * 2**20  # bytes that a refusal may take; the least of the bombs is larger
 SIDE = 50_000  # pixels

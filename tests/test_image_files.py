@@ -9,10 +9,9 @@ from image_models import cut, make_brightness, make_nearest, noise, opened
 from PIL import Image
 
 from ganlib import __main__ as command_line
-from ganlib import image_files
+from ganlib import apply
+from ganlib.apply import segment_files, upscale_files
 from ganlib.data import DataError
-from ganlib.segmentation import segment_files
-from ganlib.upscaling import upscale_files
 
 
 class Upscale:
@@ -86,16 +85,16 @@ def test_a_failed_write_leaves_the_old_file(job, tmp_path, monkeypatch):
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 2), (4, 5, 3), (4, 5, 4)], ids=str)
 def test_pixels_come_back(tmp_path, shape):
     pixels = noise(*shape)
-    image_files.write_png(pixels, tmp_path / "a.png")
+    apply.write_png(pixels, tmp_path / "a.png")
     np.testing.assert_array_equal(np.asarray(opened(tmp_path / "a.png")), pixels.squeeze())
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_link_in_wait_is_not_written_through(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_files.os, "getpid", lambda: 7)
+    monkeypatch.setattr(apply.os, "getpid", lambda: 7)
     (tmp_path / "kept.png").write_bytes(b"old")
     (tmp_path / ".a.png.7.tmp").symlink_to(tmp_path / "kept.png")
-    image_files.write_png(noise(4, 5, 3), tmp_path / "a.png")
+    apply.write_png(noise(4, 5, 3), tmp_path / "a.png")
     assert (tmp_path / "kept.png").read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "kept.png"}
 

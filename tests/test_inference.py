@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from draws import RNG
 
-from ganlib import inference
-from ganlib.inference import infer
+from ganlib import apply
+from ganlib.apply import infer
 
 pytestmark = pytest.mark.backend
 
@@ -32,7 +32,7 @@ def images(n, side=8):
     [((8, 8, 1), [3, 3, 1]), ((8, 16, 1), [1] * 7), ((32, 32, 3), [1] * 7), ((4, 4, 1), [7])],
 )
 def test_so_many_at_once_as_there_are_pixels_for(monkeypatch, shape, calls):
-    monkeypatch.setattr(inference, "PIXELS", 3 * 8 * 8)
+    monkeypatch.setattr(apply, "PIXELS", 3 * 8 * 8)
     model = Recorder(lambda x: 2 * keras.ops.convert_to_tensor(x))
     inputs = images(7)
     np.testing.assert_array_equal(infer(model, inputs, shape), 2 * inputs)
@@ -60,14 +60,14 @@ def test_the_parts_are_those_of_one_call(monkeypatch):
     inputs = images(7)
     expected = keras.ops.convert_to_numpy(model(inputs, training=False))
     moved = [w.copy() for w in model.get_weights()]
-    monkeypatch.setattr(inference, "PIXELS", 2 * 8 * 8)
+    monkeypatch.setattr(apply, "PIXELS", 2 * 8 * 8)
     np.testing.assert_allclose(infer(model, inputs, (8, 8, 1)), expected, atol=1e-6)
     for before, after in zip(moved, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
 def test_structures_go_in_and_come_out(monkeypatch):
-    monkeypatch.setattr(inference, "PIXELS", 2)
+    monkeypatch.setattr(apply, "PIXELS", 2)
     model = Recorder(lambda x: (x["a"] + x["b"][0], {"half": keras.ops.cast(x["a"], "bfloat16")}))
     a, b = np.arange(5, dtype="float32"), np.ones((5, 1), "float32")[:, 0]
     total, rest = infer(model, {"a": a, "b": [b]}, (1, 1, 1))
@@ -77,5 +77,5 @@ def test_structures_go_in_and_come_out(monkeypatch):
 
 
 def test_a_scalar_a_call_is_a_row_a_call(monkeypatch):
-    monkeypatch.setattr(inference, "PIXELS", 2 * 8 * 8)
+    monkeypatch.setattr(apply, "PIXELS", 2 * 8 * 8)
     assert infer(Recorder(keras.ops.mean), images(6), (8, 8, 1)).shape == (3,)

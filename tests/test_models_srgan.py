@@ -247,7 +247,7 @@ def test_discriminator_of_the_paper():
 LOAD = """
 import json, sys
 import numpy as np
-from ganlib.loading import load_model
+from ganlib.apply import load_model
 x = np.load(sys.argv[1])
 outputs = [load_model(path).predict_on_batch(x) for path in sys.argv[3:]]
 np.savez(sys.argv[2], *outputs)

@@ -254,7 +254,7 @@ def test_batch_normalisation_is_as_asked():
 LOAD = """
 import sys
 import numpy as np
-from ganlib.loading import load_model
+from ganlib.apply import load_model
 model = load_model(sys.argv[1])
 np.save(sys.argv[3], model.predict_on_batch(np.load(sys.argv[2])))
 print(model.loss.name)

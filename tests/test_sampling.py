@@ -9,9 +9,8 @@ from helpers import IMAGE, build_linear_discriminator, make_gan
 from PIL import Image
 from scipy import stats
 
-from ganlib import inference
-from ganlib.data import DataError
-from ganlib.sampling import (
+from ganlib import apply
+from ganlib.apply import (
     discriminate,
     draw_latents,
     interpolate,
@@ -19,6 +18,7 @@ from ganlib.sampling import (
     sample_images,
     save_gif,
 )
+from ganlib.data import DataError
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_images_do_not_depend_on_the_batches(gan, monkeypatch):
     assert (images.shape, images.dtype) == ((7, 8, 8, 1), np.float32)
     signed = keras.ops.convert_to_numpy(gan.generator(latents, training=False))
     np.testing.assert_allclose(images, (signed + 1) / 2, atol=1e-6)
-    monkeypatch.setattr(inference, "PIXELS", 3 * 8 * 8)  # the last batch is a partial one
+    monkeypatch.setattr(apply, "PIXELS", 3 * 8 * 8)  # the last batch is a partial one
     np.testing.assert_allclose(make_images(gan.sampler, latents), images, atol=1e-6)
 
 
@@ -99,7 +99,7 @@ def unit_images(n, seed=0):
 
 @pytest.mark.backend
 def test_logits_are_the_discriminators_in_inference_mode(monkeypatch):
-    monkeypatch.setattr(inference, "PIXELS", 250 * 8 * 8)
+    monkeypatch.setattr(apply, "PIXELS", 250 * 8 * 8)
     gan = make_gan(batch_norm=True, dropout=0.5, probe=True)
     images = unit_images(501)
     wanted = keras.ops.convert_to_numpy(gan.discriminator(2 * images - 1, training=False))

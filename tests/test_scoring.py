@@ -11,13 +11,13 @@ from typer.testing import CliRunner
 
 from ganlib.__main__ import app
 from ganlib.adversarial import Adversarial
+from ganlib.apply import load_gan, load_upscaler, sample_images
 from ganlib.data import DataError, MaskedImages, load_masks, load_photos
 from ganlib.data.rooms import rooms
 from ganlib.images import bicubic_kernel
 from ganlib.metrics.boundary import SIMILARITIES
 from ganlib.models import boundary, dcgan
 from ganlib.models.srgan import build_generator
-from ganlib.sampling import load_gan, sample_images
 from ganlib.scoring import (
     load_held_out,
     score_boundary_gan,
@@ -25,7 +25,6 @@ from ganlib.scoring import (
     score_segmenter,
     score_upscaler,
 )
-from ganlib.upscaling import load_upscaler
 
 SCORES = {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
 

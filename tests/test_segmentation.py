@@ -15,7 +15,7 @@ from keras import layers
 from PIL import Image
 
 from ganlib import __main__ as command_line
-from ganlib import segmentation, tiling
+from ganlib import apply
 from ganlib.adversarial import Adversarial
 from ganlib.data import DataError
 from ganlib.models import srgan
@@ -43,19 +43,19 @@ def net():
 @pytest.fixture
 def shapes(monkeypatch):
     """The shapes of all that a model is asked for."""
-    seen, run = [], tiling.run
+    seen, run = [], apply.run
 
     def spy(model, inputs):
         seen.append(inputs.shape)
         return run(model, inputs)
 
-    monkeypatch.setattr(tiling, "run", spy)
+    monkeypatch.setattr(apply, "run", spy)
     return seen
 
 
 def whole(model, image):
     """The probabilities at once, of an image that the model takes as it is."""
-    return segmentation.predict(model, (image[None] / 255).astype("float32"))[0]
+    return apply.predict(model, (image[None] / 255).astype("float32"))[0]
 
 
 # -- models --------------------------------------------------------------------------------------
@@ -64,30 +64,30 @@ def whole(model, image):
 @pytest.mark.parametrize("depth", [1, 4])
 def test_what_a_model_takes(depth):
     model = build_unet("unet", 2, depth=depth, channels=3)
-    assert segmentation.channels_of(model) == 3
-    assert segmentation.divisor_of(model) == 2**depth
-    assert segmentation.divisor_of(make_brightness()) == 1
+    assert apply.channels_of(model) == 3
+    assert apply.divisor_of(model) == 2**depth
+    assert apply.divisor_of(make_brightness()) == 1
 
 
 def test_a_divisor_that_no_layer_tells():
     inputs = keras.Input((None, None, 1))
     halves = layers.MaxPooling2D()(layers.Conv2D(2, 3, 2, padding="same")(inputs))
     joined = layers.Concatenate()([inputs, layers.UpSampling2D(4)(halves)])
-    assert segmentation.divisor_of(keras.Model(inputs, layers.Conv2D(1, 1)(joined))) == 4
+    assert apply.divisor_of(keras.Model(inputs, layers.Conv2D(1, 1)(joined))) == 4
 
 
 def test_reach_by_hand():
     # Two 3×3 at each of two levels down, two at the bottom, as many up; 3 pixels of a cell.
-    assert segmentation.reach_of(make_net("unet")) == (2 + 4) + 8 + (4 + 2) + 3
+    assert apply.reach_of(make_net("unet")) == (2 + 4) + 8 + (4 + 2) + 3
     # A gate spreads the level below by one of its pixels; what the residual adds is 1×1.
     for architecture in ARCHITECTURES[1:]:
-        assert segmentation.reach_of(make_net(architecture)) == 23 + 4 + 2
-    assert segmentation.reach_of(make_brightness()) == 0
+        assert apply.reach_of(make_net(architecture)) == 23 + 4 + 2
+    assert apply.reach_of(make_brightness()) == 0
 
 
 def test_reach_within_another_model_is_no_less(net):
     nested = keras.Sequential([keras.Input((None, None, 1)), net])
-    assert segmentation.reach_of(nested) >= segmentation.reach_of(net)
+    assert apply.reach_of(nested) >= apply.reach_of(net)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -97,17 +97,17 @@ def test_a_net_sees_nearly_as_far_as_its_reach_and_no_farther(architecture):
     images = np.stack([image] * 5)
     for i in range(4):
         images[i, 44 + i, 44 + i] ^= 255
-    *changed, before = segmentation.predict(model, (images / 255).astype("float32"))
+    *changed, before = apply.predict(model, (images / 255).astype("float32"))
     places = [np.argwhere(other != before)[:, :2] for other in changed]
     farthest = max(np.abs(at - (44 + i)).max() for i, at in enumerate(places))
-    reach = segmentation.reach_of(model)
+    reach = apply.reach_of(model)
     assert reach - 6 <= farthest <= reach
 
 
 def test_load(net, tmp_path):
     net.save(tmp_path / "net.keras")
     image = noise(8, 12, 1)
-    loaded = segmentation.load_segmenter(str(tmp_path / "net.keras"))
+    loaded = apply.load_segmenter(str(tmp_path / "net.keras"))
     np.testing.assert_array_equal(whole(loaded, image), whole(net, image))
     assert not loaded.compiled
 
@@ -153,7 +153,7 @@ def test_what_is_no_segmenter(tmp_path, model, message):
     elif model:
         model().save(path)
     with pytest.raises(DataError, match=message):
-        segmentation.load_segmenter(path)
+        apply.load_segmenter(path)
 
 
 # -- images --------------------------------------------------------------------------------------
@@ -165,25 +165,25 @@ def test_tiles_leave_no_seam(net, tile):
     image = noise(148, 124, 1)
     expected = whole(net, image)
     assert expected.std() > 0.1
-    found = segmentation.segment(net, image, tile=tile)
+    found = apply.segment(net, image, tile=tile)
     assert found.shape == (148, 124, 1)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # The test could fail: an overlap below the reach leaves seams.
-    seams = segmentation.segment(net, image, tile=tile, overlap=4)
+    seams = apply.segment(net, image, tile=tile, overlap=4)
     assert np.abs(seams - expected).max() > 0.05
 
 
 def test_tiles_begin_where_cells_do(net, shapes):
     image = noise(80, 76, 1)
-    found = segmentation.segment(net, image, tile=9, overlap=29)  # made 12 and 32
+    found = apply.segment(net, image, tile=9, overlap=29)  # made 12 and 32
     assert set(shapes) == {(1, 76, 76, 1)}
     assert len(shapes) == 2
     np.testing.assert_allclose(found, whole(net, image), atol=1e-5)
 
 
 def test_memory_is_bounded_by_the_tile(net, shapes):
-    segmentation.segment(net, noise(300, 70, 1), tile=64, overlap=8)
+    apply.segment(net, noise(300, 70, 1), tile=64, overlap=8)
     assert set(shapes) == {(1, 80, 72, 1)}
     assert len(shapes) == 5
 
@@ -193,7 +193,7 @@ def test_memory_is_bounded_by_the_tile(net, shapes):
 def test_what_fits_in_a_tile_is_computed_at_once(net, shapes, size):
     height, width = size
     image = noise(*size, 1)
-    found = segmentation.segment(net, image, tile=64)
+    found = apply.segment(net, image, tile=64)
     assert found.shape == (*size, 1)
     assert 0 <= found.min() <= found.max() <= 1
     assert shapes == [(1, height + -height % 4, width + -width % 4, 1)]
@@ -204,22 +204,22 @@ def test_what_fits_in_a_tile_is_computed_at_once(net, shapes, size):
 def test_grey_and_colour():
     colour = noise(7, 9, 3)
     grey = np.asarray(Image.fromarray(colour).convert("L"))[..., None]
-    luma = segmentation.segment(make_brightness(4), colour)
-    np.testing.assert_allclose(luma, segmentation.segment(make_brightness(4), grey), atol=5e-3)
+    luma = apply.segment(make_brightness(4), colour)
+    np.testing.assert_allclose(luma, apply.segment(make_brightness(4), grey), atol=5e-3)
     assert np.ptp(luma) > 0.2
     np.testing.assert_allclose(
-        segmentation.segment(make_brightness(4, channels=3), grey),
-        segmentation.segment(make_brightness(4), grey),
+        apply.segment(make_brightness(4, channels=3), grey),
+        apply.segment(make_brightness(4), grey),
         atol=1e-6,
     )
     mean = 4 * (colour.mean(axis=-1, keepdims=True) / 255 - 0.5)
-    found = segmentation.segment(make_brightness(4, channels=3), colour)
+    found = apply.segment(make_brightness(4, channels=3), colour)
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-mean)), atol=1e-6)
 
 
 def test_an_endless_logit_is_no_error():
     image = np.array([[[0], [255]]], "uint8")
-    found = segmentation.segment(make_brightness(1e38), image)
+    found = apply.segment(make_brightness(1e38), image)
     np.testing.assert_array_equal(found, image / 255)
 
 
@@ -231,7 +231,7 @@ def test_a_mask_of_every_mode(tmp_path, mode):
     bright = np.zeros((6, 9), "uint8")
     bright[1:3, 2:8] = 255
     Image.fromarray(bright).convert("RGBA").convert(mode).save(tmp_path / "a.png")
-    target, share = segmentation.segment_file(make_brightness(), tmp_path / "a.png", tmp_path)
+    target, share = apply.segment_file(make_brightness(), tmp_path / "a.png", tmp_path)
     assert target == tmp_path / "a_mask.png"
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a_mask.png"}
     mask = opened(target)
@@ -245,10 +245,10 @@ def test_threshold_and_probabilities(tmp_path):
     Image.fromarray(ramp).save(tmp_path / "a.png")
     model = make_brightness(4)
     probabilities = 1 / (1 + np.exp(-4 * (ramp / 255 - 0.5)))
-    target, share = segmentation.segment_file(model, tmp_path / "a.png", tmp_path, threshold=0.7)
+    target, share = apply.segment_file(model, tmp_path / "a.png", tmp_path, threshold=0.7)
     np.testing.assert_array_equal(np.asarray(opened(target)) == 255, probabilities > 0.7)
     assert share == (probabilities > 0.7).mean()
-    target, share = segmentation.segment_file(model, tmp_path / "a.png", tmp_path, threshold=None)
+    target, share = apply.segment_file(model, tmp_path / "a.png", tmp_path, threshold=None)
     assert target.name == "a_probability.png"
     np.testing.assert_allclose(np.asarray(opened(target)), 255 * probabilities, atol=0.51)
     assert share == pytest.approx(probabilities.mean(), abs=1e-6)
@@ -258,7 +258,7 @@ def test_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90° to view
     Image.new("L", (8, 4), 200).save(tmp_path / "a.jpg", exif=exif)
-    target, _ = segmentation.segment_file(make_brightness(), tmp_path / "a.jpg", tmp_path)
+    target, _ = apply.segment_file(make_brightness(), tmp_path / "a.jpg", tmp_path)
     assert opened(target).size == (4, 8)
 
 
@@ -268,7 +268,7 @@ def test_files_tell_their_foreground(tmp_path):
     Image.fromarray(noise(9, 9)).save(tmp_path / "1.png")
     cut(tmp_path / "1.png")
     paths = [tmp_path / f"{i}.png" for i in range(3)]
-    results = segmentation.segment_files(make_brightness(), paths, tmp_path / "out")
+    results = apply.segment_files(make_brightness(), paths, tmp_path / "out")
     assert [result["foreground"] for result in results] == [0, None, 1]
     assert [result["output"] is None for result in results] == [False, True, False]
 
@@ -276,9 +276,7 @@ def test_files_tell_their_foreground(tmp_path):
 def test_a_threshold_that_is_none_is_refused_before_any_work(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"`threshold` must lie in .*Received: threshold=1"):
-        segmentation.segment_files(
-            make_brightness(), [tmp_path / "a.png"], tmp_path / "out", threshold=1
-        )
+        apply.segment_files(make_brightness(), [tmp_path / "a.png"], tmp_path / "out", threshold=1)
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -9,14 +9,12 @@ import pytest
 from image_models import make_brightness, make_nearest, noise
 from keras import layers
 
-from ganlib import segmentation, tiling, upscaling
+from ganlib import apply
 from ganlib.data import DataError
 
 FUNCTIONS = {
-    "upscale_image": lambda image, **options: upscaling.upscale_image(
-        make_nearest(), image, **options
-    ),
-    "segment": lambda image, **options: segmentation.segment(make_brightness(), image, **options),
+    "upscale_image": lambda image, **options: apply.upscale_image(make_nearest(), image, **options),
+    "segment": lambda image, **options: apply.segment(make_brightness(), image, **options),
 }
 
 
@@ -35,13 +33,13 @@ def covers(windows, length, overlap):
 @pytest.mark.parametrize("length", [1, 5, 21, 22, 23, 24, 200])
 @pytest.mark.parametrize(("tile", "overlap"), [(1, 0), (1, 3), (16, 3), (200, 3), (7, 7)])
 def test_windows_cover_a_side_once_and_keep_their_distance(length, tile, overlap):
-    assert covers(tiling.windows(length, tile, overlap), length, overlap)
+    assert covers(apply.windows(length, tile, overlap), length, overlap)
 
 
 @pytest.mark.parametrize("length", [4, 20, 80, 84, 88, 92, 800])
 @pytest.mark.parametrize(("tile", "overlap"), [(4, 0), (4, 12), (64, 12), (800, 12), (28, 28)])
 def test_windows_of_multiples_keep_to_the_cells(length, tile, overlap):
-    windows = tiling.windows(length, tile, overlap)
+    windows = apply.windows(length, tile, overlap)
     assert covers(windows, length, overlap)
     assert all(start % 4 == size % 4 == 0 for start, size, _, _ in windows)
 
@@ -52,14 +50,14 @@ def test_many_models_in_a_row_without_a_word_of_tensorflows():
         for _ in range(6):
             model = make_nearest()
             for side in (5, 6):
-                tiling.run(model, np.zeros((1, side, side, 3), "float32"))
+                apply.run(model, np.zeros((1, side, side, 3), "float32"))
 
 
 @pytest.mark.parametrize("scale", [1, 3])
 def test_tiles_make_up_the_whole(scale):
     image = noise(23, 31, 3)
     whole = np.full((scale * 23, scale * 31, 3), -1.0)
-    for place, outputs in tiling.tiles(make_nearest(scale), image, 7, 2, scale):
+    for place, outputs in apply.tiles(make_nearest(scale), image, 7, 2, scale):
         assert (whole[place] == -1).all()
         whole[place] = outputs
     np.testing.assert_allclose(255 * whole, image.repeat(scale, 0).repeat(scale, 1), atol=1e-4)
@@ -77,7 +75,7 @@ def test_no_pixel_sees_farther_than_the_reach(kernel, strides, dilation):
     x = layers.Conv2D(1, kernel, strides, dilation_rate=dilation, **options)(x)
     x = layers.Conv2DTranspose(1, kernel, strides, **options)(x)
     model = keras.Model(inputs, x)
-    reach = tiling.reach(model, (1, 24, 32, 1))
+    reach = apply.reach(model, (1, 24, 32, 1))
     images = np.zeros((5, 48, 48, 1), "float32")
     for i, (dy, dx) in enumerate(itertools.product(range(2), range(2))):
         images[i, 20 + dy, 20 + dx] = 1
@@ -113,6 +111,6 @@ def test_nan_is_an_error():
     inputs = keras.Input((None, None, 3))
     large = layers.Rescaling(float("inf"))(layers.UpSampling2D()(inputs))
     with pytest.raises(DataError, match=r"makes NaN.*an image of 4×5"):
-        upscaling.upscale_image(keras.Model(inputs, large), np.zeros((4, 5, 3), "uint8"))
+        apply.upscale_image(keras.Model(inputs, large), np.zeros((4, 5, 3), "uint8"))
     with pytest.raises(DataError, match=r"makes NaN.*an image of 4×5"):
-        segmentation.segment(make_brightness(np.nan), noise(4, 5, 1))
+        apply.segment(make_brightness(np.nan), noise(4, 5, 1))

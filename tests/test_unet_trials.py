@@ -14,11 +14,11 @@ import pandas
 import pytest
 from unet_grids import cheap, compiled, make_data, run_one, study_of, tiny
 
+from ganlib.apply import load_segmenter, predict
 from ganlib.backends import variables as weights
 from ganlib.experiment import fit as training
 from ganlib.experiment.study import Run, Trial, run_folder, run_trial
 from ganlib.metrics.segmentation import baselines, score_masks
-from ganlib.segmentation import load_segmenter, predict
 from ganlib.studies import unet_training
 from ganlib.studies.unet_training import expected, prepare, score, shuffled
 

@@ -11,7 +11,7 @@ from image_models import make_nearest, noise, opened
 from keras import layers, ops
 from PIL import Image
 
-from ganlib import tiling, upscaling
+from ganlib import apply
 from ganlib.adversarial import Adversarial
 from ganlib.content import ContentLoss
 from ganlib.data import DataError
@@ -71,15 +71,15 @@ def whole(model, image):
 
 
 def test_scale(net):
-    assert upscaling.scale_of(net) == 2
-    assert upscaling.scale_of(make_nearest(3)) == 3
+    assert apply.scale_of(net) == 2
+    assert apply.scale_of(make_nearest(3)) == 3
 
 
 def test_reach_is_the_sum_of_half_widths_at_their_resolution(net):
-    assert upscaling.reach_of(net) == 2 + 2 + 1 + 1  # dilated, plain, 5×5 on half pixels
+    assert apply.reach_of_upscaler(net) == 2 + 2 + 1 + 1  # dilated, plain, 5×5 on half pixels
     nested = keras.Sequential([keras.Input((None, None, 3)), net])
-    assert upscaling.reach_of(nested) == 2 + 2 + 1 + 2  # inside, resolutions are not looked at
-    assert upscaling.reach_of(make_nearest()) == 2
+    assert apply.reach_of_upscaler(nested) == 2 + 2 + 1 + 2  # inside, resolutions are not looked at
+    assert apply.reach_of_upscaler(make_nearest()) == 2
 
 
 def test_net_sees_as_far_as_its_reach_at_most(net):
@@ -93,13 +93,13 @@ def test_net_sees_as_far_as_its_reach_at_most(net):
 def test_load(net, tmp_path):
     net.save(tmp_path / "net.keras")
     image = noise(5, 6, 3)
-    loaded = upscaling.load_upscaler(tmp_path / "net.keras")
+    loaded = apply.load_upscaler(tmp_path / "net.keras")
     np.testing.assert_array_equal(whole(loaded, image), whole(net, image))
     gan = Adversarial(net, srgan.build_discriminator(2, levels=1), ema=0.9)
     gan.average.set_weights([0.5 * weight for weight in net.get_weights()])
     gan.compile()
     gan.save(tmp_path / "gan.keras")
-    loaded = upscaling.load_upscaler(str(tmp_path / "gan.keras"))
+    loaded = apply.load_upscaler(str(tmp_path / "gan.keras"))
     np.testing.assert_array_equal(whole(loaded, image), whole(gan.average, image))
     assert (whole(loaded, image) != whole(net, image)).any()
 
@@ -128,7 +128,7 @@ def test_what_is_no_upscaler(tmp_path, model, message):
     elif model:
         model().save(path)
     with pytest.raises(DataError, match=message):
-        upscaling.load_upscaler(path)
+        apply.load_upscaler(path)
 
 
 # -- pictures ------------------------------------------------------------------------------------
@@ -138,26 +138,26 @@ def test_what_is_no_upscaler(tmp_path, model, message):
 @pytest.mark.parametrize("tile", [11, 16])
 def test_tiles_leave_no_seam(net, shape, tile):
     image = noise(*shape, 3)
-    large = upscaling.upscale_image(net, image, tile=tile)
+    large = apply.upscale_image(net, image, tile=tile)
     assert large.shape == (2 * shape[0], 2 * shape[1], 3)
     assert large.dtype == np.uint8
     np.testing.assert_allclose(large, whole(net, image), atol=1)
     # The test could fail: an overlap below the reach leaves seams.
     if min(shape) > 30:
-        seams = upscaling.upscale_image(net, image, tile=tile, overlap=1)
+        seams = apply.upscale_image(net, image, tile=tile, overlap=1)
         assert np.abs(seams.astype(int) - whole(net, image)).max() > 10
 
 
 def test_the_model_sees_one_shape_and_never_the_whole(net, monkeypatch):
-    shapes, run = [], tiling.run
+    shapes, run = [], apply.run
 
     def spy(model, inputs):
         shapes.append(inputs.shape)
         return run(model, inputs)
 
-    monkeypatch.setattr(tiling, "run", spy)
+    monkeypatch.setattr(apply, "run", spy)
     image = noise(50, 47, 3)
-    large = upscaling.upscale_image(net, image, tile=12, overlap=5)
+    large = apply.upscale_image(net, image, tile=12, overlap=5)
     assert set(shapes) == {(1, 22, 22, 3)}
     assert len(shapes) == 4 * 4
     np.testing.assert_allclose(large, whole(net, image), atol=1)
@@ -165,7 +165,7 @@ def test_the_model_sees_one_shape_and_never_the_whole(net, monkeypatch):
 
 def test_grey_is_the_mean_of_the_colours(net):
     image = noise(9, 14, 1)
-    large = upscaling.upscale_image(net, image, tile=4)
+    large = apply.upscale_image(net, image, tile=4)
     assert large.shape == (18, 28, 1)
     outputs = net.predict_on_batch((image.repeat(3, axis=2)[None] / 255).astype("float32"))
     expected = 255 * outputs[0].mean(axis=-1, keepdims=True)
@@ -174,7 +174,7 @@ def test_grey_is_the_mean_of_the_colours(net):
 
 def test_nearest_neighbour_is_exact():
     image = noise(9, 31, 3)
-    large = upscaling.upscale_image(make_nearest(3), image, tile=5)
+    large = apply.upscale_image(make_nearest(3), image, tile=5)
     np.testing.assert_array_equal(large, image.repeat(3, axis=0).repeat(3, axis=1))
 
 
@@ -188,7 +188,7 @@ def test_overshoot_is_clipped_and_tanh_is_from_minus_one():
         (layers.Activation("tanh")(large), round(127.5 * (np.tanh(0.8) + 1))),
     ):
         model = keras.Model(inputs, outputs)
-        assert (upscaling.upscale_image(model, image) == expected).all()
+        assert (apply.upscale_image(model, image) == expected).all()
 
 
 # -- files ---------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_overshoot_is_clipped_and_tanh_is_from_minus_one():
 def enlarged(image, tmp_path, name="a.png", **options):
     """The result of an image file, through a nearest-neighbour model of scale 2."""
     image.save(tmp_path / name, **options)
-    target = upscaling.upscale_file(make_nearest(), tmp_path / name, tmp_path)
+    target = apply.upscale_file(make_nearest(), tmp_path / name, tmp_path)
     assert target == tmp_path / "a_x2.png"
     assert {path.name for path in tmp_path.iterdir()} == {name, "a_x2.png"}
     return opened(target)

@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 
+from ganlib.apply import draw_latents, make_images
 from ganlib.backends import variables as weights
 from ganlib.metrics import fidelity
-from ganlib.sampling import draw_latents, make_images
 
 SCORES = ("kid", "frechet", "inception_score", "precision", "recall", "density", "coverage")
 

@@ -7,7 +7,7 @@ first batch, in one message with the remedy.
 import keras
 import numpy as np
 
-from ganlib.inference import infer
+from ganlib.apply import infer
 
 PLAYERS = ("generator", "discriminator")
 REACHES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}

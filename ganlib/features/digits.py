@@ -9,8 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from ganlib.inference import infer
-from ganlib.keras_file import read_model
+from ganlib.apply import infer, load_model
 
 CLASSES = 10
 FEATURES = 64
@@ -125,7 +124,7 @@ def load_or_train(path, train, test, seed=0, steps=700):
     with filelock.FileLock(f"{path}.lock"):
         if path.exists():
             try:
-                return evaluate(read_model(path), test)
+                return evaluate(load_model(path), test)
             except Exception as error:  # zip, HDF5, JSON and Keras errors all mean the same
                 logging.getLogger(__name__).warning(f"{path} is made again: {error}")
         classifier = train_classifier(train, test, seed, steps)

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from ganlib.images import convert
+from ganlib.apply import read_grid, tile, untile  # noqa: F401
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 STRIP = 0.16  # inches, below a marked figure
@@ -27,46 +27,6 @@ def close(figure):
     import matplotlib.pyplot as plt
 
     plt.close(figure)
-
-
-def tile(images, columns):
-    """Puts images beside one another: `(n, h, w, c)` to `(rows·h, columns·w, c)`; spare cells 0."""
-    images = np.asarray(images)
-    if images.ndim != 4 or not len(images):
-        raise ValueError(
-            "`images` must hold at least one image, (n, height, width, channels). Received: shape "
-            f"{images.shape}"
-        )
-    n, height, width, channels = images.shape
-    rows = -(-n // columns)
-    blank = np.zeros((rows * columns - n, height, width, channels), images.dtype)
-    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
-
-
-def untile(grid, size):
-    """Undoes `tile`: `(rows·size, columns·size, c)` to `(rows·columns, size, size, c)`.
-
-    Raises:
-        ValueError: the grid does not divide into squares of that size.
-    """
-    grid = np.asarray(grid)
-    if grid.ndim != 3 or size < 1 or grid.shape[0] % size or grid.shape[1] % size:
-        raise ValueError(
-            f"`grid` must be (rows·{size}, columns·{size}, channels). Received: shape {grid.shape}"
-        )
-    height, width, channels = grid.shape
-    cells = grid.reshape(height // size, size, width // size, size, channels)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, channels)
-
-
-def read_grid(path, size):
-    """The pictures of a saved grid, float32 `(n, size, size, 3)` in [0, 1]."""
-    from PIL import Image
-
-    with Image.open(path) as file:
-        grid = np.asarray(file.convert("RGB"))
-    return convert(untile(grid, size), "byte", "unit")
 
 
 def spaced(images, columns):

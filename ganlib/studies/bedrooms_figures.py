@@ -10,10 +10,11 @@ import re
 import numpy as np
 import pandas
 
+from ganlib.apply import read_grid
 from ganlib.data.room_styles import style_coverage
 from ganlib.data.rooms import FACTORS
 from ganlib.images import convert
-from ganlib.report.figures import COLUMN, PAGE, read_grid, show_spaced, spaced, style
+from ganlib.report.figures import COLUMN, PAGE, show_spaced, spaced, style
 
 RIVALS = {"batch-128": "assignment", "repaired": "repaired"}  # shown beside each other
 SHOWN, COMPARED, FILMED = 16, 8, 25  # pictures
@@ -222,7 +223,7 @@ def film(found):
     """Frames of the same latents' pictures over the epochs, the assignment beside the repair.
 
     Returns:
-        List of uint8 arrays `(height, width, 3)` for `ganlib.sampling.save_gif`, one for each epoch
+        List of uint8 arrays `(height, width, 3)` for `ganlib.apply.save_gif`, one for each epoch
         that all shown variations have pictures of; empty where there are none.
     """
     shown = {name: found.of(name)[0] for name in RIVALS if found.of(name)}

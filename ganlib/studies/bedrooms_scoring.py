@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ganlib.apply import draw_latents, interpolate, make_images, save_grid
 from ganlib.callbacks.best import score
 from ganlib.data import ImageSet
 from ganlib.data.room_styles import style_coverage
@@ -11,7 +12,6 @@ from ganlib.data.rooms import SIZES
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.metrics.neighbours import nearest
-from ganlib.sampling import draw_latents, interpolate, make_images, save_grid
 
 NEIGHBOURS = 8  # generated pictures shown beside their nearest training pictures
 PATHS, STEPS = 4, 8  # of the latent interpolation

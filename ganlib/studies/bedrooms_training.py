@@ -7,13 +7,13 @@ import numpy as np
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.apply import draw_latents, make_images, save_grid
 from ganlib.augment import DiffAugment
 from ganlib.callbacks.best import BestByKID, is_due
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.experiment import fit as training
 from ganlib.features import networks
 from ganlib.models import dcgan
-from ganlib.sampling import draw_latents, make_images, save_grid
 
 GRID = 8  # pictures in a row, and in a column, of a sample grid
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas
 from scipy.special import expit
 
+from ganlib.apply import read_grid
 from ganlib.metrics.boundary import s3, s3_ceiling
-from ganlib.report.figures import PAGE, read_grid, show_spaced, style
+from ganlib.report.figures import PAGE, show_spaced, style
 from ganlib.stats import mean_interval
 from ganlib.studies.boundary import SIZE
 from ganlib.studies.boundary_claims import PAIRS

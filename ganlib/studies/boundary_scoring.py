@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 
+from ganlib.apply import discriminate, draw_latents, make_images, save_grid
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.metrics.boundary import SIMILARITIES, most_alike, s3, score_boundary
-from ganlib.sampling import discriminate, draw_latents, make_images, save_grid
 
 SCORED = 1  # seed of latents; those of 0 chose the epoch
 SHOWN = 36  # pictures of a sample grid

@@ -7,6 +7,7 @@ import numpy as np
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.apply import discriminate, draw_latents, make_images
 from ganlib.augment import DiffAugment
 from ganlib.callbacks.best import KeepBest, StopWhenHigh
 from ganlib.callbacks.health import HealthMonitor
@@ -14,7 +15,6 @@ from ganlib.experiment import fit as training
 from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s1, s2, s3, s3_ceiling
 from ganlib.models import boundary
-from ganlib.sampling import discriminate, draw_latents, make_images
 
 CRITERIA = ("s1", "s2", "s3")
 

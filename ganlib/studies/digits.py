@@ -8,6 +8,7 @@ import numpy as np
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.apply import infer
 from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.data import check, load
@@ -18,7 +19,6 @@ from ganlib.experiment.sources import Source, locate
 from ganlib.experiment.study import Study, Trial
 from ganlib.features.digits import load_or_train
 from ganlib.images import convert
-from ganlib.inference import infer
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
 
@@ -370,7 +370,7 @@ class Scorer(keras.callbacks.Callback):
     def _save_grid(self, epoch):
         from PIL import Image
 
-        from ganlib.report.figures import tile
+        from ganlib.apply import tile
 
         grid = convert(tile(self.images(GRID), 8), "unit", "byte")
         Image.fromarray(grid[..., 0]).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")

@@ -6,10 +6,10 @@ import functools
 import numpy as np
 import pandas
 
+from ganlib.apply import save_gif
 from ganlib.experiment.study import DONE, STOPPED, run_folder
 from ganlib.report.export import Report
 from ganlib.report.figures import close
-from ganlib.sampling import save_gif
 from ganlib.stats import (
     CANNOT_TELL,
     REFUTED,
@@ -30,6 +30,7 @@ class Contents:
         figures: dict of name → callable that draws it from the results, or gives None where the
             trials that it needs are missing. Its docstring begins with the caption.
         tables: dict of name → caption; the name is that of a table of the results.
+        films: dict of name → frames, as `ganlib.apply.save_gif` takes them.
         films: dict of name → frames, as `save_gif` takes them.
     """
 

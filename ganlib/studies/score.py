@@ -1,7 +1,22 @@
-"""Scores of a saved model, each beside its ceiling and its floor."""
+"""Scores of a saved model, each beside its ceiling and its floor: what `ganlib score` asks."""
+
+import inspect
 
 import numpy as np
 
+from ganlib.apply import (
+    channels_of,
+    check_generator,
+    discriminate,
+    load_gan,
+    load_model,
+    load_segmenter,
+    load_upscaler,
+    sample_images,
+    scale_of,
+    segment,
+    upscale_image,
+)
 from ganlib.data import DataError, NoSplitError, check, load, load_masks, load_photos
 from ganlib.features import networks
 from ganlib.features.digits import train_classifier
@@ -9,13 +24,76 @@ from ganlib.images import upscale
 from ganlib.metrics import boundary, fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.metrics.segmentation import baselines, check_threshold, score_masks
-from ganlib.sampling import discriminate, sample_images
-from ganlib.segmentation import channels_of, segment
 from ganlib.studies.digits import load_data
 from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
-from ganlib.upscaling import scale_of, upscale_image
 
 LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
+BESIDE = {  # s3 of a boundary GAN, and what to read it beside
+    "s3": "model",
+    "s3_real": "real (ceiling)",
+    "s3_noise": "noise (floor)",
+    "s3_flat": "each of one colour",
+    "s3_mean": "the mean picture",
+}
+
+
+def score(kind, path, data, **options):
+    """Scores a saved model by the measures of its kind.
+
+    Args:
+        kind: str, one of `KINDS`.
+        path: of a .keras file.
+        data: what `ganlib.data.load` takes.
+        **options: of the kind's own function; None for its default.
+
+    Returns:
+        dict of that function.
+
+    Raises:
+        DataError: the data or the model can't be used.
+        ValueError: an option is not for this kind, or out of its range.
+    """
+    read, measure = KINDS[kind]
+    options = {name: value for name, value in options.items() if value is not None}
+    if foreign := options.keys() - inspect.signature(measure).parameters.keys() - {"progress"}:
+        raise ValueError(f"`ganlib score {kind}` has no option --{min(foreign)}: leave it out.")
+    if "progress" not in inspect.signature(measure).parameters:
+        options.pop("progress", None)
+    return measure(read(path), data, **options)
+
+
+def describe(kind, scores):
+    """Scores as text: a table, the model beside its ceiling and floor, and what to know of them."""
+    import pandas
+
+    rows = {"model": {**scores.get("generated", {}), **scores}, **scores.get("baselines", {})}
+    if kind == "sr":
+        rows = {name: row for name, row in scores.items() if name != "n"}
+    elif kind == "boundary":
+        rows = {name: {"s3": scores[key]} for key, name in BESIDE.items()}
+    floats = {n: {k: v for k, v in row.items() if isinstance(v, float)} for n, row in rows.items()}
+    lines = [pandas.DataFrame(floats).dropna().round(4).to_string()]
+    if kind == "gan":
+        lines.append(f"Network: {scores['network']} ({scores['resize']}).")
+        if judge := scores.get("classifier"):
+            lines.append(
+                f"Digit classifier: {judge['accuracy']:.1%} right on {judge['n']} held-out digits."
+            )
+        lines += [f"Caution: {caution}" for caution in scores["cautions"]]
+    elif kind == "boundary":
+        s1, s2, product = (f"{scores[key]:.4f}" for key in ("s1", "s2", "score"))
+        lines.append(f"s1 {s1}, s2 {s2}, score {product}, which is s1 × s2 × s3.")
+        if scores["s3"] > scores["s3_real"]:
+            lines.append("s3 above the ceiling is not better than real: smooth pictures have it.")
+    elif kind == "sr":
+        lines.append(f"Means over {scores['n']} pictures.")
+    else:
+        which = "the test part of" if scores["part"] == "test" else "all of"
+        lines.append(
+            f"{scores['n']} images, {which} {scores['data']}{' (synthetic)' * scores['synthetic']}; "
+            f"{scores['foreground']:.1%} foreground; threshold {scores['threshold']}."
+        )
+    return "\n".join(lines)
 
 
 def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
@@ -25,7 +103,7 @@ def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
     every score, the other is scored like a generator's output and gives the row "real".
 
     Args:
-        gan: `ganlib.adversarial.Adversarial` that ends in sigmoid or tanh.
+        gan: `Adversarial`, or a generator of one, that ends in sigmoid or tanh.
         real: what `ganlib.data.load` takes; brought to the generator's size and channels.
         n: int, pictures to generate; by default as many as there are in the reference.
         seed: int, of the latents and of the halving.
@@ -38,12 +116,10 @@ def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
         same for `real` and for `noise`. For digits also `generated` and `classifier`, and in the
         baselines what `ganlib.metrics.digits.digit_quality` measures.
 
-    Raises:
-        DataError: the data or the model can't be used.
-        ValueError: the network is unknown.
     """
-    shape = tuple(gan.generator.output_shape[1:])
-    if network is None and shape == (28, 28, 1) and _are_labelled(real):
+    check_generator(gan)
+    shape = tuple(getattr(gan, "sampler", gan).output_shape[1:])
+    if network is None and shape == (28, 28, 1) and load_held_out(real, shape).labels is not None:
         return _score_digits(gan, real, n, seed)
     eye = networks.get(network or "auto")
     images = check(load_held_out(real, shape), minimum=2 * LEAST_REAL)
@@ -64,11 +140,7 @@ def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
 
 
 def load_held_out(real, shape):
-    """The test part of a set, or all of one without parts, as pictures of a generator's shape.
-
-    Raises:
-        DataError: the generator's pictures are not square, or the data can't be used.
-    """
+    """The test part of a set, or all of one without parts, as pictures of a generator's shape."""
     height, width, channels = shape
     if height != width:
         raise DataError(f"Only square pictures can be scored. Received: a generator of {shape}")
@@ -78,18 +150,13 @@ def load_held_out(real, shape):
         return load(real, size=height, channels=channels)
 
 
-def _are_labelled(real):
-    return load_held_out(real, (28, 28, 1)).labels is not None
-
-
 def _score_digits(gan, real, n, seed):
     data = load_data(real)
     classifier = train_classifier(data.train, data.test)
     eye = networks.get(classifier)
     reference, held_out = data.reference.as_range("unit"), data.real.as_range("unit")
-    n = n or len(held_out)
     pictures = {
-        "generated": sample_images(gan, n, seed),
+        "generated": sample_images(gan, n or len(held_out), seed),
         "real": held_out,
         "noise": noise_images(len(held_out)),
     }
@@ -110,8 +177,8 @@ def score_boundary_gan(gan, real, n=None, seed=0, similarity="correlation"):
     """Scores a boundary GAN by s1, s2 and s3, and s3 beside its ceiling and its floor.
 
     Args:
-        gan: `ganlib.adversarial.Adversarial` that ends in sigmoid or tanh. D's sigmoid is taken to
-            be the probability of being real, whatever the loss.
+        gan: `Adversarial` that ends in sigmoid or tanh. D's sigmoid is taken to be the probability
+            of being real, whatever the loss.
         real: what `ganlib.data.load` takes, two pictures or more; the test part, where the set has
             one. Brought to the generator's size and channels.
         n: int above 0, pictures to generate; by default as many as there are real ones.
@@ -119,38 +186,28 @@ def score_boundary_gan(gan, real, n=None, seed=0, similarity="correlation"):
         similarity: str, one of `ganlib.metrics.boundary.SIMILARITIES`.
 
     Returns:
-        dict as `ganlib.metrics.boundary.score_boundary` returns it, without `train`. s1 and s2 lie
-        in [0, 1], s3 and the score in [-1, 1].
-
-    Raises:
-        DataError: the data or the model can't be used, or pictures or logits are not finite.
-        ValueError: the similarity is unknown, or the pictures are too small for it.
+        dict as `ganlib.metrics.boundary.score_boundary` returns it, without `train`.
     """
     if similarity not in boundary.SIMILARITIES:  # before any picture is made
         raise ValueError(
             f"`similarity` must be one of {boundary.SIMILARITIES}. Received: {similarity!r}"
         )
-    shape = tuple(gan.generator.output_shape[1:])
-    real = check(load_held_out(real, shape), minimum=2).as_range("unit")
+    check_generator(gan)
+    real = check(load_held_out(real, gan.generator.output_shape[1:]), minimum=2).as_range("unit")
     fake = sample_images(gan, n or len(real), seed)
-    _check_finite(fake, "The generator's pictures")
     logits = [discriminate(gan, pictures) for pictures in (real, fake)]
-    _check_finite(np.concatenate(logits), "The discriminator's logits")
+    for name, values in (("generator's pictures", fake), ("discriminator's logits", logits)):
+        if not all(np.isfinite(part).all() for part in values):
+            raise DataError(
+                f"The {name} must be finite: its training has diverged, so score a model saved "
+                "earlier, or train again with a lower learning rate. Received: NaN or infinities"
+            )
     return boundary.score_boundary(
         *logits, fake, real, value_range="unit", similarity=similarity, seed=seed
     )
 
 
-def _check_finite(values, name):
-    if bad := int((~np.isfinite(values)).sum()):
-        raise DataError(
-            f"{name} must be finite: its training has diverged, so score a model saved earlier, or "
-            f"train again with a lower learning rate. Received: {bad} of {values.size} values that "
-            "are NaN or infinite"
-        )
-
-
-def score_upscaler(model, high, scale):
+def score_upscaler(model, high, scale=None):
     """Scores a super-resolution model on high-resolution photographs, beside two baselines.
 
     Each picture is made small by antialiased bicubic downscaling and 8-bit rounding, then enlarged;
@@ -158,34 +215,27 @@ def score_upscaler(model, high, scale):
     photographs' training part, never to `high`.
 
     Args:
-        model: as `ganlib.upscaling.load_upscaler` returns it.
+        model: as `ganlib.apply.load_upscaler` returns it.
         high: what `ganlib.data.load_photos` takes; of "photos" the test part is scored.
-        scale: int.
+        scale: int, the model's; None: whatever that is.
 
     Returns:
         dict with `model`, `bicubic`, `linear`, each a dict of `psnr_y`, `psnr_rgb` (dB), `ssim_y`,
         `ssim_rgb`, means over the pictures; and `n`, their number.
-
-    Raises:
-        DataError: the model is of another scale, a picture can't be used, or the model's pictures
-            are in a wrong value range.
     """
-    if (actual := scale_of(model)) != scale:
-        raise DataError(
-            f"The model enlarges by {actual}: score it with --scale {actual}, or load another. "
-            f"Received: scale={scale}"
-        )
-    kernel = best_linear_kernel(load_photos("photos", "train"), scale)
+    if scale not in (None, actual := scale_of(model)):
+        raise DataError(f"The model enlarges by {actual}: leave out --scale. Received: {scale}")
     photos = load_photos(high, "test" if str(high) == "photos" else None)
+    kernel = best_linear_kernel(load_photos("photos", "train"), actual)
     upscalers = {
         "model": lambda low: upscale_image(model, low),
-        "bicubic": lambda low: upscale(low, scale),
-        "linear": lambda low: enlarge_linearly(low, kernel, scale),
+        "bicubic": lambda low: upscale(low, actual),
+        "linear": lambda low: enlarge_linearly(low, kernel, actual),
     }
     scores = {}
     for name, enlarge in upscalers.items():
         try:
-            means = super_resolution.mean_scores(super_resolution.evaluate(enlarge, photos, scale))
+            means = super_resolution.mean_scores(super_resolution.evaluate(enlarge, photos, actual))
         except ValueError as error:
             raise DataError(f"The pictures of {name!r} can't be scored. {error}") from error
         scores[name] = {key: means[key] for key in super_resolution.FIDELITY}
@@ -198,24 +248,16 @@ def score_segmenter(model, data, threshold=0.5, progress=False):
     Each image is segmented whole, whatever its size; all pixels of all images count alike.
 
     Args:
-        model: as `ganlib.segmentation.load_segmenter` returns it.
+        model: as `ganlib.apply.load_segmenter` returns it.
         data: what `ganlib.data.load_masks` takes; the test part, where the set has one.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
         progress: bool, show a progress bar.
 
     Returns:
-        dict with
-        `jaccard`, `jaccard_soft`, `dice`, `dice_soft`, `foreground` (its share in truth) and `n`
-        as `ganlib.metrics.segmentation.score_masks` returns them,
-        `threshold`: float,
-        `data`: str, name of the set, and `synthetic`: bool, whether a program drew it,
-        `part`: str, "test" or "all", what of it was scored,
-        `baselines`: dict of "background", "foreground" and "constant" (0.5 everywhere), each with
-        the four scores; the constant's hard ones are at a threshold of 0.5.
-
-    Raises:
-        ValueError: the threshold is out of its range.
-        DataError: the data or the model can't be used.
+        dict with `jaccard`, `jaccard_soft`, `dice`, `dice_soft`, `foreground` (its share in truth)
+        and `n` as of `ganlib.metrics.segmentation.score_masks`; `threshold`; `data`, the set's
+        name, and `synthetic`; `part`, "test" or "all"; `baselines`, the same four scores of
+        "background", "foreground" and "constant" (0.5 everywhere).
     """
     from tqdm.auto import tqdm
 
@@ -234,3 +276,11 @@ def score_segmenter(model, data, threshold=0.5, progress=False):
         "part": part,
         "baselines": baselines(masked.masks),
     }
+
+
+KINDS = {
+    "gan": (load_model, score_gan),
+    "boundary": (load_gan, score_boundary_gan),
+    "sr": (load_upscaler, score_upscaler),
+    "segmentation": (load_segmenter, score_segmenter),
+}
