@@ -156,8 +156,8 @@ def run(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         options |= {"devices": devices, "fresh": fresh, "show": not as_json}
-        from ganlib.experiment.faults import check_writable
-        from ganlib.experiment.stages import run_stages
+        from ganlib.experiment.machine import check_writable
+        from ganlib.experiment.run import run_stages
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
         results = run_stages(chosen, lambda stage: run_study(stage, out, **options))
@@ -188,14 +188,12 @@ def _resumable():
 def _local(workers, devices, address, cpus, gpus):
     """The local engine, and the options that it alone has."""
     from ganlib.experiment import local
-    from ganlib.experiment.devices import check_devices
 
     for name, value in (("--address", address), ("--cpus", cpus), ("--gpus", gpus)):
         if value is not None:
             raise ValueError(f"{name} is for --engine ray: add that, or leave {name} out.")
     if workers is None:  # asking claims an accelerator, which a worker would then lack
         workers = local.default_workers() if devices == 1 else 0
-    check_devices(devices)
     if devices > 1 and workers:
         raise ValueError("Several devices share one trial: leave --workers out.")
     return local.run, {"workers": workers}
@@ -288,7 +286,7 @@ def report(
 
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
-    from ganlib.experiment.faults import check_writable
+    from ganlib.experiment.machine import check_writable
 
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
@@ -331,7 +329,7 @@ def main():
     """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ganlib.data import DataError
-    from ganlib.experiment.faults import StudyError, of_a_file
+    from ganlib.experiment.machine import StudyError, of_a_file
 
     try:
         app(prog_name="ganlib")

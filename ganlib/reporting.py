@@ -3,7 +3,7 @@
 import traceback
 
 from ganlib import studies
-from ganlib.experiment.study import DONE, STOPPED, StudyError, results, run_folder, write_atomically
+from ganlib.experiment.run import DONE, STOPPED, StudyError, results, run_folder, write_atomically
 
 # What reading numbers that are not there, or are none, ends in.
 SPOILT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError)

@@ -30,7 +30,7 @@ def load_keras():
 
 def print_json(value):
     """Prints results as JSON; a number that is not finite as null."""
-    from ganlib.experiment.study import plain
+    from ganlib.experiment.run import plain
 
     typer.echo(json.dumps(plain(value), indent=2))
 

@@ -155,7 +155,7 @@ def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     study = plan().at("quick")
     with eagerly():
-        results = [run_trial(study, trial, DATA, out) for trial in study.trials]
+        results = [run_trial(study, trial, out) for trial in study.trials]
     assert [r["status"] for r in results] == ["done"] * len(RUN), [r.get("error") for r in results]
     return study, results, DATA, out
 
@@ -163,7 +163,7 @@ def found(tmp_path_factory):
 def test_what_has_finished_is_not_trained_again(found):
     study, results, data, out = found
     with mock.patch.object(keras.Model, "fit", side_effect=AssertionError):
-        assert [run_trial(study, trial, data, out) for trial in study.trials] == results
+        assert [run_trial(study, trial, out) for trial in study.trials] == results
 
 
 def test_what_a_trial_leaves(found):

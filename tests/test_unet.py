@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pandas
 import pytest
-from ganlib.experiment.run import DONE, OUT_OF_MEMORY, Run, StudyError, results, run_trial
+from ganlib.experiment.machine import StudyError
+from ganlib.experiment.run import DONE, OUT_OF_MEMORY, Run, results, run_trial
 from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 
 from ganlib.data import Images
@@ -132,9 +133,9 @@ def ran(tmp_path_factory):
     study = plan(CELLS).at("quick", changes={"plateau_patience": 2, "patience": 3})
     unet._compiled.cache_clear()
     with mock.patch.object(keras.Model, "compile", without_xla):
-        found = [run_trial(study, trial, DATA, out) for trial in study.trials]
+        found = [run_trial(study, trial, out) for trial in study.trials]
         following = study.next(found)
-        more = [run_trial(following, trial, DATA, out) for trial in following.trials]
+        more = [run_trial(following, trial, out) for trial in following.trials]
     unet._compiled.cache_clear()
     every = [*found, *more]
     assert {r["status"] for r in every} <= {"done", "stopped"}, [r.get("error") for r in every]
@@ -170,7 +171,7 @@ def test_with_masks_of_other_pictures_the_score_is_near_the_floor(ran):
 def test_what_has_finished_is_not_trained_again(ran):
     study, _, found, _, out = ran
     with mock.patch.object(keras.Model, "fit", side_effect=AssertionError):
-        again = [run_trial(study, trial, DATA, out) for trial in study.trials]
+        again = [run_trial(study, trial, out) for trial in study.trials]
     assert again == found == results(study, out)
 
 

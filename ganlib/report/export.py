@@ -6,9 +6,9 @@ import pathlib
 import re
 import subprocess
 
-from ganlib.experiment import profiles
 from ganlib.experiment.machine import environment
-from ganlib.experiment.study import write_atomically, write_json
+from ganlib.experiment.run import write_atomically, write_json
+from ganlib.experiment.study import mark
 from ganlib.report import figures
 
 # What browsers would break in a narrow cell: a short name, such as attempt-7, at its hyphen, and an
@@ -21,7 +21,7 @@ class Report:
 
     Args:
         study: name of the study.
-        profile: one of `ganlib.experiment.profiles.PROFILES`.
+        profile: one of `ganlib.experiment.study.PROFILES`.
         out: folder of all reports.
         changes: dict, what was changed in all recipes. Figures of a smaller scale than the
             write-up's, or of changed recipes, say so on themselves.
@@ -30,7 +30,7 @@ class Report:
     def __init__(self, study, profile, out="reports", changes=None):
         self.study = study
         self.profile = profile
-        self.mark = profiles.mark(profile, changes)
+        self.mark = mark(profile, changes)
         self.path = pathlib.Path(out) / profile / study
         self.written = []
         self.captions = {}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 
 from ganlib.apply import save_gif
-from ganlib.experiment.study import DONE, STOPPED, run_folder
+from ganlib.experiment.run import DONE, STOPPED, run_folder
 from ganlib.report.export import Report
 from ganlib.report.figures import close
 from ganlib.stats import (

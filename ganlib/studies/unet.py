@@ -19,7 +19,8 @@ from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLos
 from ganlib.data import Augment, Batches, load_parts
 from ganlib.data.parts import Parts
 from ganlib.experiment import fit as training
-from ganlib.experiment.run import DONE, STOPPED, Run, StudyError
+from ganlib.experiment.machine import StudyError
+from ganlib.experiment.run import DONE, STOPPED, Run
 from ganlib.experiment.study import Source, Study, Trial
 from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
 from ganlib.models.unet import ARCHITECTURES, build_unet

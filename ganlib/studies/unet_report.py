@@ -7,7 +7,8 @@ import statistics
 import numpy as np
 import pandas
 
-from ganlib.experiment.study import DONE, OUT_OF_MEMORY, STOPPED, StudyError, results
+from ganlib.experiment.machine import StudyError
+from ganlib.experiment.run import DONE, OUT_OF_MEMORY, STOPPED, results
 from ganlib.metrics.segmentation import score_masks
 from ganlib.stats import (
     anova,
