@@ -19,7 +19,7 @@ from ganlib.features import perceptual
 from ganlib.images import convert, upscale
 from ganlib.metrics import super_resolution as metrics
 from ganlib.report.figures import close
-from ganlib.studies import srgan, srgan_report
+from ganlib.studies import srgan, srgan_figures, srgan_report
 from ganlib.studies.srgan_attempts import ATTEMPTS, WARNING_SIGNS, get
 from ganlib.studies.srgan_report import SRResults, write_report
 
@@ -207,7 +207,7 @@ def test_the_whole_report(found, tmp_path):
 
 
 def test_pictures_are_numbered_and_not_named_by_their_files(found):
-    figure = srgan_report.panel(SRResults(*found))
+    figure = srgan_figures.panel(SRResults(*found))
     labels = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
     assert labels == ["picture 1", "picture 2"]
     close(figure)

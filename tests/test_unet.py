@@ -156,7 +156,7 @@ def test_the_second_stage_begins_with_the_best_cells_weights(ran):
 def test_a_trial_waits_for_the_one_that_it_begins_with(ran, tmp_path):
     _, following, *_ = ran
     model = unet.prepare(following.trials[2].recipe, 0)
-    with pytest.raises(StudyError, match="has no result yet: run that one first"):
+    with pytest.raises(StudyError, match="run that one first.*no result yet"):
         unet.start_from(following.trials[2], model, Run(tmp_path / "unet" / "other"))
 
 

@@ -25,6 +25,7 @@ from ganlib.studies.srgan_attempts import ATTEMPTS
 
 KEPT = 5  # test pictures whose enlargements are saved
 SEEN = 64  # patches that the health monitor looks at
+WATCHED = "validation_psnr_y"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,7 @@ SUBMITTED_SIZES = {
 # its learning rates, because a shorter attempt takes fewer steps.
 EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
 RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
+RATES = ("g_learning_rate", "d_learning_rate")
 # Feature distances differ in size from network to network: these weights make them count alike.
 PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1, "vgg19": 0.1}
 
@@ -108,14 +110,12 @@ def variations(study):
     features = judge if study.profile == FULL else "filters"
     common = {"features": features, "judge": judge}
     repaired = dataclasses.replace(study.base, perceptual=PERCEPTUAL[features], **common)
-    recipes = {"repaired": repaired}
+    recipes, profile = {"repaired": repaired}, study.profile
     for attempt in ATTEMPTS:
-        settings = dict(attempt.settings)
-        for rate in ("g_learning_rate", "d_learning_rate"):
-            settings[rate] *= RATE_FACTOR[study.profile]
+        rates = {key: RATE_FACTOR[profile] * attempt.settings[key] for key in RATES}
         recipes[attempt.name] = Recipe(
-            **(common | SUBMITTED | SUBMITTED_SIZES[study.profile] | settings),
-            epochs=attempt.epochs // EPOCHS_A_LOG[study.profile],
+            **(common | SUBMITTED | SUBMITTED_SIZES[profile] | attempt.settings | rates),
+            epochs=attempt.epochs // EPOCHS_A_LOG[profile],
             judged_side=study.base.judged_side,
         )
     return recipes
@@ -158,16 +158,10 @@ def enlarge_linearly(low, kernel, scale):
 def baselines(data, recipe):
     """Scores on the test pictures of what needs no network, as a recipe's are measured."""
     scale, kernel = recipe.scale, linear_kernel(data, recipe.scale)
-    upscalers = {
-        "flat grey": metrics.flat_grey(scale),
-        "bicubic": lambda low: upscale(low, scale),
-        "linear": lambda low: enlarge_linearly(low, kernel, scale),
-    }
-    judge = perceptual.get(recipe.judge)
-    return {
-        name: metrics.evaluate(enlarge, data.test, scale, judge, recipe.judged_side)
-        for name, enlarge in upscalers.items()
-    }
+    upscalers = {"flat grey": metrics.flat_grey(scale), "bicubic": lambda low: upscale(low, scale)}
+    upscalers["linear"] = lambda low: enlarge_linearly(low, kernel, scale)
+    judging = data.test, scale, perceptual.get(recipe.judge), recipe.judged_side
+    return {name: metrics.evaluate(enlarge, *judging) for name, enlarge in upscalers.items()}
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -175,10 +169,10 @@ def baselines(data, recipe):
 
 def train(trial, data, run):
     """Pretrains on pixels, then adversarially, and scores; see `Study.train`."""
-    recipe = trial.recipe
-    generator, discriminator = build_players(recipe, trial.seed, linear_kernel(data, recipe.scale))
+    recipe, seed = trial.recipe, trial.seed
+    generator, discriminator = build_players(recipe, seed, linear_kernel(data, recipe.scale))
     patches = Patches(data.train, recipe.scale, recipe.patch, recipe.value_range)
-    batches = Batches(patches, recipe.batch_size, trial.seed, steps=recipe.steps)
+    batches = Batches(patches, recipe.batch_size, seed, steps=recipe.steps)
     epochs = recipe.pretraining_epochs + recipe.epochs
     results = {"parameters": generator.count_params(), "scores": {}}
     if recipe.pretraining_epochs:
@@ -189,7 +183,7 @@ def train(trial, data, run):
     if recipe.epochs:
         phase = run.phase("", recipe.pretraining_epochs, epochs)
         before = results.get("findings", [])
-        gan = build_gan(generator, discriminator, recipe, trial.seed)
+        gan = build_gan(generator, discriminator, recipe, seed)
         results |= train_adversarially(gan, batches, trial, data, phase)
         results["findings"] = before + results["findings"]
         results["scores"]["adversarial"] = score(gan.sampler, recipe, data, phase)
@@ -215,53 +209,44 @@ def build_players(recipe, seed, kernel):
 
 def pretrain(generator, batches, recipe, data, run):
     """Fits the generator to pixels; leaves it with the weights that validated best."""
-    steps = recipe.pretraining_epochs * recipe.steps
-    schedule = keras.optimizers.schedules.CosineDecay(recipe.pretraining_rate, steps)
+    epochs, rate = recipe.pretraining_epochs, recipe.pretraining_rate
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * recipe.steps)
     optimizer = keras.optimizers.Adam(schedule, beta_2=recipe.pretraining_beta_2)
     training.compile_supervised(generator, optimizer, "mean_absolute_error")
-    best = KeepBest(
-        generator,
-        run.path / "best.npz",
-        lambda: {"validation_psnr_y": validate(generator, data.validation, recipe.scale)},
-        "validation_psnr_y",
-        lower=False,
-        epochs=recipe.pretraining_epochs,
-    )
+
+    pairs = [metrics.low_resolution(image, recipe.scale) for image in data.validation.images]
+    measure = functools.partial(psnr, value_range="byte", border=recipe.scale, luma_only=True)
+
+    def validation():
+        values = [measure(enlarged(generator, low, recipe.scale), high) for low, high in pairs]
+        return {WATCHED: float(np.mean(values))}
+
+    path = run.path / "best.npz"
+    best = KeepBest(generator, path, validation, WATCHED, lower=False, epochs=epochs)
     # Training may start from something good, so the weights before the first epoch compete, too.
-    best.value = best.score()[best.key]
-    history = training.fit(
-        generator,
-        batches,
-        run,
-        epochs=recipe.pretraining_epochs,
-        expected={"learning_rate": recipe.pretraining_rate, "batch_size": recipe.batch_size},
-        callbacks=[best, StopWhenLost()],
-    )
+    best.value = validation()[WATCHED]
+    expected = {"learning_rate": rate, "batch_size": recipe.batch_size}
+    callbacks = [best, StopWhenLost()]
+    options = {"epochs": epochs, "expected": expected, "callbacks": callbacks}
+    history = training.fit(generator, batches, run, **options)
     best.restore()
     return {
         "pretraining_loss": float(history["loss"].iloc[-1]),
         "pretraining_seconds": float(history["seconds"].sum()),
         "best_epoch": best.epoch,
-        "validation_psnr_y": best.value,
+        WATCHED: best.value,
         **training.findings(history),
     }
 
 
 def build_gan(generator, discriminator, recipe, seed):
     """The `Adversarial` of a recipe, not compiled."""
-    content = ContentLoss(
-        recipe.pixel, recipe.distance, recipe.perceptual, recipe.features, recipe.value_range
-    )
-    return Adversarial(
-        generator,
-        discriminator,
-        losses.get(recipe.loss),
-        update="shared",  # the same low-resolution patches make the same pictures
-        ema=recipe.ema,
-        content=content,
-        adversarial_weight=recipe.adversarial,
-        seed=seed,
-    )
+    weights = recipe.pixel, recipe.distance, recipe.perceptual
+    content = ContentLoss(*weights, recipe.features, recipe.value_range)
+    # Shared: the same low-resolution patches make the same pictures.
+    options = {"update": "shared", "ema": recipe.ema, "content": content, "seed": seed}
+    options["adversarial_weight"] = recipe.adversarial
+    return Adversarial(generator, discriminator, losses.get(recipe.loss), **options)
 
 
 def train_adversarially(gan, batches, trial, data, run):
@@ -279,13 +264,6 @@ def train_adversarially(gan, batches, trial, data, run):
 
 
 # -- scoring ---------------------------------------------------------------------------------------
-
-
-def validate(generator, photos, scale):
-    """Mean luma PSNR in dB."""
-    pairs = (metrics.low_resolution(image, scale) for image in photos.images)
-    pairs = ((enlarged(generator, low, scale), high) for low, high in pairs)
-    return float(np.mean([psnr(*p, "byte", border=scale, luma_only=True) for p in pairs]))
 
 
 def score(generator, recipe, data, run):

@@ -150,10 +150,9 @@ class TileData:
     second: Parts
 
     def __post_init__(self):
+        for name in ("train", "validation", "test", "name", "origin", "synthetic"):
+            setattr(self, name, getattr(self.first, name))
         self.checksum = self.first.checksum + self.second.checksum
-
-    def __getattr__(self, name):  # train, validation, test, and what a report says of the data
-        return getattr(self.first, name)
 
     def of(self, recipe):
         """The data that a recipe trains on."""
@@ -221,18 +220,15 @@ def start_from(trial, model, run):
     recipe = dataclasses.replace(trial.recipe, second=False, start="")
     name = Trial(trial.recipe.start, recipe, trial.seed, trial.data).id
     other = Run(run.path.parent / name)
-    result = other.finished()
-    if result is None or result["status"] not in (DONE, STOPPED):
-        raise StudyError(
-            f"This trial begins with the weights of {name}, which "
-            f"{'has no result yet' if result is None else 'ran out of memory'}: run that one first."
-        )
+    result = other.finished() or {"status": "no result yet"}
     try:
+        if result["status"] not in (DONE, STOPPED):
+            raise FileNotFoundError(result["status"])
         weights.load(other.path / BEST, model.weights)
     except (FileNotFoundError, ValueError) as error:
         raise StudyError(
             f"This trial begins with the weights of {name}, which can't be read: run that one "
-            f"again first, with --trials {name} --fresh. Received: {error}"
+            f"first, with --trials {name} --fresh. Received: {error}"
         ) from error
 
 
@@ -260,15 +256,9 @@ def prepare(recipe, seed):
 
 
 def _build(recipe, seed):
-    return build_unet(
-        recipe.architecture,
-        recipe.filters,
-        depth=recipe.depth,
-        channels=recipe.channels,
-        dropout=recipe.dropout,
-        momentum=recipe.momentum,
-        seed=seed,
-    )
+    settings = ("filters", "depth", "channels", "dropout", "momentum")
+    settings = {name: getattr(recipe, name) for name in settings}
+    return build_unet(recipe.architecture, **settings, seed=seed)
 
 
 @functools.lru_cache(maxsize=1)
@@ -293,19 +283,16 @@ def fit(model, trial, tiles, run):
         masks, validation = shuffled(masks, seed), (validation[0], shuffled(validation[1], seed))
     epochs, rules = recipe.times * recipe.epochs, {"monitor": WATCHED, "mode": "max"}
     best = KeepBest(model, run.path / BEST, None, WATCHED, lower=False, epochs=epochs)
-    slower = ReduceOnPlateau(
-        factor=recipe.plateau_factor,
-        patience=recipe.times * recipe.plateau_patience,
-        min_lr=recipe.least_learning_rate,
-        **rules,
-    )
+    plateau = {"factor": recipe.plateau_factor, "min_lr": recipe.least_learning_rate, **rules}
+    slower = ReduceOnPlateau(patience=recipe.times * recipe.plateau_patience, **plateau)
     enough = StopOnPlateau(patience=recipe.times * recipe.patience, **rules)
     meter = Meter()
     change = Augment(recipe.augment) if recipe.augment else None
+    batches = Batches((images, masks), recipe.batch_size, seed, change=change)
     batch_size = min(recipe.batch_size, len(images))
     history = training.fit(
         model,
-        Batches((images, masks), recipe.batch_size, seed, change=change),
+        batches,
         run,
         epochs=epochs,
         expected={"learning_rate": recipe.learning_rate, "batch_size": batch_size},
