@@ -7,8 +7,7 @@ from helpers import fit, gap
 
 from ganlib.adversarial import Adversarial
 from ganlib.models import dcgan
-from ganlib.models.layers import Conv2DTranspose
-from ganlib.models.spectral import SpectralConv2D, SpectralDense
+from ganlib.models.layers import Conv2DTranspose, SpectralConv2D, SpectralDense
 
 
 def trainable(model):

@@ -14,9 +14,9 @@ from ganlib.adversarial import Adversarial
 from ganlib.apply import load_gan, load_upscaler, sample_images
 from ganlib.data import DataError, MaskedImages, load_masks, load_photos
 from ganlib.data.rooms import rooms
-from ganlib.images import bicubic_kernel
 from ganlib.metrics.boundary import SIMILARITIES
 from ganlib.models import boundary, dcgan
+from ganlib.models.linear import bicubic_kernel
 from ganlib.models.srgan import build_generator
 from ganlib.scoring import (
     load_held_out,

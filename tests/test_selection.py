@@ -15,7 +15,7 @@ from ganlib.backends import variables as weights
 from ganlib.callbacks.best import SCORES, BestByKID, KeepBest, StopWhenHigh, score
 from ganlib.experiment import fit as training
 from ganlib.experiment.study import Run
-from ganlib.features.network import Network
+from ganlib.features.networks import Network
 from ganlib.metrics import fidelity
 
 N = 12

@@ -7,7 +7,7 @@ from helpers import IMAGE, fit, gap, images, make_gan, state
 from keras import layers, ops
 
 from ganlib.adversarial_options import UPDATES
-from ganlib.models.spectral import SpectralConv2D, SpectralDense
+from ganlib.models.layers import SpectralConv2D, SpectralDense
 
 pytestmark = pytest.mark.backend
 

@@ -13,7 +13,7 @@ from ganlib.callbacks import best as selection
 from ganlib.data.rooms import rooms
 from ganlib.experiment.study import Study, Trial
 from ganlib.features import networks
-from ganlib.features.network import Network
+from ganlib.features.networks import Network
 from ganlib.studies import bedrooms, bedrooms_scoring
 from ganlib.studies.bedrooms import BedroomData, Recipe
 

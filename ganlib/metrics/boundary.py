@@ -10,8 +10,7 @@ import typing
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from ganlib.images import check_range, convert
-from ganlib.images.mistakes import as_unit
+from ganlib.images import as_unit, check_range, convert
 from ganlib.metrics.checks import blocks
 
 SIMILARITIES = ("correlation", "cosine", "plain_cosine", "ssim")

@@ -1,20 +1,22 @@
-"""Collecting single images into one array."""
+"""Collecting single images into one array, or a tuple where they differ in size."""
 
 import numpy as np
 
+from ganlib.data.container import fit
 from ganlib.data.errors import DataError
-from ganlib.data.resize import fit
+
+SHOWN = 8  # shapes that a message names
 
 
-def assemble(named_images, n, size=None, channels=None):
+def gather(named_images, n, size=None, channels=None, any_size=False):
     """Returns one uint8 array of `n` images, and needs little more memory than it takes.
 
     Args:
         named_images: iterable of pairs: a name for messages, and a uint8 array `(height, width,
             channels)`.
         n: int, how many pairs there are.
-        size: int or `None`, as in `ganlib.data.resize.fit`.
-        channels: int or `None`, likewise.
+        size, channels: as of `ganlib.data.container.fit`.
+        any_size: bool, whether the images may differ in size: they then are a tuple of arrays.
 
     Raises:
         DataError: the images are of different shapes or not uint8; there are not `n`, or none.
@@ -28,27 +30,31 @@ def assemble(named_images, n, size=None, channels=None):
             )
         image = fit(image, size, channels)
         if images is None:
-            images = np.empty((n, *image.shape), np.uint8)
+            images = [] if any_size else np.empty((n, *image.shape), np.uint8)
         examples.setdefault(image.shape, name)
-        if len(examples) == 1 and count <= n:
+        if any_size:
+            images.append(image)
+        elif len(examples) == 1 and count <= n:
             images[count - 1] = image
-    if len(examples) > 1:
-        raise DataError(_mixed(examples))
     if images is None or count != n:
         raise DataError(
             f"{n} images were announced, and at least one is needed: choose another split, or get "
             f"the data anew. Received: {count} images"
         )
+    if len(examples if not any_size else {shape[2] for shape in examples}) > 1:
+        raise DataError(_mixed(examples))
     return images
 
 
-def _mixed(examples, shown=8):
+def _mixed(examples):
     lines = [
         f"{height}×{width} with {channels} channel{'s' * (channels != 1)}, as {name}"
         for (height, width, channels), name in sorted(examples.items())
     ]
-    more = f"; and {len(lines) - shown} more" if len(lines) > shown else ""
+    more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
     return (
         "All images must have one size and number of channels: give size=… (crops to a square and "
-        "resizes) or channels=… (1 or 3). Received: " + "; ".join(lines[:shown]) + more
+        "resizes) or channels=… (1 or 3), or any_size=True where sizes may differ. Received: "
+        + "; ".join(lines[:SHOWN])
+        + more
     )
