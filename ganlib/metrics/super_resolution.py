@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganlib.data.photos import check_photos
+from ganlib.data import check as check_images
 from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
@@ -31,7 +31,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: `ganlib.data.Photos`.
+        photos: `ganlib.data.Images` of three channels.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -45,7 +45,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         DataError: a photograph is too small.
         ValueError: the upscaler's pictures are in a wrong value range.
     """
-    check_photos(photos, max(SMALLEST, 12 + 2 * scale))
+    check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
     for name, image in zip(photos.names, photos.images, strict=True):
         low, high = low_resolution(image, scale)

@@ -4,8 +4,10 @@ import contextlib
 import pathlib
 
 import numpy as np
+import pandas
 
 from ganlib.apply import read_grid, tile, untile  # noqa: F401
+from ganlib.stats import mean_interval
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 STRIP = 0.16  # inches, below a marked figure
@@ -148,5 +150,76 @@ def legend_below(figure, axes, columns):
     entries = {}
     for ax in axes:
         entries |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    place = "outside lower center"
-    figure.legend(entries.values(), entries, loc=place, ncols=columns, fontsize=SMALL)
+    look = {"loc": "outside lower center", "ncols": columns, "fontsize": SMALL}
+    figure.legend(entries.values(), entries, **look)
+
+
+def curve(ax, histories, key, label, color, line="-"):
+    """Draws a column of histories: its mean over seeds with a 95 % interval, while all go on.
+
+    Seeds that go on longer do so as thin lines.
+
+    Returns:
+        The column of each history by epoch, without the epochs that lack it.
+    """
+    columns = [
+        h.set_index("epoch").get(key, pandas.Series(dtype=float)).dropna() for h in histories
+    ]
+    common = pandas.concat(columns, axis=1, join="inner")
+    intervals = [mean_interval(values) for values in common.to_numpy()]
+    ax.plot(common.index, [m.mean for m in intervals], color=color, ls=line, label=label)
+    if len(columns) > 1:
+        low, high = ([getattr(m, end) for m in intervals] for end in ("low", "high"))
+        ax.fill_between(common.index, low, high, color=color, alpha=0.15, lw=0)
+        for column in columns:
+            rest = column[column.index >= common.index.max()]
+            ax.plot(rest.index, rest, color=color, ls=line, lw=0.6, alpha=0.6)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return columns
+
+
+def heatmap(figure, ax, values, rows, columns, most, label):
+    """Draws a matrix with a name a row and column, and its colours from 0 to `most`."""
+    mesh = ax.imshow(values, vmin=0, vmax=most, aspect="auto")
+    ax.set_xticks(range(len(columns)), columns, fontsize=SMALL)
+    ax.set_yticks(range(len(rows)), rows, fontsize=SMALL)
+    ax.grid(False)
+    figure.colorbar(mesh, label=label, extend="max", pad=0.01)
+
+
+def as_frame(figure, dpi=140):
+    """A figure as a picture, uint8 `(height, width, 3)`, such as a film's; closes the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with style():
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    close(figure)
+    return pixels
+
+
+def picture_table(rows, titles, captions=None):
+    """A figure of pictures in rows and columns, over a page's width.
+
+    Args:
+        rows: dict of label → list of pictures, uint8 or in [0, 1], grey or of three channels.
+        titles: list of str, above the columns.
+        captions: dict of label → list of str, below the row's pictures.
+    """
+    side = PAGE / len(titles)
+    with style() as plt:
+        size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
+        figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
+        for ax, title in zip(axes[0], titles, strict=True):
+            ax.set_title(title, fontsize=SMALL)
+        for row, (label, pictures) in zip(axes, rows.items(), strict=True):
+            row[0].set_ylabel(label, fontsize=SMALL)
+            for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
+                ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+                if captions:
+                    ax.set_xlabel(captions[label][i], fontsize=SMALL)
+    return figure

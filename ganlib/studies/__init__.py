@@ -7,6 +7,8 @@ path, such as `my_project.rivals`, and `my_project.rivals_report` writes its rep
 import importlib
 import importlib.util
 
+from ganlib.experiment.changes import meant
+
 STUDIES = {
     "digits": "An MNIST GAN and its six variations",
     "bedrooms": "A bedroom DCGAN, and whether its pictures are any good",
@@ -20,8 +22,8 @@ def build(name, **options):
     """Makes a study.
 
     Args:
-        name: one of `STUDIES`, or the import path of a module with a `build` of its own.
-        **options: as the study's own `build` takes them: `profile`, `data`, `seeds`, `changes`.
+        name: one of `STUDIES`, or the import path of a module of one's own with a `STUDY`.
+        **options: `profile`, `data`, `seeds` and `changes`, as `Study.at` takes them.
 
     Returns:
         A `ganlib.experiment.study.Study`.
@@ -31,19 +33,16 @@ def build(name, **options):
             no study that has its name.
     """
     if name in STUDIES:
-        return importlib.import_module(f"ganlib.studies.{name}").build(**options)
+        return importlib.import_module(f"ganlib.studies.{name}").STUDY.at(**options)
     module = _import(name)
-    if not callable(getattr(module, "build", None)):
-        raise ValueError(
-            "The module of a study must have build(profile, data, seeds, changes). Received: "
-            f"{name!r}, which has no build"
-        )
+    study = getattr(module, "STUDY", None)
+    if study is None:
+        raise ValueError(f"The module of a study must have a STUDY. Received: {name!r} without")
     if importlib.util.find_spec(f"{name}_report") is None:  # told now, not after the training
         raise ValueError(
             "A study needs a second module with write_report(study, results, data, out, reports). "
             f"Received: {name!r} without {name}_report"
         )
-    study = module.build(**options)
     # Other processes, the run directories and the report find it by these.
     if (study.name, study.module) != (name, name):
         raise ValueError(
@@ -51,7 +50,7 @@ def build(name, **options):
             f"module=__name__, …) in it. Received: name={study.name!r} and "
             f"module={study.module!r} in {name!r}"
         )
-    return study
+    return study.at(**options)
 
 
 def report_module(name):
@@ -75,7 +74,7 @@ def _import(name):
         if not f"{name}.".startswith(f"{error.name}."):  # it is there, and lacks something itself
             raise
     raise ValueError(
-        f"There is no such study; choose from {', '.join(STUDIES)}, or give the import path of a "
+        f"There is no such study{meant(name, STUDIES)}; choose from {', '.join(STUDIES)}, or give the import path of a "
         "module of your own, such as my_project.rivals, that is installed or lies in this folder. "
         f"Received: {name!r}"
     )

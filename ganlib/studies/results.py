@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import pandas
 
 from ganlib.apply import save_gif
-from ganlib.experiment.study import DONE, STOPPED, run_folder
+from ganlib.experiment.run import DONE, STOPPED, run_folder
 from ganlib.report.export import Report
 from ganlib.report.figures import close
 from ganlib.stats import (
@@ -16,10 +17,14 @@ from ganlib.stats import (
     SUPPORTED,
     Claim,
     Claims,
-    brief,
     judge,
+    judge_interval,
+    mean_interval,
     paired_interval,
 )
+
+# Ends of an interval that lies above zero, or below; where it is exactly zero, it does not.
+POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +34,17 @@ class Contents:
     Attributes:
         figures: dict of name → callable that draws it from the results, or gives None where the
             trials that it needs are missing. Its docstring begins with the caption.
-        tables: dict of name → caption; the name is that of a table of the results.
-        films: dict of name → frames, as `ganlib.apply.save_gif` takes them.
+        tables: names of tables of the results, whose docstrings begin with the caption.
         films: dict of name → frames, as `save_gif` takes them.
     """
 
     figures: dict = dataclasses.field(default_factory=dict)
-    tables: dict = dataclasses.field(default_factory=dict)
+    tables: tuple = ()
     films: dict = dataclasses.field(default_factory=dict)
 
 
 class Results:
-    """The finished trials of a study.
-
-    A study adds its tables as methods, and has `claims` and `contents` of its own.
+    """The finished trials of a study; a study adds its tables, `statements` and `contents`.
 
     Args:
         study: `ganlib.experiment.study.Study`.
@@ -54,7 +56,7 @@ class Results:
         ValueError: no trial has finished.
     """
 
-    baseline_name = "base"  # the variation that others are compared with
+    usual = "base"  # the variation that others are compared with
 
     def __init__(self, study, results, data, out="runs"):
         self.study = study
@@ -84,27 +86,28 @@ class Results:
 
     def metric(self, result, key):
         """One number of a result."""
-        return result["metrics"][key]
+        return result["metrics"][key] if key in result["metrics"] else result[key]
 
     def values(self, name, key):
         """A number of each of a variation's results."""
         return [self.metric(result, key) for result in self.of(name)]
 
+    def interval(self, name, key):
+        """A number's mean over a variation's seeds, as `ganlib.stats.Interval`."""
+        return mean_interval(self.values(name, key))
+
     def mean(self, name, key):
         """A score of a variation, mean over seeds."""
         return float(np.mean(self.values(name, key)))
 
-    def row(self, name, columns, spec=".3g"):
-        """Label → mean and interval over a variation's seeds, as text, of key → label."""
-        return {label: brief(self.values(name, key), spec) for key, label in columns.items()}
-
-    def listed(self, name, key):
-        """A number of each of a variation's seeds, as text."""
-        return ", ".join(str(value) for value in self.values(name, key))
-
     def history(self, name):
         """The histories of a variation, one a seed."""
         return [self.histories[result["id"]] for result in self.of(name)]
+
+    def epochs(self, result):
+        """The epochs of which a trial kept a grid of samples, in order."""
+        files = (self.folders[result["id"]] / "samples").glob("epoch-*.png")
+        return sorted(int(file.stem.removeprefix("epoch-")) for file in files)
 
     def paired(self, name, measure, baseline=None, ratio=False):
         """How a variation differs from another, by runs that share a seed.
@@ -112,7 +115,7 @@ class Results:
         Args:
             name: of the variation.
             measure: str, as for `metric`, or callable that makes a number of a result.
-            baseline: name of the other variation; by default `baseline_name`.
+            baseline: name of the other variation; by default the usual one.
             ratio: bool, whether one is divided by the other; else the other is taken away.
 
         Returns:
@@ -120,24 +123,93 @@ class Results:
         """
         if isinstance(measure, str):
             measure = functools.partial(self.metric, key=measure)
-        names = baseline or self.baseline_name, name
+        names = baseline or self.usual, name
         base, mine = ({r["seed"]: measure(r) for r in self.of(n)} for n in names)
         compared = np.divide if ratio else np.subtract
         values = [compared(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
         return paired_interval(values, np.zeros(len(values)))
 
-    # -- tables that every study has ---------------------------------------------------------------
+    # -- claims ------------------------------------------------------------------------------------
 
-    claims = Claims(())  # the write-up's, as these results judge them
+    @functools.cached_property
+    def claims(self):
+        """The write-up's `Claims`, as these results judge them."""
+        return Claims(tuple(claim for claim in self.statements() if claim))
+
+    def statements(self):
+        """Each `Claim`, or None where its runs are missing; here none."""
+        return ()
+
+    def compare(self, statement, name, measure, evidence, *, baseline=None, ratio=False, **ends):
+        """A `Claim` on how two variations differ; None where one of them has not run.
+
+        Args:
+            statement: str.
+            name, measure, baseline, ratio: as of `paired`.
+            evidence: str with a place for the interval.
+            **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
+        """
+        if not (self.of(name) and self.of(baseline or self.usual)):
+            return None
+        interval = self.paired(name, measure, baseline, ratio)
+        return by_interval(statement, interval, lambda i: judge_interval(i, **ends), evidence)
+
+    # -- tables ------------------------------------------------------------------------------------
 
     def contents(self):
         """The `Contents` of a report; here none."""
         return Contents()
 
+    def row(self, name, columns, spec=".3g", specs=None):
+        """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
+        formats = {key: (specs or {}).get(key, spec) for key in columns}
+        return {v: self.interval(name, k).brief(formats[k]) for k, v in columns.items()}
+
+    def listed(self, name, key):
+        """A number of each of a variation's seeds, as text."""
+        return ", ".join(str(value) for value in self.values(name, key))
+
+    def between(self, columns, limits, *, n, first, specs=None):
+        """Each variation's scores, and the rows `limits` below: a ceiling and a floor.
+
+        `first`: label → key of what stands before the scores; `n`: key of the number of pictures.
+        """
+        rows = [
+            {"pictures": name, **{label: self.listed(name, key) for label, key in first.items()}}
+            | self.row(name, columns, specs=specs)
+            | {"n": self.values(name, n)[0], "seeds": len(self.of(name))}
+            for name in self.names
+        ]
+        # As objects: beside an empty cell pandas would make 300 a 300.0.
+        return pandas.DataFrame([*rows, *limits], dtype=object).fillna("")
+
+    def left_out(self, whole, parts, columns, less, specs=None):
+        """What a recipe is without each of its parts (variation → what it leaves out)."""
+        rows = []
+        for name, part in {whole: "nothing", **parts}.items():
+            if self.of(name):
+                row = {"variation": name, "left out": part, **self.row(name, columns, specs=specs)}
+                gap = "" if name == whole else self.paired(name, less, whole).brief("+.3g")
+                rows.append({**row, f"{columns[less]} less with it": gap})
+                rows[-1]["seeds"] = len(self.of(name))
+        return pandas.DataFrame(rows, dtype=object).fillna("")
+
+    def costs(self):
+        """Time and size of each variation."""
+        rows = []
+        for name in self.names:
+            row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
+            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
+            row |= {f"ratio to {self.usual}": ratio.brief(".2f")}
+            row |= {"epochs": self.listed(name, "epochs")}
+            sizes = {f"{p} parameters": f"{p.lower()}_parameters" for p in "GD"}
+            rows.append(row | {k: self.values(name, key)[0] for k, key in sizes.items()})
+        return pandas.DataFrame(rows)
+
     def findings(self):
-        """What the health monitor saw, a row a finding."""
+        """What the health monitor found, a row a finding."""
         columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
-        rows = [{**_about(r), **f} for r in self.results for f in r["metrics"].get("findings", ())]
+        rows = [_about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
         return pandas.DataFrame(rows, columns=columns)
 
     def health(self):
@@ -145,13 +217,13 @@ class Results:
         rows = []
         for r in self.results:
             findings = r["metrics"].get("findings", ())
-            checks = ", ".join(f["check"] for f in findings) or "nothing"
+            found = ", ".join(f["check"] for f in findings) or "nothing"
             evidence = " ".join(f["evidence"] for f in findings)
-            rows.append({**_about(r), "found": checks, "evidence": evidence})
+            rows.append({**_about(r), "found": found, "evidence": evidence})
         return pandas.DataFrame(rows)
 
     def trials(self, which="weights"):
-        """Every number of every trial: a row a trial, or each of its scores ("best", "last")."""
+        """All numbers of all trials, a row a trial and each of its scores, such as "best"."""
         rows = []
         for r in self.results:
             end = {**_numbers(r["metrics"]), "status": r["status"], "seconds": r["seconds"]}
@@ -160,19 +232,17 @@ class Results:
                 rows.append({**row, **_numbers(scores or {}), **end})
         return pandas.DataFrame(rows)
 
-    def chosen_and_last(self, columns, spec):
-        """Scores (key → label) of the epoch that was kept beside the last one's; a row a trial."""
+    def chosen_and_last(self, columns, spec=".3g"):
+        """Scores (key → label) of the kept epoch beside the last one's, a row a trial."""
         rows = []
         for r in self.results:
-            row = _about(r)
-            epochs = {"best": r["metrics"]["best_epoch"], "last": r["metrics"]["epochs"]}
-            for which, epoch in epochs.items():
+            rows.append(_about(r))
+            for which, epoch in {"best": "best_epoch", "last": "epochs"}.items():
                 scores = r["metrics"]["scores"][which]
-                row[f"{which} epoch"] = epoch
+                rows[-1][f"{which} epoch"] = r["metrics"][epoch]
                 for key, label in columns.items():
                     text = f"{scores[key]:{spec}}" if scores else "not finite"
-                    row[f"{label}, {which}"] = text
-            rows.append(row)
+                    rows[-1][f"{label}, {which}"] = text
         return pandas.DataFrame(rows)
 
     def over_epochs(self, columns):
@@ -185,7 +255,7 @@ class Results:
         return pandas.concat(parts, ignore_index=True)
 
     def write(self, reports="reports"):
-        """Writes figures, films, tables, claims and run.json; returns the `Report`.
+        """Writes figures, films, tables, claims and run.json into a folder; returns the `Report`.
 
         Args:
             reports: folder of all reports.
@@ -194,12 +264,13 @@ class Results:
         report = Report(self.study.name, options["profile"], reports, options.get("changes"))
         for name, draw in contents.figures.items():
             if figure := draw(self):
-                report.figure(name, figure, (draw.__doc__ or "").partition("\n")[0])
+                report.figure(name, figure, _caption(draw))
                 close(figure)
         for name, frames in contents.films.items():
             save_gif(frames, report.file(name, "gif"))
-        for name, caption in contents.tables.items():
+        for name in contents.tables:
             table = getattr(self, name)
+            caption = _caption(getattr(type(self), name))
             report.table(name, table() if callable(table) else table, caption)
         if self.claims.items:
             report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
@@ -220,6 +291,10 @@ def unanimous(conditions):
 def weakest(verdicts):
     """The verdict on several things together: refuted if one is, supported if all are."""
     return next((v for v in (REFUTED, CANNOT_TELL) if v in verdicts), SUPPORTED)
+
+
+def _caption(documented):
+    return (documented.__doc__ or "").partition("\n")[0]
 
 
 def _about(result):
