@@ -88,7 +88,7 @@ class BedroomResults(Results):
         for name, label in (("real", "real (ceiling)"), ("noise", "noise (floor)")):
             row = {text: f"{self.baselines[name][k]:.3g}" for k, text in self.labels.items()}
             limits.append({"pictures": label, **row, "n": self.baselines[name]["n_fake"]})
-        return self.between(self.labels, limits, n="n_fake", first={"epoch": "best_epoch"})
+        return self.between(self.labels, limits, n="n_fake", first=("epoch", "best_epoch"))
 
     def cautions(self):
         """What misleads at these sample sizes."""
@@ -157,14 +157,14 @@ class BedroomResults(Results):
         rows = [
             {
                 "pictures": name,
-                "clear in all factors": f"{found['clear'] / found['n']:.1%}",
-                "factor values seen": f"{found['values']:.0%}",
-                "styles seen": f"{found['styles']:.1%}",
-                "if drawn evenly": f"{found['styles_expected']:.1%}",
-                "n": found["n"],
-                "missing values": ", ".join(" ".join(pair) for pair in found["missing_values"]),
+                "clear in all factors": c["clear"] / c["n"],
+                "factor values seen": c["values"],
+                "styles seen": c["styles"],
+                "if drawn evenly": c["styles_expected"],
+                "n": c["n"],
+                "missing values": ", ".join(" ".join(pair) for pair in c["missing_values"]),
             }
-            for name, found in counted.items()
+            for name, c in counted.items()
         ]
         return pandas.DataFrame(rows)
 
@@ -221,25 +221,21 @@ class BedroomResults(Results):
 
 
 def _statements(found):
-    kid = {n: f"{found.mean(n, 'kid'):.3f}." for n in RIVALS if found.of(n)}
+    usual = {n: f"{n} has {found.mean(n, 'kid'):.3f}." for n in RIVALS if found.of(n)}
     if found.of(ASSIGNMENT):
         yield from (_no_bedrooms(found), _varied(found))
-        evidence = f"KID less the assignment's: {{:+.3f}}; the assignment's is {kid[ASSIGNMENT]}"
         for name, statement in ASKED.items():
-            yield found.compare(statement, name, "kid", evidence, **NEGATIVE)
+            yield found.compare(statement, name, "kid", "KID", note=usual[ASSIGNMENT], **NEGATIVE)
         yield _more_epochs(found)
     yield _inception_score(found)
     if found.of(REPAIRED):
         text = "The repaired recipe at least halves the assignment's KID."
-        evidence = "KID over the assignment's: {:.3f}."
-        yield found.compare(text, REPAIRED, "kid", evidence, ratio=True, high=0.5)
+        yield found.compare(text, REPAIRED, "kid", "KID", ratio=True, high=0.5)
         text = "The repaired recipe's recall is not lower."
-        evidence = "Recall less the assignment's: {:+.3f}."
-        yield found.compare(text, REPAIRED, "recall", evidence, low=0.0)
-        evidence = f"KID without it less KID with it: {{:+.3f}}; with it {kid[REPAIRED]}"
+        yield found.compare(text, REPAIRED, "recall", low=0.0)
         for name, repair in REPAIRS.items():
-            options = {"baseline": REPAIRED, **POSITIVE}
-            yield found.compare(f"{repair} lowers KID.", name, "kid", evidence, **options)
+            options = {"baseline": REPAIRED, "note": usual[REPAIRED], **POSITIVE}
+            yield found.compare(f"{repair} lowers KID.", name, "kid", "KID", **options)
         yield _average(found)
     last = [r["metrics"]["best_epoch"] == r["metrics"]["epochs"] for r in found.results]
     evidence = f"By KID on validation pictures in {sum(last)} of {len(last)} runs."

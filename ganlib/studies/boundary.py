@@ -111,7 +111,7 @@ def variations(study):
 
 
 def load_data(spec, study):
-    """Cells as `ganlib.data.Parts`; where they have groups, such as a tile, the parts share none."""
+    """Cells as `ganlib.data.Parts`; no group of them, such as those of a tile, is divided."""
     return load_parts(spec, size=SIZE, channels=3)
 
 

@@ -140,19 +140,25 @@ class Results:
         """Each `Claim`, or None where its runs are missing; here none."""
         return ()
 
-    def compare(self, statement, name, measure, evidence, *, baseline=None, ratio=False, **ends):
+    def compare(
+        self, statement, name, measure, label=None, *, baseline=None, ratio=False, note="", **ends
+    ):
         """A `Claim` on how two variations differ; None where one of them has not run.
 
         Args:
             statement: str.
             name, measure, baseline, ratio: as of `paired`.
-            evidence: str with a place for the interval.
+            label: str, what is measured, as the evidence calls it.
+            note: str, a sentence to add to the evidence.
             **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
         """
-        if not (self.of(name) and self.of(baseline or self.usual)):
+        baseline = baseline or self.usual
+        if not (self.of(name) and self.of(baseline)):
             return None
-        interval = self.paired(name, measure, baseline, ratio)
-        return by_interval(statement, interval, lambda i: judge_interval(i, **ends), evidence)
+        gap = self.paired(name, measure, baseline, ratio)
+        shown = f"over {baseline}: {gap:.3f}" if ratio else f"less {baseline}: {gap:+.3f}"
+        evidence = f"{label or measure.replace('_', ' ')}, {name} {shown}. {note}".strip()
+        return Claim(statement, judge_interval(gap, **ends), evidence)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -170,16 +176,15 @@ class Results:
         return ", ".join(str(value) for value in self.values(name, key))
 
     def between(self, columns, limits, *, n, first, specs=None):
-        """Each variation's scores, and the rows `limits` below: a ceiling and a floor.
+        """Each variation's scores, with the rows `limits` below, such as a ceiling and a floor.
 
-        `first`: label → key of what stands before the scores; `n`: key of the number of pictures.
+        `first` is a pair (label, key) of what stands before them, `n` the key of their number.
         """
-        rows = [
-            {"pictures": name, **{label: self.listed(name, key) for label, key in first.items()}}
-            | self.row(name, columns, specs=specs)
-            | {"n": self.values(name, n)[0], "seeds": len(self.of(name))}
-            for name in self.names
-        ]
+        rows = []
+        for name in self.names:
+            row = {"pictures": name, first[0]: self.listed(name, first[1])}
+            row |= {**self.row(name, columns, specs=specs), "n": self.values(name, n)[0]}
+            rows.append({**row, "seeds": len(self.of(name))})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
         return pandas.DataFrame([*rows, *limits], dtype=object).fillna("")
 
