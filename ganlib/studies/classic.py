@@ -19,19 +19,12 @@ from ganlib.models import digits as models
 
 @dataclasses.dataclass(frozen=True)
 class ClassicStep:
-    """One `train_on_batch` of the discriminator in the classic loop.
+    """One `train_on_batch` of the discriminator in the classic loop."""
 
-    Attributes:
-        step: int from 1.
-        batch_size: int.
-        d_moved: float, greatest change of any of D's weights; None where Keras raised.
-        message: str, the first line of the warning or error; "" where Keras said nothing.
-    """
-
-    step: int
+    step: int  # from 1
     batch_size: int
-    d_moved: float | None
-    message: str
+    d_moved: float | None  # greatest change of any of D's weights; None where Keras raised
+    message: str  # first line of the warning or error; "" where Keras said nothing
 
     @property
     def trained(self):
