@@ -9,16 +9,16 @@ import keras
 import numpy as np
 import pandas
 import pytest
-from ganlib.experiment.run import run_trial
-from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from skimage import data as pictures
 
 from ganlib.data import DataError, Images
 from ganlib.data.parts import Parts
+from ganlib.experiment.run import run_trial
 from ganlib.features import perceptual
 from ganlib.images import convert, upscale
 from ganlib.metrics import super_resolution as metrics
 from ganlib.report.figures import close
+from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import srgan, srgan_figures, srgan_report
 from ganlib.studies.srgan_attempts import ATTEMPTS, WARNING_SIGNS, get
 from ganlib.studies.srgan_report import SRResults, write_report
@@ -161,7 +161,7 @@ def found(tmp_path_factory):
 
 
 def test_what_has_finished_is_not_trained_again(found):
-    study, results, data, out = found
+    study, results, _, out = found
     with mock.patch.object(keras.Model, "fit", side_effect=AssertionError):
         assert [run_trial(study, trial, out) for trial in study.trials] == results
 

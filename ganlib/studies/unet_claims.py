@@ -290,9 +290,9 @@ def _others(found):
     if found.after:
         of = found.after.of
         evidence = "Difference of test Jaccard {:.3g}, by seed."
-        epochs = next(t.recipe.epochs for t in found.after.study.trials if t.name == "longer")
+        recipe = found.after.study.recipes["longer"]
         longer = _by_seed(of("longer"), best, _test)
-        statement = f"The best cell is better with up to {epochs} epochs."
+        statement = f"The best cell is better with up to {recipe.times * recipe.epochs} epochs."
         yield _on_pairs(statement, longer, judge_positive, evidence)
         tuned = _by_seed(of("second-fine-tuned"), of("second-from-scratch"), _test)
         statement = "On a second set it helps to begin with the best cell's weights."

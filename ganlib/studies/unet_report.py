@@ -92,7 +92,7 @@ class UnetResults(Results):
     def grid(self):
         """The rows of `runs` that belong to the 36 cells."""
         inside = [cell in GRID for cell in zip(*(self.runs[f] for f in FIELDS), strict=True)]
-        return self.runs[inside & (self.runs["name"] != MISPAIRED)].reset_index(drop=True)
+        return self.runs[np.array(inside) & (self.runs["name"] != MISPAIRED)].reset_index(drop=True)
 
     @property
     def seeds(self):
