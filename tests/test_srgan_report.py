@@ -12,8 +12,8 @@ from workers import train_eagerly
 
 from ganlib.data import Photos
 from ganlib.experiment.study import Study, Trial, run_trial
+from ganlib.report.claims import CANNOT_TELL, REFUTED
 from ganlib.report.figures import close
-from ganlib.stats import CANNOT_TELL, REFUTED
 from ganlib.studies import srgan, srgan_figures
 from ganlib.studies.srgan_attempts import get
 from ganlib.studies.srgan_report import SRResults, write_report

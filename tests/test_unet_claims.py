@@ -8,7 +8,7 @@ from unet_grids import DATA, cell, few_draws, in_grid, made_up, noise
 
 from ganlib.experiment.study import FAILED, OUT_OF_MEMORY
 from ganlib.metrics.segmentation import score_masks
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.unet import ENSEMBLE, MISPAIRED
 from ganlib.studies.unet_claims import guidelines
 from ganlib.studies.unet_hypotheses import EXPECTED_RATE

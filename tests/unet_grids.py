@@ -21,7 +21,7 @@ from ganlib.experiment.study import (
     write_json,
 )
 from ganlib.metrics.segmentation import baselines, score_masks
-from ganlib.stats import best
+from ganlib.stats import grid as best
 from ganlib.studies import unet, unet_report, unet_training
 from ganlib.studies.unet_report import UnetResults
 

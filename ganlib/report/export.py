@@ -86,7 +86,7 @@ class Report:
             study: `ganlib.experiment.study.Study`.
             results: list of result dicts.
             data: the study's data, with `checksum`, `name` and `origin`.
-            claims: `ganlib.stats.Claims`, or None.
+            claims: `ganlib.report.claims.Claims`, or None.
         """
         write_json(
             self.path / "run.json",

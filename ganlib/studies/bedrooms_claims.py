@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     Claim,
     Claims,
@@ -12,8 +12,8 @@ from ganlib.stats import (
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
 )
+from ganlib.stats import mean_interval
 
 ASSIGNMENT, REPAIRED = "batch-128", "repaired"
 VARIED = 0.5  # spread of the features, as a share of real pictures': less is no wide range

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     Claim,
     Claims,
@@ -12,9 +12,8 @@ from ganlib.stats import (
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
-    paired_interval,
 )
+from ganlib.stats import mean_interval, paired_interval
 
 BCE, BOUNDARY, REPAIRED, REPAIRED_BCE, IDLE = (
     "bce",

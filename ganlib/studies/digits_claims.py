@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     Claim,
     Claims,
@@ -10,8 +10,8 @@ from ganlib.stats import (
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
 )
+from ganlib.stats import mean_interval
 from ganlib.studies.digits import PRINTED
 
 

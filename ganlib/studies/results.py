@@ -7,10 +7,11 @@ import numpy as np
 import pandas
 
 from ganlib.experiment.study import DONE, STOPPED, run_folder
+from ganlib.report.claims import Claims
 from ganlib.report.export import Report
 from ganlib.report.figures import close
 from ganlib.sampling import save_gif
-from ganlib.stats import Claims, paired_interval
+from ganlib.stats import paired_interval
 
 
 @dataclasses.dataclass(frozen=True)

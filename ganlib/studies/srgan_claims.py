@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from ganlib.losses import AbsoluteError
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     Claim,
     Claims,
@@ -13,8 +13,8 @@ from ganlib.stats import (
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
 )
+from ganlib.stats import mean_interval
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
 LAST = ATTEMPTS[-1]

@@ -2,20 +2,17 @@
 
 import math
 
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     SUPPORTED,
     Claim,
     Claims,
-    indistinguishable,
     judge,
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
-    paired_interval,
-    std,
 )
+from ganlib.stats import indistinguishable, mean_interval, paired_interval, std
 from ganlib.studies.unet import MISPAIRED
 from ganlib.studies.unet_hypotheses import hypotheses
 

@@ -4,16 +4,8 @@ import math
 
 import numpy as np
 
-from ganlib.stats import (
-    CANNOT_TELL,
-    REFUTED,
-    SUPPORTED,
-    Claim,
-    indistinguishable,
-    judge,
-    judge_positive,
-    mean_interval,
-)
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED, Claim, judge, judge_positive
+from ganlib.stats import indistinguishable, mean_interval
 from ganlib.studies.unet import ARCHITECTURES, GRID
 
 MIDDLE = (5e-4, 1e-3)  # H1's rates
