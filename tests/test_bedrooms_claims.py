@@ -9,7 +9,7 @@ from draws import RNG
 from tiny_bedrooms import cheap, tiny
 
 from ganlib.experiment.study import Study, Trial
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.bedrooms_claims import REPAIRS
 from ganlib.studies.bedrooms_report import BedroomResults
 

@@ -6,7 +6,7 @@ import pytest
 from draws import RNG
 from test_boundary_report import EPOCHS, made_up
 
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.boundary_claims import REPAIRS
 
 

@@ -8,7 +8,7 @@ import pytest
 from draws import RNG
 
 from ganlib.experiment.study import Study, Trial
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.digits import Recipe
 from ganlib.studies.digits_report import DigitsResults
 

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from ganlib.experiment.study import Study, Trial
-from ganlib.stats import SUPPORTED, Claim, Claims
+from ganlib.report.claims import SUPPORTED, Claim, Claims
 from ganlib.studies.results import Contents, Results
 
 DATA = types.SimpleNamespace(name="none", origin="None.", synthetic=True, checksum="0" * 48)

@@ -17,8 +17,8 @@ from ganlib.experiment.run import run_trial
 from ganlib.features import perceptual
 from ganlib.images import convert, upscale
 from ganlib.metrics import super_resolution as metrics
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.report.figures import close
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import srgan, srgan_figures, srgan_report
 from ganlib.studies.srgan_attempts import ATTEMPTS, WARNING_SIGNS, get
 from ganlib.studies.srgan_report import SRResults, write_report

@@ -16,7 +16,7 @@ from ganlib.data.parts import Parts
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, OUT_OF_MEMORY, Run, results, run_trial
 from ganlib.metrics.segmentation import baselines, score_masks
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import unet, unet_report
 from ganlib.studies.unet_report import TABLES, UnetResults, write_report
 

@@ -9,16 +9,15 @@ import pandas
 from ganlib.images import convert, range_mistakes, upscale
 from ganlib.losses import LOSSES, AbsoluteError
 from ganlib.metrics.super_resolution import low_resolution, mean_scores
-from ganlib.stats import (
+from ganlib.report.claims import (
     Claim,
     Claims,
-    brief,
     judge,
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
 )
+from ganlib.stats import brief, mean_interval
 from ganlib.studies import srgan_figures
 from ganlib.studies.results import Contents, Results, by_interval, weakest
 from ganlib.studies.srgan import KEPT, Recipe, baselines, safe_name

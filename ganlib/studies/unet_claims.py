@@ -10,22 +10,18 @@ import operator
 import numpy as np
 from scipy.stats import chi2
 
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     REFUTED,
     SUPPORTED,
     Claim,
     Claims,
-    correlation,
-    indistinguishable,
     judge,
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
-    paired_interval,
-    std,
 )
+from ganlib.stats import correlation, indistinguishable, mean_interval, paired_interval, std
 from ganlib.studies.results import by_interval, weakest
 from ganlib.studies.unet import ARCHITECTURES, BATCH_SIZES, GRID, LEARNING_RATES, MISPAIRED
 
