@@ -11,8 +11,7 @@ from ganlib import losses
 from ganlib.apply import predict
 from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
-from ganlib.callbacks.meter import Meter
-from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLost
+from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import TileBatches
 from ganlib.experiment import fit as training
 from ganlib.experiment.devices import clipping_whole_batches, is_mirrored, spread_over
