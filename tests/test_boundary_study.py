@@ -20,7 +20,7 @@ from ganlib.experiment.fit import RecipeMismatch
 from ganlib.experiment.profiles import PROFILES
 from ganlib.experiment.study import Run, Trial
 from ganlib.features import networks
-from ganlib.likeness import LikenessLoss
+from ganlib.content import LikenessLoss
 from ganlib.metrics.boundary import s3_ceiling
 from ganlib.studies import boundary, boundary_scoring, boundary_training
 from ganlib.studies.boundary import CellData, Recipe

@@ -11,7 +11,7 @@ from keras import ops
 
 from ganlib.apply import draw_latents, make_images
 from ganlib.content import ContentLoss
-from ganlib.likeness import LikenessLoss
+from ganlib.content import LikenessLoss
 from ganlib.metrics.boundary import s3
 
 SHAPE = (6, 5, 3)

@@ -6,7 +6,7 @@ import pytest
 from helpers import IMAGE, fit, gap, images, make_gan, state
 from keras import layers, ops
 
-from ganlib.adversarial_options import UPDATES
+from ganlib.adversarial import UPDATES
 from ganlib.models.layers import SpectralConv2D, SpectralDense
 
 pytestmark = pytest.mark.backend

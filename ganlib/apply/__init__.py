@@ -11,7 +11,6 @@ from scipy.special import expit, ndtr, ndtri
 
 import ganlib.augment
 import ganlib.content
-import ganlib.likeness
 import ganlib.metrics.segmentation
 import ganlib.models.layers
 import ganlib.models.srgan

@@ -11,8 +11,8 @@ from ganlib.apply import discriminate, draw_latents, make_images
 from ganlib.augment import DiffAugment
 from ganlib.callbacks.best import KeepBest, StopWhenHigh
 from ganlib.callbacks.health import HealthMonitor
+from ganlib.content import LikenessLoss
 from ganlib.experiment import fit as training
-from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s1, s2, s3, s3_ceiling
 from ganlib.models import boundary
 
