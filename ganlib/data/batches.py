@@ -1,7 +1,6 @@
 """Mini-batches in an order that depends on the seed and the epoch alone."""
 
 import dataclasses
-import numbers
 import weakref
 
 import keras
@@ -41,8 +40,7 @@ class Batches(DataAdapter):
         drop_remainder: bool, whether to leave out the last batch of an epoch if it is smaller.
 
     Raises:
-        ValueError: the arrays differ in length, there is not one batch, or a number is out of its
-            range.
+        ValueError: the arrays differ in length, or there is not one batch.
 
     Example:
 
@@ -57,27 +55,18 @@ class Batches(DataAdapter):
         self.arrays = source if isinstance(source, tuple) else (source,)
         self.seed, self.change, self.drop_remainder = seed, change, drop_remainder
         self._batch_size, self._steps = batch_size, steps
-        least = {"batch_size": 1, "seed": 0} | ({"steps": 1} if self.draw or steps else {})
-        for name, value in least.items():
-            given = {"batch_size": batch_size, "seed": seed, "steps": steps}[name]
-            if not isinstance(given, numbers.Integral) or given < value:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least {value}. Received: {name}={given!r}"
-                )
-        if self.draw:
-            self.arrays = ()
-            return
-        if steps:
+        if batch_size < 1 or bool(self.draw) != (steps is not None):
             raise ValueError(
-                f"Arrays say themselves how many batches an epoch has. Received: steps={steps}"
+                "`batch_size` must be at least 1, and `steps` be given where a function makes the "
+                f"batches, and only there. Received: batch_size={batch_size}, steps={steps}"
             )
-        lengths = [len(array) for array in self.arrays]
-        if len(set(lengths)) != 1:
+        lengths = [] if self.draw else [len(array) for array in self.arrays]
+        if len(set(lengths)) > 1:
             raise ValueError(f"All arrays must have the same length. Received: lengths {lengths}")
-        if self.num_batches == 0:
+        if self.num_batches < 1:
             raise ValueError(
                 "There is not one full batch: lower `batch_size`, or keep the remainder. "
-                f"Received: {lengths[0]} images, batch_size={batch_size}"
+                f"Received: {lengths} images, batch_size={batch_size}, steps={steps}"
             )
 
     def __len__(self):
@@ -260,7 +249,7 @@ class Patches:
         high_range: `ganlib.images.ValueRange` or its name, of the high-resolution patches.
 
     Raises:
-        ValueError: a number is out of its range, or `scale` does not divide `size`.
+        ValueError: `scale` does not divide `size`.
         DataError: there is no image, or one is smaller than a patch.
 
     Example:
@@ -271,11 +260,6 @@ class Patches:
     """
 
     def __init__(self, images, scale, size, high_range="unit"):
-        for name, value in (("scale", scale), ("size", size)):
-            if not isinstance(value, numbers.Integral) or value < 1:
-                raise ValueError(
-                    f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
-                )
         if size % scale:
             raise ValueError(
                 f"`scale` must divide `size`, the side of a high-resolution patch. Received: "

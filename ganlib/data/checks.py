@@ -26,55 +26,56 @@ def check(images, *, channels=None, size=None, labels=False, classes=None, minim
             one needed; values are NaN, infinite or outside the declared range; or all pixels, or
             all masks, are equal.
     """
-    minimum = max(1, minimum)
-    if len(images) < minimum:
-        few = "has too few images" if len(images) else "is empty"
+    if len(images) < max(1, minimum):
         raise DataError(
-            f"{images.name!r} {few}: add images or lower what is asked for (batch size, sample "
-            f"size). Received: {len(images)} images, at least {minimum} needed"
+            f"{images.name!r} has too few images: add some, or lower what is asked for (batch "
+            f"size, sample size). Received: {len(images)} images, at least {minimum} needed"
         )
-    _check_shape(images, size, channels, at_least)
+    _check_shapes(images, size, channels, at_least)
     if (labels or classes) and images.labels is None:
         raise DataError(
             f"{images.name!r} has no labels, but they are needed: put the images into one "
             "subfolder per class, or add the key y to the .npz. Received: labels=None"
         )
-    if classes:
-        _check_classes(images, classes)
+    found = [] if images.labels is None else sorted(set(images.labels.tolist()))
+    if classes and found != list(range(classes)):
+        raise DataError(
+            f"{images.name!r} must have the {classes} classes 0 to {classes - 1}, each with images:"
+            " np.unique(labels, return_inverse=True)[1] numbers other labels so. Received: "
+            f"{len(found)} labels, {', '.join(map(str, found[:12]))}"
+        )
     _check_values(images)
-    if images.masks is not None:
-        check_masks(images)
-    return images
+    return check_masks(images)
 
 
 def check_masks(images):
-    """Raises `DataError` unless the masks have foreground and background."""
+    """The same `Images`; a `DataError` if there are masks that are of one value throughout."""
     if len(images) and images.foreground in (0.0, 1.0):
-        what, missing = ("foreground", "background")[:: 1 if images.foreground else -1]
+        missing = "background" if images.foreground else "foreground"
         raise DataError(
             f"The masks of {images.name!r} have no {missing}, so that nothing can be learned from "
             "them or scored on them: look at how they were saved, or which class was chosen. "
-            f"Received: {len(images)} masks of {what} throughout"
+            f"Received: {len(images)} masks of one value throughout"
         )
+    return images
 
 
-def _check_shape(images, size, channels, at_least):
+def _check_shapes(images, size, channels, at_least):
+    height, width, present = images.images[0].shape
+    if height in (1, 3) and present > 4:
+        raise DataError(
+            f"The channels of {images.name!r} seem to come first: move them with np.moveaxis("
+            f"images, 1, -1). Received: shape={(len(images), height, width, present)}"
+        )
+    if channels not in (None, present):
+        raise DataError(
+            f"The images of {images.name!r} must have {channels} channels: load them with "
+            f"channels={channels}. Received: {present} channels"
+        )
     if size is not None and images.shape[1:3] != (size, size):
         raise DataError(
             f"The images of {images.name!r} must be {size}×{size} pixels: load them with "
-            f"size={size}. Received: {images.shape[1]}×{images.shape[2]}"
-        )
-    present = images.channels
-    height = images.images[0].shape[0]
-    if (channels is not None and present != channels) or (height in (1, 3) and present > 4):
-        if height in (1, 3) and present > 4:
-            remedy = "they seem to come first, move them with np.moveaxis(images, 1, -1)"
-        else:
-            remedy = f"load them with channels={channels}"
-        wanted = "1 or 3" if channels is None else channels
-        raise DataError(
-            f"The images of {images.name!r} must have {wanted} channel{'s' * (wanted != 1)}: "
-            f"{remedy}. Received: shape={(len(images), *images.images[0].shape)}"
+            f"size={size}. Received: {height}×{width}"
         )
     small = [
         f"{name} ({image.shape[0]}×{image.shape[1]})"
@@ -82,46 +83,30 @@ def _check_shape(images, size, channels, at_least):
         if min(image.shape[:2]) < at_least
     ]
     if small:
-        more = f" and {len(small) - 8} more" if len(small) > 8 else ""
         raise DataError(
-            f"Images of {images.name!r} are smaller than {at_least}×{at_least} pixels, which a "
-            "patch or tile takes: leave them out, or choose smaller ones. Received: "
-            f"{', '.join(small[:8])}{more}"
-        )
-
-
-def _check_classes(images, classes):
-    found = np.unique(images.labels)
-    if not np.array_equal(found, np.arange(classes)):
-        shown = ", ".join(map(str, found[:12])) + (", …" if len(found) > 12 else "")
-        raise DataError(
-            f"{images.name!r} must have the {classes} classes 0 to {classes - 1}, each with images:"
-            " np.unique(labels, return_inverse=True)[1] numbers other labels so. Received: "
-            f"labels {shown}"
+            f"Images of {images.name!r} are smaller than a patch of {at_least}×{at_least} pixels: "
+            f"leave them out, or choose smaller patches. Received: {', '.join(small[:8])}"
+            + f" and {len(small) - 8} more"
+            * (len(small) > 8)
         )
 
 
 def _check_values(images):
-    values = images.images
-    if isinstance(values, tuple):
-        if all((image == image.flat[0]).all() for image in values):
-            raise DataError(f"All images of {images.name!r} are of one colour: look at the files.")
-        return
-    if values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        if not finite.all():
-            first = tuple(map(int, np.unravel_index(finite.argmin(), values.shape)))
+    several = isinstance(images.images, tuple)
+    for values in images.images if several else [images.images]:
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = np.argwhere(~np.isfinite(values))
             raise DataError(
                 f"The images of {images.name!r} hold NaN or infinities: drop these images or "
-                f"repair them with np.nan_to_num. Received: {finite.size - finite.sum()} of "
-                f"{finite.size} values, the first images{list(first)} = {values[first]}"
+                f"repair them with np.nan_to_num. Received: {len(bad)} of {values.size} values, "
+                f"the first at images{bad[0].tolist()}"
             )
-    try:
-        check_range(values, images.value_range)
-    except ValueError as error:
-        raise DataError(f"{images.name!r}: {error}") from error
-    if (values == values.flat[0]).all():
+        try:
+            check_range(values, images.value_range)
+        except ValueError as error:
+            raise DataError(f"{images.name!r}: {error}") from error
+    if all((image == images.images[0].flat[0]).all() for image in images.images):
         raise DataError(
             f"All pixels of {images.name!r} are equal: look at how the file was written. "
-            f"Received: {len(images)} images, every value {values.flat[0]}"
+            f"Received: {len(images)} images, every value {images.images[0].flat[0]}"
         )

@@ -1,19 +1,17 @@
-"""`Images`: pictures with what is known about them, and how they are brought to one shape."""
+"""`Images`: pictures with what is known about them."""
 
 import dataclasses
 import hashlib
 import html
-import numbers
 
 import numpy as np
-from PIL import Image
 
 from ganlib.data import forms
 from ganlib.data.errors import DataError
-from ganlib.data.splitting import first_side
+from ganlib.data.fit import fit, fit_mask
+from ganlib.data.splitting import sides
 from ganlib.images import ValueRange, convert
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 PER_IMAGE = ("images", "masks", "labels", "groups", "names")  # fields with an entry an image
 
 
@@ -25,9 +23,9 @@ class Images:
         images: array `(n, height, width, channels)`, or `(n, height, width)` for one channel; kept
             as uint8 where the value range is "byte", else as float32. Or a sequence of uint8
             arrays: kept as a tuple where they differ in size, else as one array.
-        masks: array `(n, height, width)` or `(n, height, width, 1)`, or a sequence of single ones,
-            of any two values, such as 0 and 255: the lower one of the set is the background. Kept
-            as uint8 of 0 and 1, `(n, height, width, 1)` or a tuple of `(height, width, 1)`.
+        masks: as many and as large, of any two values, such as 0 and 255: the lower one of the set
+            is the background. Kept as uint8 of 0 and 1, `(n, height, width, 1)` or a tuple of
+            `(height, width, 1)`.
         labels: integers `(n,)`, the class of each image.
         groups: integers or strings `(n,)`, such as the patient that an image comes from; `split`
             never divides a group. `None`: each image stands alone.
@@ -38,8 +36,7 @@ class Images:
         value_range: `ganlib.images.ValueRange` or its name. `None`: by dtype and values, see
             `ganlib.images.infer_range`.
         class_names: tuple of str, the name of label 0, 1, …
-        stack: bool, whether consecutive images are neighbours, such as the slices of a volume or
-            the frames of a film.
+        stack: bool, whether consecutive images are neighbours, such as slices of a volume.
 
     Raises:
         DataError: a shape, a dtype or the values do not fit.
@@ -61,21 +58,14 @@ class Images:
     def __post_init__(self):
         images, value_range = forms.images(self.images, self.value_range)
         n = len(images)
-        names = range(n) if self.names is None else self.names
-        values = {"images": images, "value_range": value_range, "names": tuple(map(str, names))}
-        if len(values["names"]) != n:
-            raise DataError(
-                f"`names` must have one entry per image. Received: {len(values['names'])} names, "
-                f"{n} images"
-            )
-        if self.masks is not None:
-            values["masks"] = forms.masks(self.masks, images, values["names"])
-        if self.labels is not None:
-            values["labels"] = forms.labels(self.labels, n)
-        if self.groups is not None:
-            values["groups"] = forms.groups(self.groups, n)
-        if self.class_names is not None:
-            values["class_names"] = tuple(self.class_names)
+        names = tuple(map(str, range(n) if self.names is None else self.names))
+        values = {"images": images, "value_range": value_range, "names": names}
+        values["masks"] = None if self.masks is None else forms.masks(self.masks, images, names)
+        values["labels"] = None if self.labels is None else forms.labels(self.labels, n)
+        values["groups"] = None if self.groups is None else forms.groups(self.groups, n)
+        values["class_names"] = self.class_names and tuple(self.class_names)
+        if len(names) != n:
+            raise DataError(f"`names` must be one per image. Received: {len(names)} for {n} images")
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
@@ -84,11 +74,7 @@ class Images:
 
     @property
     def shape(self):
-        """Shape of the image array, `(n, height, width, channels)`.
-
-        Raises:
-            DataError: the images differ in size.
-        """
+        """Shape of the image array, `(n, height, width, channels)`; several sizes are an error."""
         if isinstance(self.images, tuple):
             raise DataError(
                 f"The images of {self.name!r} differ in size: load them with size=…, which crops "
@@ -99,14 +85,11 @@ class Images:
     @property
     def channels(self):
         """Channels of the images, such as 1 or 3."""
-        return self.images[0].shape[-1] if len(self) else self.images.shape[-1]
+        return (self.images[0] if len(self) else self.images).shape[-1]
 
     @property
     def foreground(self):
-        """Share of the pixels that are foreground, all images taken together; None without masks.
-
-        0 where there is no image.
-        """
+        """Share of the pixels of all images that are foreground; None without masks."""
         if self.masks is None:
             return None
         total = sum(mask.size for mask in self.masks)
@@ -124,39 +107,28 @@ class Images:
                 array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
                 digest.update(f"{array.dtype.str}{array.shape}".encode())
                 digest.update(array)
-        if self.stack:
-            digest.update(b"stack")
+        digest.update(b"stack" if self.stack else b"")
         return digest.hexdigest()
 
     def as_range(self, value_range):
-        """The images as one float32 array, in the given `ganlib.images.ValueRange` (or its name).
-
-        Raises:
-            DataError: they differ in size.
-        """
-        _ = self.shape
-        return convert(self.images, self.value_range, value_range).astype(np.float32, copy=False)
+        """The images as one float32 array, in a `ganlib.images.ValueRange` (or its name)."""
+        images = np.reshape(self.images, self.shape)  # several sizes are an error
+        return convert(images, self.value_range, value_range).astype(np.float32, copy=False)
 
     def arrays(self):
-        """Images and masks as float32 arrays, both in [0, 1].
-
-        Raises:
-            DataError: there are no masks, or the images differ in size.
-        """
+        """Images and masks as float32 arrays, both in [0, 1]."""
         if self.masks is None:
             raise DataError(f"{self.name!r} has no masks. Received: masks=None")
         return self.as_range("unit"), self.masks.astype(np.float32)
 
     def subset(self, indices):
         """`Images` at `indices` (integers, a mask or a slice), in that order."""
-        chosen = np.arange(len(self))[indices]
-        parts = {}
+        chosen, parts = np.arange(len(self))[indices], {}
         for field in PER_IMAGE:
             value = getattr(self, field)
-            if isinstance(value, tuple):
-                parts[field] = tuple(value[i] for i in chosen)
-            elif value is not None:
-                parts[field] = value[indices]
+            if value is not None:
+                several = isinstance(value, tuple)
+                parts[field] = tuple(value[i] for i in chosen) if several else value[chosen]
         return dataclasses.replace(self, **parts)
 
     def split(self, fraction, seed):
@@ -175,154 +147,66 @@ class Images:
             Two `Images`.
 
         Raises:
-            ValueError: `fraction` is out of its range.
             DataError: one side would be empty.
         """
         if not 0.0 < fraction < 1.0:
             raise ValueError(f"`fraction` must lie in (0, 1). Received: fraction={fraction}")
-        first, second = first_side(self, fraction, seed)
+        first, second = sides(self, fraction, seed)
         if not (first.any() and second.any()):
-            groups = "" if self.groups is None else f", {len(np.unique(self.groups))} groups"
+            counts = ", ".join(f"{n} {what}" for what, n in self._counts().items())
             raise DataError(
                 f"A split of {self.name!r} would leave one side empty: use another fraction, more "
-                f"different images, or more groups. Received: fraction={fraction}, {len(self)} "
-                f"images{groups}"
+                f"different images, or more groups. Received: fraction={fraction}, {counts}"
             )
         return self.subset(first), self.subset(second)
 
     def fitted(self, size=None, channels=None):
         """These images in another size or number of channels, see `fit`; masks go with them."""
-        check_target(size, channels)
-        kept = [(size or h, size or w, channels or c) for h, w, c in self._shapes()]
-        if kept == self._shapes():
+        shapes = self._shapes()
+        if all((size or h, size or w, channels or c) == (h, w, c) for h, w, c in shapes):
             return self
         limits = (self.value_range.low, self.value_range.high)
-        first = fit(self.images[0], size, channels, limits)
-        if isinstance(self.images, tuple) and size is None:
-            images = tuple(fit(image, None, channels) for image in self.images)
-        else:  # filled in place: it needs little more memory than the result
-            images = np.empty((len(self), *first.shape), first.dtype)
-            for i, image in enumerate(self.images):
-                images[i] = fit(image, size, channels, limits)
+        found = [fit(image, size, channels, limits) for image in self.images]
         masks = self.masks
         if masks is not None and size is not None:
             masks = np.stack([fit_mask(mask, size) for mask in masks])
-        return dataclasses.replace(self, images=images, masks=masks)
+        one_size = size is not None or len(shapes) == 1
+        return dataclasses.replace(self, images=np.stack(found) if one_size else found, masks=masks)
 
     def __repr__(self):
         facts = [f"{len(self)} × {self._sizes()}×{self.channels}" if len(self) else "empty"]
         facts += [str(self.value_range)] if self.masks is None else []
         facts += ["stack"] if self.stack else []
-        facts += [f"{count} {what}" for what, count in self._counts().items()]
+        facts += [f"{n} {what}" for what, n in list(self._counts().items())[1:]]
         facts += [] if self.masks is None else [f"{self.foreground:.1%} foreground"]
-        facts.append("synthetic" if self.synthetic else "real")
+        facts += ["synthetic" if self.synthetic else "real"]
         return f"Images({self.name!r}, {', '.join(facts)})"
 
     def _repr_html_(self):
-        plural = "s" * (self.channels != 1)
-        rows = {
-            "name": self.name,
-            "images": f"{len(self):,} of {self._sizes()}, {self.channels} channel{plural}"
-            + (", slices or frames of a stack" if self.stack else ""),
-            "value range": f"{self.value_range} ({'float32' if self._is_float() else 'uint8'})",
-            **self._counts(),
-        }
+        shape = f"{self._sizes()}, {self.channels} channel{'s' * (self.channels != 1)}"
+        rows = {"name": self.name, **self._counts()}
+        rows["images"] = f"{len(self):,} of {shape}" + ", slices of a stack" * self.stack
+        rows["value range"] = self.value_range
         if self.masks is not None:
             empty = sum(not mask.any() for mask in self.masks)
             full = sum(bool(mask.all()) for mask in self.masks)
-            rows["foreground"] = f"{self.foreground:.1%} of the pixels" + "".join(
-                f"; {count} masks {what}"
-                for count, what in ((empty, "empty"), (full, "full"))
-                if count
-            )
-        rows["synthetic"] = "yes" if self.synthetic else "no"
-        rows |= {"origin": self.origin, "checksum": self.checksum()[:12]}
-        return "<table>{}</table>".format(
-            "".join(
-                f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>"
-                for key, value in rows.items()
-            )
+            rows["foreground"] = f"{self.foreground:.1%}; masks: {empty} empty, {full} full"
+        rows |= {"synthetic": "yes" if self.synthetic else "no", "origin": self.origin}
+        rows["checksum"] = self.checksum()[:12]
+        cells = (
+            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>"
+            for key, value in rows.items()
         )
-
-    def _is_float(self):
-        return self.value_range is not ValueRange.BYTE
+        return f"<table>{''.join(cells)}</table>"
 
     def _counts(self):
         named = {"classes": self.labels, "groups": self.groups}
-        return {key: len(np.unique(v)) for key, v in named.items() if v is not None}
+        counts = {key: len(np.unique(v)) for key, v in named.items() if v is not None}
+        return {"images": len(self)} | counts
 
     def _shapes(self):
-        return sorted({image.shape for image in self.images})
+        return {image.shape for image in self.images}
 
     def _sizes(self):
-        by_area = sorted(self._shapes(), key=lambda shape: shape[0] * shape[1])
-        ends = [f"{height}×{width}" for height, width, _ in (by_area[0], by_area[-1])]
-        return " to ".join(dict.fromkeys(ends))
-
-
-def fit(image, size=None, channels=None, limits=None):
-    """Brings one image to a size and number of channels.
-
-    Args:
-        image: array `(height, width, channels)`, uint8 or float32.
-        size: int, the new height and width in pixels: the largest centred square is resized with
-            Pillow's Lanczos filter (antialiased when it shrinks). `None` keeps the size.
-        channels: 1 for BT.601 luma or 3 for RGB, where one channel is repeated; an alpha channel is
-            dropped. `None` keeps the channels.
-        limits: pair of floats, where a resized float image is clipped: Lanczos overshoots.
-
-    Returns:
-        Array `(height, width, channels)` of the image's dtype.
-
-    Raises:
-        DataError: the channels cannot be converted.
-    """
-    if channels is not None:
-        image = _with_channels(image, channels)
-    if size is None or image.shape[:2] == (size, size):
-        return image
-    # One channel at a time: Pillow has no float RGB.
-    planes = np.moveaxis(_centre_square(image), -1, 0)
-    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
-    resized = [plane.resize((size, size), Image.Resampling.LANCZOS) for plane in planes]
-    image = np.stack([np.asarray(plane) for plane in resized], axis=-1)
-    return image if limits is None else np.clip(image, *limits)
-
-
-def fit_mask(mask, size):
-    """A mask `(height, width, 1)` cropped and resized as `fit` does, without values in between."""
-    plane = Image.fromarray(np.ascontiguousarray(_centre_square(mask)[..., 0]))
-    return np.asarray(plane.resize((size, size), Image.Resampling.NEAREST))[..., np.newaxis]
-
-
-def check_target(size, channels):
-    """Raises `DataError` unless the two are such as `fit` takes."""
-    if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
-        raise DataError(f"`size` must be a positive number of pixels. Received: size={size!r}")
-    if channels not in (None, 1, 3):
-        raise DataError(f"`channels` must be 1 or 3. Received: channels={channels!r}")
-
-
-def _with_channels(image, channels):
-    present = image.shape[-1]
-    if present == channels:
-        return image
-    if channels == 3 and present == 1:
-        return np.repeat(image, 3, axis=-1)
-    if present == 4:
-        return _with_channels(image[..., :3], channels)
-    if present != 3:
-        raise DataError(
-            f"Only images of 1, 3 or 4 channels can get {channels}; channels come last (np.moveaxis"
-            f"(images, 1, -1) moves them there). Received: images of {present} channels"
-        )
-    luma = image.astype(np.float32) @ np.float32(LUMA)
-    luma = np.rint(luma) if image.dtype == np.uint8 else luma
-    return luma[..., np.newaxis].astype(image.dtype)
-
-
-def _centre_square(image):
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
+        by_area = sorted((h * w, h, w) for h, w, _ in self._shapes()) or [(0, 0, 0)]
+        return " to ".join(dict.fromkeys(f"{h}×{w}" for _, h, w in (by_area[0], by_area[-1])))

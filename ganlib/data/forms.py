@@ -3,13 +3,13 @@
 import numpy as np
 
 from ganlib.data.errors import DataError
-from ganlib.images import ValueRange, infer_range
+from ganlib.images import ValueRange, convert, infer_range
 
 
 def images(given, value_range):
     """Images as one array or a tuple of arrays, and their `ValueRange`."""
     if isinstance(given, list | tuple):
-        given = tuple(_single(image, i) for i, image in enumerate(given))
+        given = [_single(image, i) for i, image in enumerate(given)]
         if len({image.shape for image in given}) > 1:
             if len({image.shape[-1] for image in given}) > 1:
                 raise DataError(
@@ -17,32 +17,23 @@ def images(given, value_range):
                     f"or channels=3. Received: {sorted({image.shape[-1] for image in given})}"
                 )
             _check_bright(max(int(image.max()) for image in given), value_range)
-            return given, ValueRange.BYTE
+            return tuple(given), ValueRange.BYTE
         given = np.stack(given) if given else np.empty((0, 1, 1, 1), np.uint8)
     array = np.asarray(given)
-    if array.dtype.kind not in "iuf":
+    array = array[..., np.newaxis] if array.ndim == 3 else array
+    if array.dtype.kind not in "iuf" or array.ndim != 4:
         raise DataError(
-            "Images must be integers or floats; masks of bool become so by "
-            f"masks.astype('float32'). Received: dtype={array.dtype}"
-        )
-    if array.ndim == 3:
-        array = array[..., np.newaxis]
-    if array.ndim != 4:
-        raise DataError(
-            "Images must have the shape (n, height, width, channels) or (n, height, width); "
-            f"{_reshaped(array.shape)}. Received: shape={array.shape}"
+            "Images must be integers or floats (n, height, width, channels) or (n, height, width). "
+            f"{_remedy(array)}. Received: shape={array.shape}, dtype={array.dtype}"
         )
     if array.dtype == np.uint8 and array.size:
         _check_bright(int(array.max()), value_range)
     try:
         value_range = infer_range(array) if value_range is None else ValueRange(value_range)
+        whole = convert(array, value_range, value_range)  # uint8, or float32
     except ValueError as error:
         raise DataError(str(error)) from error
-    if value_range is not ValueRange.BYTE:
-        return array.astype(np.float32, copy=False), value_range
-    with np.errstate(invalid="ignore"):
-        whole = array.astype(np.uint8, copy=False)
-    if not np.array_equal(whole, array):
+    if value_range is ValueRange.BYTE and not np.array_equal(whole, array):
         raise DataError(
             'Images declared "byte" must hold whole numbers from 0 to 255. Declare what they are '
             '(value_range="unit" or "signed"), or round them with '
@@ -53,21 +44,23 @@ def images(given, value_range):
 
 
 def masks(given, images, names):
-    """Masks as uint8 of 0 and 1, one a picture and of its size."""
-    n = len(images)
-    if len(given) != n:
+    """Masks as uint8 of 0 and 1, one an image and of its size."""
+    if len(given) != len(images):
         raise DataError(
-            f"`masks` must have one entry per image. Received: {len(given)} masks, {n} images"
+            f"`masks` must be one per image. Received: {len(given)} for {len(images)} images"
         )
-    planes = [_plane(mask, name) for mask, name in zip(given, names, strict=True)]
-    for image, mask, name in zip(images, planes, names, strict=True):
-        if image.shape[:2] != mask.shape[:2]:
-            (h, w), (mask_h, mask_w) = image.shape[:2], mask.shape[:2]
+    planes = []
+    for mask, image, name in zip(given, images, names, strict=True):
+        mask = np.asarray(mask)
+        mask = mask[..., np.newaxis] if mask.ndim == 2 else mask
+        if mask.shape != (*image.shape[:2], 1) or mask.dtype.kind not in "biuf":
             raise DataError(
-                f"The mask of {name} must have the size of its image: look whether it belongs to "
-                "another one, or was saved smaller (then resize it without interpolation). "
-                f"Received: image {h}×{w}, mask {mask_h}×{mask_w}"
+                f"The mask of {name} must be numbers of the size of its image: look whether it "
+                "belongs to another one, or was saved smaller (then resize it without "
+                "interpolation); of one plane per class choose the foreground's, masks[..., k]. "
+                f"Received: image {image.shape}, mask {mask.shape}, dtype={mask.dtype}"
             )
+        planes.append(mask)
     binary = _binary(planes, names)
     if isinstance(images, tuple):
         return binary
@@ -77,8 +70,7 @@ def masks(given, images, names):
 def labels(array, n):
     """Labels as int64 `(n,)`."""
     array = np.asarray(array)
-    if array.shape == (n, 1):  # as in Keras' CIFAR
-        array = array[:, 0]
+    array = array[:, 0] if array.shape == (n, 1) else array  # as in Keras' CIFAR
     if array.shape != (n,) or array.dtype.kind not in "biu":
         raise DataError(
             f"Labels must be one integer per image, shape ({n},). One-hot rows become so by "
@@ -101,22 +93,18 @@ def groups(array, n):
 
 def _single(image, i):
     image = np.asarray(image)
-    if image.dtype != np.uint8:
-        raise DataError(
-            f"The image {i} of a list must have 8 bits per channel, uint8; floats become so by "
-            f'ganlib.images.convert(image, "unit", "byte"). Received: dtype={image.dtype}'
-        )
     image = image[..., np.newaxis] if image.ndim == 2 else image
-    if image.ndim != 3 or 0 in image.shape:
+    if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
         raise DataError(
-            f"The image {i} of a list must have the shape (height, width, channels) or (height, "
-            f"width). Received: shape={image.shape}"
+            f"The image {i} of a list must be uint8 (height, width, channels) or (height, width); "
+            'floats become so by ganlib.images.convert(image, "unit", "byte"). Received: '
+            f"shape={image.shape}, dtype={image.dtype}"
         )
     return np.ascontiguousarray(image)
 
 
 def _check_bright(highest, declared):
-    """Masks, or bits unpacked, which would be all but black as bytes."""
+    """Masks, or unpacked bits: all but black if they were bytes."""
     if highest == 1 and declared is None:
         raise DataError(
             "Images of uint8 are taken as 0 (black) to 255 (white), and these hold nothing but 0 "
@@ -125,23 +113,13 @@ def _check_bright(highest, declared):
         )
 
 
-def _reshaped(shape):
-    side = round((shape[1] if len(shape) == 2 else 0) ** 0.5)
-    if len(shape) == 2 and side > 1 and side * side == shape[1] and shape[0] != shape[1]:
-        return f"rows of pixels become images by images.reshape(-1, {side}, {side}, 1)"
-    return "a single image becomes a set by image[np.newaxis]"
-
-
-def _plane(mask, name):
-    mask = np.asarray(mask)
-    mask = mask[..., np.newaxis] if mask.ndim == 2 else mask
-    if mask.ndim != 3 or mask.shape[-1] != 1 or 0 in mask.shape or mask.dtype.kind not in "biuf":
-        raise DataError(
-            f"The mask of {name} must be numbers of the shape (height, width); one plane per class "
-            "becomes so by choosing the foreground's, masks[..., k]. "
-            f"Received: shape={mask.shape}, dtype={mask.dtype}"
-        )
-    return mask
+def _remedy(array):
+    side = round(array.shape[-1] ** 0.5) if array.ndim == 2 else 0
+    if side**2 == array.shape[-1] != len(array):
+        return f"Rows of pixels become images by images.reshape(-1, {side}, {side}, 1)"
+    if array.dtype.kind == "b":
+        return "Masks of bool become so by masks.astype('float32')"
+    return "A single image becomes a set by image[np.newaxis]"
 
 
 def _binary(masks, names):
@@ -155,20 +133,19 @@ def _binary(masks, names):
         ends.setdefault(high.item(), name)
     values = sorted(ends)
     if len(values) > 2 and values != [0, 1, 255]:  # some masks saved as 0 and 1, some as 0 and 255
-        _refuse(ends[list(ends)[2]], np.array(values), " with those before it")
+        _refuse(ends[list(ends)[2]], np.array(values))
+    for mask, name in zip(masks, names, strict=True):
+        if len(values) > 2 and mask.min() == 1 and mask.max() == 255:
+            _refuse(name, np.array(values))
     threshold = values[0] if len(values) == 2 else 0
-    if values == [0, 1, 255]:
-        for mask, name in zip(masks, names, strict=True):
-            if mask.min() == 1 and mask.max() == 255:
-                _refuse(name, np.array(values), " with the other masks")
     return tuple(np.ascontiguousarray(mask > threshold, np.uint8) for mask in masks)
 
 
-def _refuse(name, values, where=""):
-    shown = ", ".join(f"{value:g}" for value in values[:8])
-    more = f" and {len(values) - 8} more" if len(values) > 8 else ""
+def _refuse(name, values):
+    shown = ", ".join(f"{value:g}" for value in values[:8]) + ", …" * (len(values) > 8)
     raise DataError(
-        f"The mask of {name} must be binary{where}: decide which values are the foreground and "
-        "save it as 0 and 1, such as (mask > 0) for numbered objects or (mask > 127) after a lossy "
-        f"format (save masks as PNG, not JPEG). Received: values {shown}{more}"
+        f"The mask of {name} must be binary, with the same two values as the others: decide which "
+        "are the foreground and save it as 0 and 1, such as (mask > 0) for numbered objects or "
+        "(mask > 127) after a lossy format (save masks as PNG, not JPEG). Received: values "
+        f"{shown}"
     )

@@ -1,13 +1,15 @@
 """`load`: one function for every source of images."""
 
 import dataclasses
+import numbers
 from pathlib import Path
 
 import numpy as np
 
 from ganlib.data.checks import check_masks
-from ganlib.data.container import Images, check_target, fit
+from ganlib.data.container import Images
 from ganlib.data.errors import DataError, NoSplitError
+from ganlib.data.fit import fit
 from ganlib.images import convert
 
 EMBEDDED = ("digits", "tissue", "photos")
@@ -17,12 +19,11 @@ ACCEPTED = (
     + ", ".join(f'"{name}"' for name in EMBEDDED + DRAWN)
     + ', "tfds:NAME", a path to an .npz file, or a folder of images, or of images and masks'
 )
-# Files that NumPy and h5py read; Images are made from what they give.
-OTHERS = {
-    ".npy": "load(np.load(path))",
-    ".h5": "load(h5py.File(path)[key][:])",
-    ".hdf5": "load(h5py.File(path)[key][:])",
-    ".mat": "load(scipy.io.loadmat(path)[key])",
+READERS = {  # of other files; Images are made from what they give
+    ".npy": "np.load(path)",
+    ".h5": "h5py.File(path)[key][:]",
+    ".hdf5": "h5py.File(path)[key][:]",
+    ".mat": "scipy.io.loadmat(path)[key]",
 }
 
 
@@ -65,7 +66,8 @@ def load(
     >>> load("digits", split="test")
     Images('digits', 1000 × 28×28×1, byte, 10 classes, real)
     """
-    check_target(size, channels)
+    if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
+        raise DataError(f"`size` must be a positive number of pixels. Received: size={size!r}")
     found = _load(spec, split, size, channels, masks, any_size, value_range)
     found = found.fitted(size, channels)
     if masks and found.masks is None:
@@ -74,9 +76,7 @@ def load(
             "subfolders images and masks, or save the masks as y beside the images x of an .npz. "
             "Received: images alone"
         )
-    if found.masks is not None and not isinstance(spec, Images):
-        check_masks(found)
-    return found
+    return found if isinstance(spec, Images) else check_masks(found)
 
 
 def _load(spec, split, size, channels, masks, any_size, value_range):
@@ -85,7 +85,11 @@ def _load(spec, split, size, channels, masks, any_size, value_range):
     if not isinstance(spec, str | Path):
         raise DataError(f"`spec` must be {ACCEPTED}. Received: {type(spec).__name__}")
     if name := _embedded_name(spec):
-        return _from_package(name, split, size)
+        from ganlib.data import cells, embedded, rooms
+
+        if name == "rooms":
+            return rooms.rooms(split, size if size in rooms.SIZES else 64)
+        return getattr(cells if name in DRAWN else embedded, name)(split)
     if str(spec).startswith("tfds:"):
         from ganlib.data.tfds import load_tfds
 
@@ -99,16 +103,14 @@ def _load(spec, split, size, channels, masks, any_size, value_range):
 
         return load_folder(path, split, size, channels, any_size, masks)
     there = "a file of another kind" if path.exists() else "nothing there"
-    remedy = OTHERS.get(path.suffix.lower())
-    remedy = f" Such a file is read with {remedy}." if remedy else ""
+    reader = READERS.get(path.suffix.lower())
+    remedy = f" What {reader} gives is taken." if reader else ""
     raise DataError(f"`spec` must be {ACCEPTED}.{remedy} Received: {str(spec)!r} ({there})")
 
 
 def _embedded_name(spec):
     """The name of the set that comes with ganlib or its packages, or None."""
-    if isinstance(spec, Path):
-        return None
-    name = spec.removeprefix("embedded:")
+    name = None if isinstance(spec, Path) else spec.removeprefix("embedded:")
     if name not in EMBEDDED + DRAWN:
         return None
     if name == spec and Path(spec).exists():
@@ -133,25 +135,16 @@ def _from_memory(spec, split, channels, value_range):
     return Images(spec, value_range=value_range)
 
 
-def _from_package(name, split, size):
-    from ganlib.data import cells, embedded, rooms
-
-    if name == "rooms":
-        return rooms.rooms(split, size if size in rooms.SIZES else 64)
-    return getattr(cells if name in DRAWN else embedded, name)(split)
-
-
 def _from_npz(path, split, value_range):
     from ganlib.data.npz import load_npz
 
     parts = load_npz(path, split)
-    facts = {"name": path.stem, "origin": f"File {path.name!r}.", "value_range": value_range}
+    facts = {"name": path.stem, "origin": f"File {path.name!r}."}
     try:
-        found = Images(**parts, **facts)
-    except DataError as error:
+        found = Images(**parts, **facts, value_range=value_range)
+        if found.masks is None:
+            return found
+        images = convert(found.images, found.value_range, "byte")
+        return dataclasses.replace(found, images=images, value_range="byte")
+    except ValueError as error:  # DataError, or NaN that has no byte value
         raise DataError(f"In the file {path}: {error}") from error
-    if found.masks is None or found.value_range == "byte":
-        return found
-    return dataclasses.replace(
-        found, images=convert(found.images, found.value_range, "byte"), value_range="byte"
-    )

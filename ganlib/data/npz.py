@@ -17,9 +17,8 @@ NAMES = {
     "labels": ("y", "labels", "label", "targets"),
     "masks": ("masks", "mask"),
     "groups": ("group", "groups"),
-    "stack": ("stack",),
 }
-SPLITS = {"validation": ("validation", "valid", "val")}  # other names of a split
+SUFFIXES = {None: ("", "train"), "validation": ("validation", "valid", "val")}  # of a split
 HEADER = 2**14  # bytes; NumPy reads none with a longer description than 10,000 characters
 
 
@@ -47,16 +46,10 @@ def load_npz(path, split=None):
     keys = _find_keys(path, read_headers(path), split)
     arrays = read_arrays(path, keys.values())
     parts = {part: arrays[key] for part, key in keys.items()}
-    if "labels" in parts and "masks" not in parts and parts["labels"].ndim > 2:
+    if "labels" in parts and parts["labels"].ndim > 2:
         parts["masks"] = parts.pop("labels")
     if "stack" in parts:
-        stack = parts["stack"]
-        if stack.size != 1 or stack.dtype.kind not in "biu":
-            raise DataError(
-                f"In the file {path}: `stack` must be one truth value, stack=True or stack=False. "
-                f"Received: shape={stack.shape}, dtype={stack.dtype}"
-            )
-        parts["stack"] = bool(stack.item())
+        parts["stack"] = bool(parts["stack"].any())
     return parts
 
 
@@ -76,7 +69,7 @@ def read_arrays(path, keys=None, limit=LIMIT):
     Args:
         path: path.
         keys: those to read; `None` for all.
-        limit: int, the most bytes that all members together may expand to, by their headers.
+        limit: int, the most bytes that all arrays together may take, by their headers.
 
     Returns:
         dict of key to array.
@@ -87,21 +80,20 @@ def read_arrays(path, keys=None, limit=LIMIT):
     """
     with _opened(path) as archive:
         members = _members(path, archive)
-        total = sum(math.prod(shape) * dtype.itemsize for _, (shape, dtype) in members.values())
-        if total > limit:
+        sizes = {key: math.prod(h[0]) * h[1].itemsize for key, (_, h) in members.items()}
+        if sum(sizes.values()) > limit:
             raise DataError(
-                f"The file {path} would expand to {total / 2**30:,.1f} GiB, beyond the limit of "
-                f"{limit / 2**30:,.1f} GiB: save fewer or smaller images, as uint8, or as an image "
-                "folder loaded with size=…."
+                f"The file {path} would expand to {sum(sizes.values()) / 2**30:,.1f} GiB, beyond "
+                f"the limit of {limit / 2**30:,.1f} GiB: save fewer or smaller images, as uint8, "
+                "or as an image folder loaded with size=…."
             )
         arrays = {}
         for key in members if keys is None else keys:
-            member, (shape, dtype) = members[key]
-            if math.prod(shape) * dtype.itemsize > member.file_size:  # NumPy makes room first
+            member, header = members[key]
+            if sizes[key] > member.file_size:  # NumPy makes room first
                 raise DataError(
                     f"The file {path} is cut off or made to fill the memory: write it again. "
-                    f"Received: {key!r} declares shape {shape} of {dtype} in {member.file_size:,} "
-                    "bytes"
+                    f"Received: {key!r} declares {header} in {member.file_size:,} bytes"
                 )
             with archive.open(member) as file:
                 arrays[key] = npy.read_array(file, allow_pickle=False)
@@ -142,7 +134,6 @@ def check_members(path, archive, packed=None):
 
 @contextlib.contextmanager
 def _opened(path):
-    """An .npz file as `zipfile.ZipFile`; what goes wrong while it is read names the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_members(path, archive)
@@ -169,39 +160,29 @@ def _members(path, archive):
         shape, _, dtype = read(start)
         if min(shape, default=0) < 0:
             raise ValueError(f"a negative shape, {shape}")
+        if dtype.hasobject:
+            raise DataError(
+                f"The file {path} holds Python objects, which are not read because loading them can"
+                " run code: save plain arrays, all images of one shape. Received: "
+                f"{member.filename}"
+            )
         found[member.filename.removesuffix(".npy")] = member, (shape, dtype)
-    objects = [key for key, (_, (_, dtype)) in found.items() if dtype.hasobject]
-    if objects:
-        raise DataError(
-            f"The file {path} holds Python objects, which are not read because loading them can "
-            "run code: save plain arrays, all images of one shape. "
-            f"Received: object arrays {', '.join(objects)}"
-        )
     return found
 
 
 def _find_keys(path, headers, split):
     present = {key.lower(): key for key in headers}
-    # With no split asked for, a file that has splits gives its training images.
-    for suffix in SPLITS.get(split, (split,)) if split else ("", "train"):
-        spellings = {
-            part: [s for name in names for s in _spellings(name, suffix) if s in present]
-            for part, names in NAMES.items()
-        }
-        if spellings["images"]:
-            keys = {part: present[found[0]] for part, found in spellings.items() if found}
-            if "stack" in present:
-                keys.setdefault("stack", present["stack"])
+    for suffix in SUFFIXES.get(split, (split,)):
+        ends = (f"_{suffix}", f"{suffix}_") if suffix else ("", "")
+        keys = {"stack": present["stack"]} if "stack" in present else {}
+        for part, names in NAMES.items():
+            spellings = [s for n in names for s in (n + ends[0], ends[1] + n) if s in present]
+            keys |= {part: present[spellings[0]]} if spellings else {}
+        if "images" in keys:
             return keys
     wanted = f"{NAMES['images'][0]}_{split}" if split else " or ".join(NAMES["images"])
-    remedy = (
-        "leave `split` out and divide the images with .split(0.8, seed=0), or " if split else ""
-    )
     raise (NoSplitError if split else DataError)(
-        f"The file {path} has no key for the images: {remedy}save them as {wanted}. "
-        f"Received: split={split!r}, keys {sorted(headers)}"
+        f"The file {path} has no key for the images: save them as {wanted}, or leave `split` out "
+        f"and divide them with .split(0.8, seed=0). Received: split={split!r}, keys "
+        f"{sorted(headers)}"
     )
-
-
-def _spellings(name, suffix):
-    return (f"{name}_{suffix}", f"{suffix}_{name}") if suffix else (name,)

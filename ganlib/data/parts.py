@@ -74,17 +74,23 @@ def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, mos
             part are held out, too.
     """
     most = most or {}
-    _check_numbers(tile, most)
+    if set(most) - set(PARTS) or not all(
+        isinstance(value, numbers.Integral) and value >= least
+        for value, least in [(tile or 8, 8), *((count, 1) for count in most.values())]
+    ):
+        raise ValueError(
+            f"`tile` must be an integer from 8 up, and `most` give integers from 1 up for any of "
+            f"{', '.join(PARTS)}. Received: tile={tile!r}, most={most!r}"
+        )
     options = {"size": size, "channels": channels, "any_size": any_size, "masks": bool(tile)}
     parts = _stored(spec, most, options)
     if tile and len(parts["train"]) < FEW and parts["train"].groups is None:
         names = [name for name in PARTS if name == "train" or name not in parts]
-        check(parts["train"], at_least=tile)
-        parts |= _bands(parts["train"], names, tile, seed)
+        parts |= _bands(check(parts["train"], at_least=tile), names, tile, seed)
     else:
         parts = _with_test(parts, seed)
         if "validation" not in parts:
-            # Of tiles the first draw, of images the second: as kept results were made.
+            # Of tiles with the first draw, of images with the second: as kept results were made.
             train = parts["train"].split(1 - HELD_OUT, seed if tile else seed + 1)
             parts |= zip(("train", "validation"), train, strict=True)
     least = LEAST_TILES if tile else 1 if any_size else LEAST
@@ -93,8 +99,8 @@ def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, mos
             part = _tiles(check(part, at_least=tile), tile, most.get(name))
         elif len(part) > most.get(name, len(part)):
             part = part.subset(_chosen(len(part), most[name]))
-        least_here = min(least, most.get(name, least))
-        parts[name] = check(part, channels=channels, size=tile or size, minimum=least_here)
+        least = min(least, most.get(name, least))
+        parts[name] = check(part, channels=channels, size=tile or size, minimum=least)
     return Parts(**parts)
 
 
@@ -107,17 +113,6 @@ def load_train_test(spec, *, size=None, channels=None, any_size=False, seed=0):
     options = {"size": size, "channels": channels, "any_size": any_size}
     parts = _with_test(_stored(spec, {}, options), seed)
     return parts["train"], parts["test"]
-
-
-def _check_numbers(tile, most):
-    if tile is not None and (not isinstance(tile, numbers.Integral) or tile < 8):
-        raise ValueError(f"`tile` must be an integer from 8 up. Received: tile={tile!r}")
-    for part, count in most.items():
-        if part not in PARTS or not isinstance(count, numbers.Integral) or count < 1:
-            raise ValueError(
-                f"`most` must give integers of at least 1 for any of {', '.join(PARTS)}. "
-                f"Received: most={most!r}"
-            )
 
 
 def _stored(spec, most, options):
@@ -139,9 +134,8 @@ def _stored(spec, most, options):
         parts["test"] = parts.pop("validation")
     if len(parts.get("validation", ())) < most.get("validation", 1):  # LSUN's 300
         parts.pop("validation", None)
-    for name in ("validation", "test"):
-        if name in parts:
-            parts["train"] = _apart(parts["train"], parts[name], name)
+    for name in parts.keys() - {"train"}:
+        parts["train"] = _apart(parts["train"], parts[name], name)
     return parts
 
 
@@ -157,21 +151,18 @@ def _load(spec, split, most, options):
 def _apart(train, held_out, name):
     """The training images without those that are held out, too."""
     groups = (() if part.groups is None else part.groups.tolist() for part in (train, held_out))
-    if shared := set.intersection(*map(set, groups)):
-        raise DataError(
-            f"The {name} part must have no group of the training part, or it is not held out: save "
-            "all images in one part, which is then divided by group, or number the groups of the "
-            f"parts apart. Received: {len(shared)} groups in both, such as {min(shared, key=str)!r}"
-        )
+    shared = set.intersection(*map(set, groups))
     known = {pixels(image) for image in held_out.images}
     kept = np.array([pixels(image) not in known for image in train.images], bool)
+    if shared or not kept.any():
+        raise DataError(
+            f"The {name} part must have no group and no image of the training part, or it is not "
+            "held out: save all images in one part, which is then divided, or number the groups of "
+            f"the parts apart. Received: {len(shared)} groups in both, {(~kept).sum()} images in "
+            f"both{''.join(f', such as {group!r}' for group in list(shared)[:1])}"
+        )
     if kept.all():
         return train
-    if not kept.any():
-        raise DataError(
-            f"All training images of {train.name!r} are in its {name} part, too: look at which "
-            f"files are in which part. Received: {len(train)} training images"
-        )
     dropped = f"{(~kept).sum()} training images were dropped that are in the {name} part, too."
     return dataclasses.replace(train.subset(kept), origin=f"{train.origin} {dropped}")
 
@@ -192,70 +183,52 @@ def _chosen(n, most):
 
 def _bands(images, names, tile, seed):
     """Bands across the longer side of each image, a tile's width left out between two of them."""
-    gaps, order = len(names) - 1, np.random.default_rng(seed).permutation(len(names))
-    bands = {name: [] for name in names}
-    for image, mask, label in zip(images.images, images.masks, images.names, strict=True):
+    gaps, order = len(names) - 1, np.random.default_rng(seed).permutation(names)
+    bands = {name: ([], []) for name in names}
+    for image, mask in zip(images.images, images.masks, strict=True):
         axis = int(image.shape[1] >= image.shape[0])
         columns = image.shape[axis] // tile
-        if columns - gaps < len(names):
+        if columns < len(names) + gaps:
             raise DataError(
                 f"{images.name!r} cannot be divided into {len(names)} parts that share nothing: "
-                "add images, or choose smaller tiles. Received: "
-                f"{columns} columns of tiles of {tile}×{tile} pixels in {label}, at least "
-                f"{len(names) + gaps} needed ({gaps} of them left out between the parts)"
+                f"add images, or choose smaller tiles. Received: {columns} columns of tiles of "
+                f"{tile}×{tile} pixels, at least {len(names) + gaps} needed"
             )
         held_out = max(1, round(HELD_OUT * (columns - gaps)))
         start = 0
-        for name in (names[i] for i in order):
-            length = columns - gaps - held_out * gaps if name == "train" else held_out
-            stop = start + length
+        for name in order:
+            stop = start + (columns - gaps - held_out * gaps if name == "train" else held_out)
             end = image.shape[axis] if stop == columns else stop * tile
             window = (slice(None),) * axis + (slice(start * tile, end),)
-            bands[name].append((image[window], mask[window]))
+            for pictures, picture in zip(bands[name], (image, mask), strict=True):
+                pictures.append(picture[window])
             start = stop + 1
     return {
-        name: dataclasses.replace(
-            images,
-            images=tuple(image for image, _ in pairs),
-            masks=tuple(mask for _, mask in pairs),
-        )
-        for name, pairs in bands.items()
+        name: dataclasses.replace(images, images=pictures, masks=masks)
+        for name, (pictures, masks) in bands.items()
     }
 
 
 def _tiles(images, tile, most):
     """Square tiles with their masks; `most` of them, drawn at random."""
-    places = np.array(
-        [
-            (i, row, column)
-            for i, image in enumerate(images.images)
-            for row in _steps(image.shape[0], tile)
-            for column in _steps(image.shape[1], tile)
-        ]
-    )
-    if len(places) < LEAST_TILES:
-        raise DataError(
-            f"{images.name!r} has too few tiles of {tile}×{tile} pixels for one of its parts: add "
-            f"images, or choose smaller tiles. Received: {len(places)} tiles, at least "
-            f"{LEAST_TILES} needed"
-        )
+    places = [
+        (i, row, column)
+        for i, image in enumerate(images.images)
+        for row in _steps(image.shape[0], tile)
+        for column in _steps(image.shape[1], tile)
+    ]
     if most is not None and len(places) > most:
-        places = places[_chosen(len(places), most)]
-    cut = {"images": [], "masks": []}
-    for index, row, column in places:
-        for field, pictures in cut.items():
-            picture = getattr(images, field)[index]
-            pictures.append(picture[row : row + tile, column : column + tile])
+        places = [places[i] for i in _chosen(len(places), most)]
+    cut = {
+        field: np.stack(
+            [getattr(images, field)[i][y : y + tile, x : x + tile] for i, y, x in places]
+        )
+        for field in ("images", "masks")
+    }
     sources = np.array(images.names) if images.groups is None else images.groups
-    return dataclasses.replace(
-        images,
-        images=np.stack(cut["images"]),
-        masks=np.stack(cut["masks"]),
-        groups=sources[places[:, 0]],
-        names=[f"{images.names[i]} at {row}, {column}" for i, row, column in places],
-        labels=None,
-        stack=False,
-    )
+    cut["groups"] = sources[[i for i, _, _ in places]]
+    cut["names"] = [f"{images.names[i]} at {y}, {x}" for i, y, x in places]
+    return dataclasses.replace(images, **cut, labels=None, stack=False)
 
 
 def _steps(length, tile):

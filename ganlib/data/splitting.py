@@ -5,24 +5,15 @@ import hashlib
 import numpy as np
 
 
-def first_side(images, fraction, seed):
+def sides(images, fraction, seed):
     """Masks `(n,)` of the first and of the second side; a stack has an image on neither."""
+    n = len(images)
     if images.stack and images.groups is None:
-        return _cut(len(images), fraction, seed)
-    first = _random(images, fraction, seed)
-    return first, ~first
-
-
-def _cut(n, fraction, seed):
-    """Slices before and after one that is left out, for neighbours look alike."""
-    count = int(np.clip(round(fraction * (n - 1)), 1, max(n - 2, 1)))
-    place = np.arange(n)
-    if np.random.default_rng(seed).integers(2):
-        return place >= n - count, place < n - 1 - count
-    return place < count, place > count
-
-
-def _random(images, fraction, seed):
+        count = int(np.clip(round(fraction * (n - 1)), 1, max(n - 2, 1)))
+        place = np.arange(n)
+        if np.random.default_rng(seed).integers(2):
+            place = place[::-1]
+        return place < count, place > count  # neighbours look alike
     units = _units(images)
     sizes = np.bincount(units, minlength=1)
     classes = _majority(units, images.labels, len(sizes))
@@ -33,24 +24,7 @@ def _random(images, fraction, seed):
         before = np.cumsum(sizes[members]) - sizes[members]
         # A unit is in if most of it is; with units of one image this rounds to the nearest.
         chosen[members] = before + sizes[members] / 2 <= fraction * sizes[members].sum()
-    return chosen[units]
-
-
-def _units(images):
-    """Number of the unit that each image belongs to: its group, and all with equal pixels."""
-    n = len(images)
-    units = np.arange(n)
-    if images.groups is not None:
-        units = np.unique(images.groups, return_inverse=True)[1]
-    owners, same = {}, {}  # pixels → first unit that has them; unit → one that it belongs to
-    for image, unit in zip(images.images, units.tolist(), strict=True):
-        a = _root(same, owners.setdefault(pixels(image), unit))
-        b = _root(same, unit)
-        if a != b:
-            same[max(a, b)] = min(a, b)
-    if not same:
-        return units
-    return np.unique([_root(same, unit) for unit in units.tolist()], return_inverse=True)[1]
+    return chosen[units], ~chosen[units]
 
 
 def pixels(image):
@@ -59,10 +33,23 @@ def pixels(image):
     return image.shape, hashlib.blake2b(image, digest_size=16).digest()
 
 
-def _root(same, unit):
-    while unit in same:
-        unit = same[unit]
-    return unit
+def _units(images):
+    """Number of the unit that each image belongs to: its group, and all with equal pixels."""
+    units = np.arange(len(images))
+    if images.groups is not None:
+        units = np.unique(images.groups, return_inverse=True)[1]
+    owners, same = {}, {}  # pixels → first unit that has them; unit → one that it belongs to
+
+    def root(unit):
+        while unit in same:
+            unit = same[unit]
+        return unit
+
+    for image, unit in zip(images.images, units.tolist(), strict=True):
+        a, b = sorted((root(owners.setdefault(pixels(image), unit)), root(unit)))
+        if a != b:
+            same[b] = a
+    return np.unique([root(unit) for unit in units.tolist()], return_inverse=True)[1]
 
 
 def _majority(units, labels, n_units):

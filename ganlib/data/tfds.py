@@ -4,7 +4,7 @@ import numpy as np
 
 from ganlib.data.container import Images
 from ganlib.data.errors import DataError, NoSplitError
-from ganlib.data.gather import gather
+from ganlib.data.fit import gather
 
 IMAGE_KEYS = ("image", "hr")  # "hr": the high-resolution image of a pair, as in div2k
 TRIMAP, BACKGROUND = {1, 2, 3}, 2  # as in oxford_iiit_pet: the pet, what is around it, its border
@@ -16,7 +16,7 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
     Args:
         name: str, such as "mnist" or "lsun/bedroom".
         split: str, TFDS' own syntax, such as "train" or "train[:10%]". `None` is "train".
-        size, channels: as of `ganlib.data.container.fit`; applied image by image, so that only the
+        size, channels: as of `ganlib.data.fit.fit`; applied image by image, so that only the
             small images need memory.
         any_size: bool, whether images may differ in size.
         masks: bool, whether to take the feature `segmentation_mask`, and images of any size.
@@ -32,11 +32,12 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
     builder = prepared(name)
     n = count(builder, split)
     features = builder.info.features
-    key = _image_key(builder)
-    if masks and "segmentation_mask" not in features:
+    key = next((key for key in IMAGE_KEYS if key in features), None)
+    if key is None or (masks and "segmentation_mask" not in features):
+        missing = "no image" if key is None else "no masks, the feature segmentation_mask"
         raise DataError(
-            f"TFDS {name!r} has no masks: choose a set with the feature segmentation_mask, such as "
-            f"oxford_iiit_pet. Received: features {sorted(features)}"
+            f"TFDS {name!r} has {missing}: choose another set, or export it to a folder. Received: "
+            f"features {sorted(features)}"
         )
     labelled = "label" in features and features["label"].shape == ()
     labels, planes = [], []
@@ -50,8 +51,7 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
             yield f"number {i}", np.asarray(example[key])
 
     # A mask is resized with its image, at the end.
-    kept = None if masks else size
-    pixels = gather(images(), n, kept, channels, any_size or masks)
+    pixels = gather(images(), n, None if masks else size, channels, any_size or masks)
     if masks and set().union(*(np.unique(mask).tolist() for mask in planes)) <= TRIMAP:
         planes = [mask != BACKGROUND for mask in planes]
     return Images(
@@ -66,11 +66,7 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
 
 
 def prepared(name):
-    """The TFDS builder of a set, once the set is downloaded and prepared.
-
-    Raises:
-        DataError: TFDS is not installed, knows no such set or cannot download it.
-    """
+    """The TFDS builder of a set, once the set is downloaded and prepared; errors as above."""
     tfds = _import_tfds()
     try:
         builder = tfds.builder(name)
@@ -89,11 +85,7 @@ def prepared(name):
 
 
 def count(builder, split):
-    """How many examples a split has.
-
-    Raises:
-        NoSplitError: there is no such split.
-    """
+    """How many examples a split has; a `NoSplitError` where there is none."""
     try:
         return builder.info.splits[split].num_examples
     except Exception as error:
@@ -101,17 +93,6 @@ def count(builder, split):
             f"TFDS {_name(builder)!r} has no such split; it has {sorted(builder.info.splits)}. "
             f"Received: split={split!r} ({error})"
         ) from error
-
-
-def _image_key(builder):
-    features = builder.info.features
-    key = next((key for key in IMAGE_KEYS if key in features), None)
-    if key is None:
-        raise DataError(
-            f"TFDS {_name(builder)!r} has no feature among {IMAGE_KEYS}: export the images to a "
-            f"folder. Received: features {sorted(features)}"
-        )
-    return key
 
 
 def _examples(builder, split):
