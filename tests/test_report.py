@@ -17,9 +17,9 @@ from PIL import Image
 from ganlib.apply import tile
 from ganlib.experiment.study import run_trial
 from ganlib.report import export as report_module
+from ganlib.report.claims import SUPPORTED, Claim, Claims
 from ganlib.report.export import Report, Table, git_revision
 from ganlib.report.figures import STRIP, close, show_images, style
-from ganlib.stats import SUPPORTED, Claim, Claims
 
 mpl.use("Agg")
 TABLE = pandas.DataFrame(

@@ -7,10 +7,10 @@ from unittest import mock
 
 import keras
 import numpy as np
+from ganlib.features.network import Network
 
 from ganlib.experiment.run import run_trial
 from ganlib.features import networks
-from ganlib.features.network import Network
 
 FEATURES, CLASSES, SIDE = 6, 5, 8
 

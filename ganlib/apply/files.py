@@ -12,6 +12,7 @@ from ganlib.apply import scale_of, segment, upscale_image
 from ganlib.data.errors import DataError
 from ganlib.data.files import image_paths, open_image, pixels_of
 from ganlib.images import convert, upscale
+from ganlib.metrics.segmentation import check_threshold
 
 
 def upscale_files(model, paths, out, tile=256, show=False):
@@ -63,6 +64,8 @@ def segment_files(model, paths, out, tile=256, threshold=0.5, show=False):
     Returns:
         As of `upscale_files`, with `foreground`, the mean of what was written in [0, 1].
     """
+    if threshold is not None:
+        check_threshold(threshold)
 
     def work(image):
         found = segment(model, pixels_of(image), tile)
@@ -87,7 +90,7 @@ def _each_file(paths, out, suffix, work, verb, show):
 
     out = pathlib.Path(out)
     given = map(pathlib.Path, paths)
-    paths = [file for path in given for file in (image_paths(path) if path.is_dir() else [path])]
+    paths = [file for path in given for file in (image_paths(path)[0] if path.is_dir() else [path])]
     for path in paths:  # before any is resolved: links in a circle are none
         if not path.is_file():
             raise DataError(f"There is no image file there. Received: {str(path)!r}")

@@ -44,7 +44,7 @@ class Recipe:
     latent_dim: int = 256
     upsample: str = "transpose"
     d_normalisation: str | None = None  # "batch", "spectral" or none
-    likeness: float = 0.0  # weight of `ganlib.likeness.LikenessLoss` in what G minimises
+    likeness: float = 0.0  # weight of `ganlib.content.LikenessLoss` in what G minimises
     augment: tuple[str, ...] = ()  # the policy of `ganlib.augment.DiffAugment`
     batch_size: int = 64
     g_learning_rate: float = 2e-4

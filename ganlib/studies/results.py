@@ -9,9 +9,7 @@ import pandas
 
 from ganlib.apply import save_gif
 from ganlib.experiment.run import DONE, STOPPED, run_folder
-from ganlib.report.export import Report
-from ganlib.report.figures import close
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     REFUTED,
     SUPPORTED,
@@ -19,9 +17,10 @@ from ganlib.stats import (
     Claims,
     judge,
     judge_interval,
-    mean_interval,
-    paired_interval,
 )
+from ganlib.report.export import Report
+from ganlib.report.figures import close
+from ganlib.stats import mean_interval, paired_interval
 
 # Ends of an interval that lies above zero, or below; where it is exactly zero, it does not.
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}

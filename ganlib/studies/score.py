@@ -28,13 +28,6 @@ from ganlib.studies.digits import load_data
 from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
 
 LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
-BESIDE = {  # s3 of a boundary GAN, and what to read it beside
-    "s3": "model",
-    "s3_real": "real (ceiling)",
-    "s3_noise": "noise (floor)",
-    "s3_flat": "each of one colour",
-    "s3_mean": "the mean picture",
-}
 
 
 def score(kind, path, data, **options):
@@ -45,9 +38,6 @@ def score(kind, path, data, **options):
         path: of a .keras file.
         data: what `ganlib.data.load` takes.
         **options: of the kind's own function; None for its default.
-
-    Returns:
-        dict of that function.
 
     Raises:
         DataError: the data or the model can't be used.
@@ -62,38 +52,21 @@ def score(kind, path, data, **options):
     return measure(read(path), data, **options)
 
 
-def describe(kind, scores):
+def describe(scores):
     """Scores as text: a table, the model beside its ceiling and floor, and what to know of them."""
     import pandas
 
-    rows = {"model": {**scores.get("generated", {}), **scores}, **scores.get("baselines", {})}
-    if kind == "sr":
-        rows = {name: row for name, row in scores.items() if name != "n"}
-    elif kind == "boundary":
-        rows = {name: {"s3": scores[key]} for key, name in BESIDE.items()}
+    model = {**scores, **scores.get("generated", {}), **scores.get("model", {})}
+    others = {name: scores[name] for name in ("bicubic", "linear") if name in scores}
+    rows = {"model": model, **scores.get("baselines", others)}
     floats = {n: {k: v for k, v in row.items() if isinstance(v, float)} for n, row in rows.items()}
     lines = [pandas.DataFrame(floats).dropna().round(4).to_string()]
-    if kind == "gan":
-        lines.append(f"Network: {scores['network']} ({scores['resize']}).")
-        if judge := scores.get("classifier"):
-            lines.append(
-                f"Digit classifier: {judge['accuracy']:.1%} right on {judge['n']} held-out digits."
-            )
-        lines += [f"Caution: {caution}" for caution in scores["cautions"]]
-    elif kind == "boundary":
-        s1, s2, product = (f"{scores[key]:.4f}" for key in ("s1", "s2", "score"))
-        lines.append(f"s1 {s1}, s2 {s2}, score {product}, which is s1 × s2 × s3.")
-        if scores["s3"] > scores["s3_real"]:
-            lines.append("s3 above the ceiling is not better than real: smooth pictures have it.")
-    elif kind == "sr":
-        lines.append(f"Means over {scores['n']} pictures.")
-    else:
-        which = "the test part of" if scores["part"] == "test" else "all of"
-        lines.append(
-            f"{scores['n']} images, {which} {scores['data']}{' (synthetic)' * scores['synthetic']}; "
-            f"{scores['foreground']:.1%} foreground; threshold {scores['threshold']}."
-        )
-    return "\n".join(lines)
+    facts = {**scores, **scores.get("classifier", {})}
+    told = [f"{k} {v}" for k, v in facts.items() if isinstance(v, str | int) or k == "accuracy"]
+    lines.append(", ".join(told))
+    if scores.get("s3", 0) > scores.get("s3_real", 1):
+        lines.append("s3 above the ceiling is not better than real: smooth pictures have it.")
+    return "\n".join([*lines, *(f"Caution: {caution}" for caution in scores.get("cautions", ()))])
 
 
 def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
@@ -177,12 +150,8 @@ def score_boundary_gan(gan, real, n=None, seed=0, similarity="correlation"):
     """Scores a boundary GAN by s1, s2 and s3, and s3 beside its ceiling and its floor.
 
     Args:
-        gan: `Adversarial` that ends in sigmoid or tanh. D's sigmoid is taken to be the probability
-            of being real, whatever the loss.
-        real: what `ganlib.data.load` takes, two pictures or more; the test part, where the set has
-            one. Brought to the generator's size and channels.
-        n: int above 0, pictures to generate; by default as many as there are real ones.
-        seed: int, of the latents and of the noise.
+        gan: `Adversarial`. D's sigmoid is taken to be the probability of being real.
+        real, n, seed: as for `score_gan`; `n` is by default the number of real pictures.
         similarity: str, one of `ganlib.metrics.boundary.SIMILARITIES`.
 
     Returns:

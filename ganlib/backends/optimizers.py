@@ -18,10 +18,25 @@ class OptimizerPair(keras.optimizers.Optimizer):
         generator: `keras.optimizers.Optimizer`.
         groups: callable that returns the pair of lists of trainable variables, discriminator's
             first. A callable, because Keras would track a list of variables as our own.
+
+    Raises:
+        ValueError: both are one object, or there is nothing to train.
     """
 
     def __init__(self, discriminator, generator, groups, name="optimizer_pair"):
         super().__init__(learning_rate=0.0, name=name)
+        if discriminator is generator:
+            raise ValueError(
+                "`d_optimizer` and `g_optimizer` must be two objects: each keeps the state of its "
+                f"own network. Received: one {type(discriminator).__name__} for both"
+            )
+        for network, group in zip(("discriminator", "generator"), groups(), strict=True):
+            if not group:
+                raise ValueError(
+                    f"The {network} has nothing to train: set `{network}.trainable = True`. Each "
+                    "network's step leaves the other alone by itself. Received: no trainable "
+                    "variable"
+                )
         # Learning-rate callbacks log by optimizer name: two Adams would share one column.
         discriminator.name, generator.name = "discriminator", "generator"
         self.optimizers = [discriminator, generator]
