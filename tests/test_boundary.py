@@ -10,10 +10,10 @@ import pytest
 import tiny
 
 from ganlib import losses
+from ganlib.content import LikenessLoss
 from ganlib.data import load
-from ganlib.likeness import LikenessLoss
 from ganlib.metrics.boundary import s3_ceiling
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import boundary
 from ganlib.studies.boundary_report import BoundaryResults
 
@@ -127,13 +127,13 @@ def test_from_data_to_report(tmp_path, monkeypatch):
 # -- claims ----------------------------------------------------------------------------------------
 
 
-def numbers(s1=0.999, s2=0.9995, s3=0.6, kid=1.0, seconds=0.1):
+def numbers(s1=0.999, s2=0.9995, s3=0.6, kid=1.0):
     best = {"s1": s1, "s2": s2, "s3": s3, "score": s1 * s2 * s3, "s3_real": 0.6, "s3_noise": 0.05}
     best |= {"n": 20, "n_real": 30}
     fidelity = {"generated": {"kid": kid}}
     alike = {"correlation": s3, "cosine": 0.9}
     scores = {"scores": {"best": best}, "fidelity": fidelity, "similarities": alike, "epochs": 12}
-    return {**scores, "s3_seconds": seconds, "seconds_per_epoch": 1.0}
+    return {**scores, "s3_seconds": 0.1, "seconds_per_epoch": 1.0}
 
 
 def history(s1=0.9, s2=0.9, s3=0.3, loss=0.5):
@@ -161,8 +161,7 @@ def test_as_the_write_up_says():
     metrics |= {"repaired": around(0.75, kid=0.5), "no-rest": around(0.7)}
     histories = {"bce": [history(s2=s2) for s2 in (0.5, 0.51, 0.52)]}
     found = tiny.verdicts(judged(metrics, histories))
-    # KID of three equal seeds has no spread; the idle generator has not run.
-    assert len(found) == 9
+    assert len(found) == 10  # the idle generator has not run
     slow = found.pop("s3 takes too long to be watched.")
     assert slow == REFUTED
     assert set(found.values()) == {SUPPORTED}
@@ -170,15 +169,15 @@ def test_as_the_write_up_says():
 
 def test_the_contrary():
     low = {"s1": 0.9, "s2": 0.9}
-    metrics = {"bce": around(0.3), "gamma-0.8": around(0.3, **low, seconds=3.0)}
+    metrics = {"bce": around(0.3), "gamma-0.8": around(0.3, **low)}
     metrics |= {"gamma-0.2": around(0.5), "idle-generator": around(0.1, s1=0.999, s2=0.9995)}
     metrics |= {"repaired": around(0.5, kid=2.0), "no-likeness": around(0.6)}
     histories = {"gamma-0.8": [history(s1=0.5 + n, s2=0.9, loss=2.0) for n in (0, 0.01, 0.02)]}
     found = tiny.verdicts(judged(metrics, histories))
-    assert len(found) == 10
+    assert len(found) == 11
     for statement, verdict in found.items():
         reached = "(repaired recipe)" in statement
-        assert verdict == (SUPPORTED if reached else REFUTED) or "too long" in statement, statement
+        assert verdict == (SUPPORTED if reached else REFUTED), statement
 
 
 def test_one_seed_tells_no_difference():

@@ -10,7 +10,7 @@ from draws import RNG
 
 from ganlib.data import DataError, load
 from ganlib.features.digits import load_or_train
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import classic, digits
 from ganlib.studies.digits_report import DigitsResults
 

@@ -11,7 +11,7 @@ import pytest
 import tiny
 
 from ganlib.experiment.study import Trial
-from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies.results import POSITIVE, Contents, Results, unanimous, weakest
 
 DATA = types.SimpleNamespace(name="none", origin="None.", synthetic=True, checksum="0" * 48)

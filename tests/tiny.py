@@ -7,7 +7,6 @@ from unittest import mock
 
 import keras
 import numpy as np
-from ganlib.features.network import Network
 
 from ganlib.experiment.run import run_trial
 from ganlib.features import networks
@@ -26,7 +25,7 @@ def forward(batch):
     return features, odds / odds.sum(axis=1, keepdims=True)
 
 
-NETWORK = Network("projection", "projection", SIDE, 3, "none", FEATURES, "0", forward)
+NETWORK = networks.Network("projection", "projection", SIDE, 3, "none", FEATURES, "0", forward)
 
 
 @contextlib.contextmanager

@@ -1,16 +1,16 @@
 """Tables, figures and claims of the bedroom study, from its run directories alone."""
 
 import functools
+import math
 import pathlib
 
 import numpy as np
 import pandas
 
 from ganlib import stats
-from ganlib.data.room_styles import style_coverage
 from ganlib.features import networks
 from ganlib.metrics import fidelity
-from ganlib.stats import Claim, judge, judge_interval
+from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies import bedrooms
 from ganlib.studies.bedrooms_figures import ASSIGNMENT, FIGURES, REPAIRED, RIVALS, film, kid_of
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
@@ -33,13 +33,14 @@ REPAIRS = {
 }
 TABLES = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
 TABLES += ("discussion", "findings", "trials")
-OF_REPAIRED = ("ablations", "truncation")
 
 
 class BedroomResults(Results):
     """The finished trials of a bedroom study; see `Results`."""
 
     usual = ASSIGNMENT
+    bounds = dict.fromkeys(("precision", "recall", "coverage"), (0, 1))
+    bounds |= dict.fromkeys(("frechet", "density", "spread"), (0, math.inf))
 
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
@@ -78,9 +79,8 @@ class BedroomResults(Results):
 
     def contents(self):
         """The figures, tables and the film of the report."""
-        more = OF_REPAIRED if self.of(REPAIRED) else ()
-        more += ("styles",) if len(self.styles()) else ()  # rooms
-        return Contents(FIGURES, TABLES + more, {"film": frames} if (frames := film(self)) else {})
+        tables = TABLES + (("ablations", "truncation") if self.of(REPAIRED) else ())
+        return Contents(FIGURES, tables, {"film": frames} if (frames := film(self)) else {})
 
     def scores(self):
         """Every variation's kept epoch between real pictures and noise, test part."""
@@ -147,26 +147,6 @@ class BedroomResults(Results):
             for point in r["metrics"]["truncation"]
         ]
         return pandas.DataFrame(rows, columns=["variation", "seed", *keys])
-
-    def styles(self):
-        """Rooms alone: which styles are there, counted; beside the training pictures."""
-        counted = {f"{r['name']}, seed {r['seed']}": r["metrics"]["styles"] for r in self.results}
-        if not all(counted.values()):
-            return pandas.DataFrame()
-        counted["training pictures"] = vars(style_coverage(self.data.train))
-        rows = [
-            {
-                "pictures": name,
-                "clear in all factors": c["clear"] / c["n"],
-                "factor values seen": c["values"],
-                "styles seen": c["styles"],
-                "if drawn evenly": c["styles_expected"],
-                "n": c["n"],
-                "missing values": ", ".join(" ".join(pair) for pair in c["missing_values"]),
-            }
-            for name, c in counted.items()
-        ]
-        return pandas.DataFrame(rows)
 
     def formulas(self):
         """Both scores as the write-up states them, and as they are, on real pictures and noise."""
@@ -269,7 +249,7 @@ def _more_epochs(found):
         half = kid.index[np.abs(kid.index - kid.index[-1] / 2).argmin()]
         gains.append(kid.iloc[-1] - kid[half])
     if not gains:
-        return Claim(statement, stats.CANNOT_TELL, "No run had finite weights to score.")
+        return Claim(statement, CANNOT_TELL, "No run had finite weights to score.")
     gain = stats.mean_interval(gains)
     evidence = f"KID of the assignment after the last epoch less after epoch {half}: {gain:+.3f}, "
     return Claim(statement, judge_interval(gain, **NEGATIVE), f"{evidence}on validation pictures.")
@@ -299,7 +279,7 @@ def _average(found):
     statement = "Averaging G's weights lowers KID."
     if not (pairs := found.with_and_without_average()):
         nothing = "No run with an average ended with finite weights."
-        return Claim(statement, stats.CANNOT_TELL, nothing)
+        return Claim(statement, CANNOT_TELL, nothing)
     gain = stats.mean_interval([without - with_it for without, with_it in pairs])
     evidence = f"KID without the average less KID with it, same run, last epoch: {gain:+.3f}. "
     evidence += "The average takes no part in training, so one run shows both."

@@ -12,11 +12,11 @@ from ganlib.adversarial import Adversarial
 from ganlib.apply import discriminate, draw_latents, make_images, save_grid
 from ganlib.augment import DiffAugment
 from ganlib.callbacks.best import KeepBest, StopWhenHigh
+from ganlib.content import LikenessLoss
 from ganlib.data import load_parts
 from ganlib.experiment.fit import fit_gan
 from ganlib.experiment.study import Source, Study
 from ganlib.features import networks
-from ganlib.likeness import LikenessLoss
 from ganlib.metrics import boundary as metrics
 from ganlib.metrics import fidelity
 from ganlib.models import boundary as models

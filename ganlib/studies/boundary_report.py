@@ -8,7 +8,7 @@ import pandas
 
 from ganlib import stats
 from ganlib.metrics.boundary import SIMILARITIES, score_boundary
-from ganlib.stats import Claim, judge, judge_interval
+from ganlib.report.claims import Claim, judge, judge_interval
 from ganlib.studies.boundary import SLOW
 from ganlib.studies.boundary_figures import BOUNDARY, FIGURES, PAIRS, REPAIRED
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous, weakest
@@ -42,6 +42,7 @@ class BoundaryResults(Results):
     """The finished trials of a boundary study; see `Results`."""
 
     usual = BOUNDARY
+    bounds = dict.fromkeys(("s1", "s2", "precision", "recall"), (0, 1))
 
     def metric(self, result, key):
         """A number of the kept epoch's scores on test pictures, or else of the result."""

@@ -1,13 +1,14 @@
 """Tables, figures and claims of the digits study, from its run directories alone."""
 
 import functools
+import math
 
 import numpy as np
 import pandas
 
 from ganlib.apply import read_grid
 from ganlib.report import figures
-from ganlib.stats import CANNOT_TELL, Claim, judge, judge_interval
+from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
 
@@ -18,6 +19,8 @@ METRICS = {
     "missing_digits": "missing digits",
     "output_slope": "slope of G's output",
 }
+BOUNDS = {"digit_score": (1, 10), "missing_digits": (0, 10), "frechet_distance": (0, math.inf)}
+BOUNDS |= dict.fromkeys(("confidence", "output_slope"), (0, 1))
 LIMITS = {"real": "real digits (ceiling)", "noise": "noise (floor)"}
 TABLES = ("scores", "differences", "costs", "findings", "trials")
 ACCURACIES = ["accuracy_real", "accuracy_fake"]
@@ -25,6 +28,8 @@ ACCURACIES = ["accuracy_real", "accuracy_fake"]
 
 class DigitsResults(Results):
     """The finished trials of a digits study; see `Results`."""
+
+    bounds = BOUNDS
 
     @functools.cached_property
     def baselines(self):

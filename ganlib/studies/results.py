@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import types
 
 import numpy as np
 import pandas
@@ -56,6 +57,7 @@ class Results:
     """
 
     usual = "base"  # the variation that others are compared with
+    bounds = types.MappingProxyType({})  # key → ends of what it can be; (0, infinity): no top
 
     def __init__(self, study, results, data, out="runs"):
         self.study = study
@@ -93,7 +95,9 @@ class Results:
 
     def interval(self, name, key):
         """A number's mean over a variation's seeds, as `ganlib.stats.Interval`."""
-        return mean_interval(self.values(name, key))
+        ends = self.bounds.get(key)
+        scale = ends and ("log" if ends[1] == math.inf else "logit")
+        return mean_interval(self.values(name, key), scale=scale, bounds=ends)
 
     def mean(self, name, key):
         """A score of a variation, mean over seeds."""
