@@ -95,9 +95,11 @@ class Results:
 
     def interval(self, name, key):
         """A number's mean over a variation's seeds, as `ganlib.stats.Interval`."""
-        ends = self.bounds.get(key)
-        scale = ends and ("log" if ends[1] == math.inf else "logit")
-        return mean_interval(self.values(name, key), scale=scale, bounds=ends)
+        values, ends = self.values(name, key), self.bounds.get(key)
+        if ends is None:
+            return mean_interval(values)
+        scale = "log" if ends[1] == math.inf else "logit"
+        return mean_interval(np.clip(values, *ends), scale=scale, bounds=ends)  # for rounding
 
     def mean(self, name, key):
         """A score of a variation, mean over seeds."""
