@@ -130,7 +130,7 @@ def train(trial, data, run):
         return train_gan(trial, data, run)
     for epoch in range(epochs):
         time.sleep(trial.recipe.seconds)
-        history = "".join(f"{epoch}\n" for epoch in ("epoch", *range(epoch + 1)))
+        history = "".join(f"{row}\n" for row in ("epoch", *range(1, epoch + 2)))
         write_atomically(run.path / "history.csv", history)
         run.progress(epoch + 1, epochs)
     return {"value": random.Random(f"{trial.name} {trial.seed}").random(), "epochs": epochs}

@@ -73,7 +73,7 @@ def run(
         ) from None
     out = pathlib.Path(out).absolute()
     with Progress(study, out, show) as progress:
-        results = prepare(study, out, fresh)
+        results = prepare(study, out, fresh, progress)
         if len(results) < len(study.trials):
             log = out / study.name / "ray.log"
             # Ray prints to standard output, where a command may have promised JSON.
