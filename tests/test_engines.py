@@ -355,7 +355,7 @@ def test_what_a_command_says_of_a_study(tmp_path):
         local.run(study.select(name), tmp_path, show=False)
     found = summary(study, study_status(study, tmp_path), tmp_path)
     assert found["counts"] == {"done": 1, "failed": 1, "to do": 1}
-    assert found["seconds_left"] > 0
+    assert found["seconds_left"] == 0.5 * (2 + 2)  # "b" again, and "c"
     assert "1 done, 1 failed, 1 to do; time left" in describe(found)
 
 
