@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from ganlib import HealthMonitor, inference
+from ganlib import HealthMonitor, apply
 from ganlib.studies import bedrooms, bedrooms_training
 
 ROUNDS = 9
@@ -30,7 +30,7 @@ def main():
     seconds = {64: [], IMAGES: []}
     for _ in range(ROUNDS + 1):
         for count, times in seconds.items():
-            inference.PIXELS = count * SIDE**2
+            apply.PIXELS = count * SIDE**2
             start = time.perf_counter()
             monitor.check()
             times.append(time.perf_counter() - start)

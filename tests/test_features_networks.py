@@ -7,13 +7,13 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+from ganlib.features.torch_weights import WeightsError
 from keras import layers
 from PIL import Image
 
 from ganlib.data import ImageSet
 from ganlib.features import digits, efficientnet, networks
 from ganlib.features.networks import Network, cached, get
-from ganlib.features.torch_weights import WeightsError
 from ganlib.images import convert
 
 needs_weights = pytest.mark.skipif(

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from ganlib.models.layers import ThinConv2D
+from ganlib.models.layers import SpectralDense, ThinConv2D
 from ganlib.models.outputs import output_bounds
-from ganlib.models.spectral import SpectralDense
 
 UNIT, SIGNED, POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
 

@@ -9,9 +9,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from ganlib.features.torch_weights import WeightsError, read
 
 from ganlib.features import torch_weights, unpickling
-from ganlib.features.torch_weights import WeightsError, read
 
 FLOATS = np.arange(12, dtype="<f4")
 

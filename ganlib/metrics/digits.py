@@ -37,20 +37,16 @@ def digit_quality(classifier, images, reference):
         "digit_score": inception_score(probabilities),
         "frechet_distance": frechet_distance(features, reference_features),
         "missing_digits": int((histogram < MISSING_SHARE).sum()),
-        "histogram": [float(share) for share in histogram],
+        "histogram": histogram.tolist(),
         "no_digit": float((confidence < SURE).mean()),
         "n": len(images),
     }
 
 
 def noise_images(n, seed=0):
-    """The trivial baseline: uniform noise.
+    """The trivial baseline: returns uniform noise, float32 `(n, 28, 28, 1)` in [0, 1).
 
     Args:
-        n: int, number of pictures.
-        seed: int.
-
-    Returns:
-        float32 `(n, 28, 28, 1)` in [0, 1].
+        n, seed: ints.
     """
     return np.random.default_rng(seed).random((n, 28, 28, 1), dtype="float32")

@@ -1,8 +1,10 @@
 """How close an enlarged picture is to its original, and how sharp it is."""
 
+import math
+
 import numpy as np
 
-from ganlib.data.photos import check_photos
+from ganlib.data import DataError
 from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
@@ -31,7 +33,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: `ganlib.data.Photos`.
+        photos: has `images`, uint8 arrays `(h, w, 3)` of any sizes, and `names`.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -42,12 +44,19 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         `sharpness`, see `sharpness`; with features also `perceptual`, lower is better.
 
     Raises:
-        DataError: a photograph is too small.
+        DataError: there is no photograph, or one is too small.
         ValueError: the upscaler's pictures are in a wrong value range.
     """
-    check_photos(photos, max(SMALLEST, 12 + 2 * scale))
+    names = list(map(str, range(len(photos.images)))) if photos.names is None else photos.names
+    least = max(SMALLEST, 12 + 2 * scale)
+    small = [n for n, x in zip(names, photos.images, strict=True) if min(x.shape[:2]) < least]
+    if small or not len(photos.images):
+        raise DataError(
+            f"Scores need a photograph, and {least} pixels in height and width of each: leave "
+            f"smaller ones out. Received: {', '.join(small[:8]) or 'no photographs'}"
+        )
     rows = []
-    for name, image in zip(photos.names, photos.images, strict=True):
+    for name, image in zip(names, photos.images, strict=True):
         low, high = low_resolution(image, scale)
         large = enlarge(low)
         row = {"name": name, **compare(large, high, "byte", border=scale, check=check)}
@@ -59,16 +68,27 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
 
 def mean_scores(rows):
-    """The mean of each score over the photographs, and their number `n`.
+    """The mean of each score over the photographs.
+
+    A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
+    relative to none. These are left out of their means; where all are infinite, so is the mean.
 
     Args:
         rows: what `evaluate` returned.
 
     Returns:
-        dict of score → float, and `n`.
+        dict of score → float; `n`, the number of photographs; and `n_infinite`, how many have an
+        infinite score that is left out.
     """
     keys = [key for key in rows[0] if key != "name"]
-    return {**{key: float(np.mean([row[key] for row in rows])) for key in keys}, "n": len(rows)}
+    means = {key: finite_mean([row[key] for row in rows]) for key in keys}
+    infinite = sum(any(row[key] == math.inf for key in keys) for row in rows)
+    return {**means, "n": len(rows), "n_infinite": infinite}
+
+
+def finite_mean(values):
+    """The mean of those values that are not infinity, or infinity; NaN counts."""
+    return float(np.mean([value for value in values if value != math.inf] or values))
 
 
 def sharpness(image, original):
@@ -77,18 +97,13 @@ def sharpness(image, original):
     Noise counts as sharp, too: read it beside a perceptual distance.
 
     Args:
-        image: uint8 array `(h, w, 3)`.
-        original: uint8 array of the same shape.
+        image, original: uint8 arrays `(h, w, 3)` of one shape.
 
     Returns:
-        float ≥ 0.
+        float ≥ 0; infinity where the original is flat, which says nothing of the picture.
     """
-
-    def mean_gradient(x):
-        y, x = np.gradient(luma(x, "byte"))
-        return float(np.hypot(y, x).mean())
-
-    return mean_gradient(image) / max(mean_gradient(original), 1e-12)
+    mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
+    return float(mine / its) if its else math.inf
 
 
 def _centre(images, side):
@@ -100,28 +115,24 @@ def _centre(images, side):
 
 
 def perceptual_distance(image, original, features):
-    """Distance of the feature maps of two pictures; 0 for equal ones.
+    """Distance ≥ 0 of the feature maps of two pictures; 0 for equal ones.
 
     Args:
-        image: uint8 array `(h, w, 3)`.
-        original: uint8 array of the same shape.
+        image, original: uint8 arrays `(h, w, 3)` of one shape.
         features: `ganlib.features.perceptual.Extractor`.
 
     Returns:
-        float ≥ 0.
+        float.
     """
     pair = (convert(x, "byte", "unit")[np.newaxis] for x in (image, original))
     return float(features.distance(*pair))
 
 
 def flat_grey(scale):
-    """The upscaler that knows least: the picture's mean grey level, everywhere.
+    """Returns the upscaler that knows least: the picture's mean grey level, everywhere.
 
     Args:
         scale: int.
-
-    Returns:
-        A callable, as `evaluate` takes it.
     """
 
     def enlarge(low):
@@ -135,8 +146,7 @@ def printed_scores(image, original, mistake):
     """PSNR and SSIM that a comparison with a mistaken value range prints; RGB, no border cut.
 
     Args:
-        image: uint8 array.
-        original: uint8 array of the same shape.
+        image, original: uint8 arrays of one shape.
         mistake: name in `ganlib.images.RANGE_MISTAKES`, or "none".
 
     Returns:
