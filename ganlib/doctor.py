@@ -94,16 +94,14 @@ def _look_at_data(data, facts):
     """Adds what a data set holds, and which studies can take it."""
     from ganlib import studies
     from ganlib.data import DataError, check, load
-    from ganlib.data.files import EXTENSIONS
+    from ganlib.data.files import image_paths, listed
 
     try:
         images = check(load(data, any_size=True))
     except DataError as error:
         facts["problems"].append(str(error))
         return
-    folder = pathlib.Path(data) if pathlib.Path(data).is_dir() else None
-    files = [p for p in folder.rglob("[!.]*") if p.is_file()] if folder else []
-    others = [path.name for path in files if path.suffix.lower() not in EXTENSIONS]
+    others = listed(image_paths(data)[1]) if pathlib.Path(data).is_dir() else ""
     sides = [side for image in images.images for side in image.shape[:2]]
     facts["data"] = {
         "name": images.name,
@@ -128,8 +126,7 @@ def _look_at_data(data, facts):
             if count:
                 facts["notes"].append(f"{count} of {len(images)} masks are {what}.")
     if others:
-        some = ", ".join(sorted(others)[:5])
-        facts["notes"].append(f"{len(others)} files are passed over, such as {some}.")
+        facts["notes"].append(f"Files of other kinds are passed over: {others}.")
     for name in studies.STUDIES:
         try:
             studies.build(name, data=data).data  # noqa: B018  the study's own check

@@ -11,7 +11,7 @@ from ganlib.data.room_styles import style_coverage
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.stats import Claim, judge, judge_interval
-from ganlib.studies.bedrooms import Recipe
+from ganlib.studies import bedrooms
 from ganlib.studies.bedrooms_figures import ASSIGNMENT, FIGURES, REPAIRED, RIVALS, film, kid_of
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
 
@@ -43,8 +43,7 @@ class BedroomResults(Results):
 
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
-        self.recipe = Recipe(**self.results[0]["recipe"])
-        self.network = networks.get(self.recipe.network)
+        self.network = networks.get(self.results[0]["recipe"]["network"])
         self.folder = pathlib.Path(out) / study.name  # where features are kept
         inception = self.network.name == "inception_v3"
         self.labels = {  # score → what it may be called over this network
@@ -66,7 +65,7 @@ class BedroomResults(Results):
     @functools.cached_property
     def baselines(self):
         """Scores of real pictures never trained on ("real"), and of "noise"."""
-        return self.data.baselines(self.recipe, self.folder)
+        return bedrooms.baselines(self.data, self.network, self.folder)
 
     def metric(self, result, key):
         """A number of the kept epoch's scores on test pictures, or else of the result."""
@@ -171,9 +170,11 @@ class BedroomResults(Results):
 
     def formulas(self):
         """Both scores as the write-up states them, and as they are, on real pictures and noise."""
-        test = self.data.seen("test", self.recipe.network, self.folder).features.astype("float64")
+        test = bedrooms.seen(self.data, "test", self.network, self.folder).features.astype(
+            "float64"
+        )
         rows = []
-        for name, seen in self.data.compared(self.recipe, self.folder).items():
+        for name, seen in bedrooms.compared(self.data, self.network, self.folder).items():
             p, features = seen.probabilities.astype("float64"), seen.features.astype("float64")
             marginal = p.sum(axis=0) / p.shape[1]  # over the number of classes, as written
             logs = np.log(np.maximum(p, 1e-300) / np.maximum(marginal, 1e-300))

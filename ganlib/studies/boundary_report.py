@@ -9,8 +9,8 @@ import pandas
 from ganlib import stats
 from ganlib.metrics.boundary import SIMILARITIES, score_boundary
 from ganlib.stats import Claim, judge, judge_interval
+from ganlib.studies.boundary import SLOW
 from ganlib.studies.boundary_figures import BOUNDARY, FIGURES, PAIRS, REPAIRED
-from ganlib.studies.boundary_scoring import SLOW
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous, weakest
 
 REPORTED = {
