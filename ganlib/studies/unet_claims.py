@@ -15,7 +15,6 @@ from ganlib.report.claims import (
     REFUTED,
     SUPPORTED,
     Claim,
-    Claims,
     judge,
     judge_interval,
     judge_negative,
@@ -34,13 +33,14 @@ UNFINISHED = "The cells that it compares have not all finished."
 
 
 def claims(found):
-    """The `Claims` on those cells that have finished."""
-    made = [_rates_matter(found), *_first_hypothesis(found), *_second_hypothesis(found)]
-    made += [*_third_hypothesis(found), _stability_pays(found), _stands_out(found)]
-    made.append(_consistent(found))
+    """A `Claim` on each, of those cells that have finished."""
+    yield _rates_matter(found)
+    for hypothesis in (_first_hypothesis, _second_hypothesis, _third_hypothesis):
+        yield from hypothesis(found)
+    yield from (_stability_pays(found), _stands_out(found), _consistent(found))
     if all(found.of(f"earlier-{name}") for name in found.best_of):
-        made += _against_earlier(found)
-    return Claims((*made, *_others(found)))
+        yield from _against_earlier(found)
+    yield from _others(found)
 
 
 def _rates_matter(found):
@@ -61,14 +61,7 @@ def _rates_matter(found):
 
 
 def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
-    """A claim that several contrasts, each of matched cells, are all above zero.
-
-    Args:
-        statement: str.
-        contrasts: dict of words → `pandas.Series` with a value a pair of cells; NaN where one has
-            not finished.
-        text: str, the evidence.
-    """
+    """A claim that contrasts (words → `pandas.Series` over matched cells) are all above zero."""
     contrasts = {words: values.dropna() for words, values in contrasts.items()}
     if not all(map(len, contrasts.values())):
         return Claim(statement, CANNOT_TELL, UNFINISHED)
