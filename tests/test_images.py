@@ -1,12 +1,8 @@
 """Value ranges, MATLAB's bicubic, PSNR and SSIM: closed forms, and oracles in NumPy."""
 
-import os
-import pathlib
-
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image
 from scipy.ndimage import correlate, gaussian_filter
 
 from ganlib.images import (
@@ -27,9 +23,6 @@ from ganlib.images import (
 )
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-SET5 = pathlib.Path(
-    os.environ.get("GANLIB_SET5") or pathlib.Path(__file__).parent.parent / "data" / "set5"
-)
 # Bicubic ×4 PSNR of the luma, 4 border pixels cropped, by code that gives 28.43 dB on Set5.
 BICUBIC = {"astronaut": 26.844, "chelsea": 31.476, "coffee": 27.292}
 
@@ -86,14 +79,13 @@ def test_infer_range(values, expected):
             infer_range(np.array(values))
 
 
-@pytest.mark.parametrize("value_range", list(ValueRange))
-def test_check_range_accepts_the_range_and_its_tolerance(value_range):
-    ends = np.array([value_range.low, value_range.high])
-    check_range(ends, value_range)
-    slack = 0.002 * (value_range.high - value_range.low)
+def test_check_range_accepts_the_range_and_its_tolerance():
+    ends = np.array([-1.0, 1.0])
+    check_range(ends, "signed")
     with pytest.raises(ValueError, match="must lie in"):
-        check_range(ends + slack, value_range)
-    check_range(ends + slack, value_range, tolerance=0.01)
+        check_range(ends + 0.004, "signed")
+    check_range(ends + 0.004, "signed", tolerance=0.01)
+    check_range(np.ones((2, 2), "uint8"), "byte")  # dark
 
 
 @pytest.mark.parametrize(
@@ -110,11 +102,6 @@ def test_check_range_accepts_the_range_and_its_tolerance(value_range):
 def test_check_range_says_what_is_wrong(values, declared, message):
     with pytest.raises(ValueError, match=message):
         check_range(np.array(values), declared)
-
-
-def test_check_range_accepts_dark_bytes():
-    check_range(np.array([0.0, 1.0]), "byte")
-    check_range(np.ones((2, 2), "uint8"), "byte")
 
 
 # -- bicubic -------------------------------------------------------------------------------------
@@ -198,14 +185,6 @@ def test_bicubic_on_photographs(name):
     assert bicubic_psnr(photo(name)) == pytest.approx(BICUBIC[name], abs=0.01)
 
 
-def test_bicubic_on_set5_is_as_published():
-    if not (paths := sorted(SET5.glob("*.png"))):
-        pytest.skip(f"needs the five PNG files of Set5 in {SET5}, or GANLIB_SET5 to name a folder")
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-    mean = np.mean([bicubic_psnr(crop_to_multiple(image, 4)) for image in images])
-    assert mean == pytest.approx(28.42, abs=0.05)
-
-
 def test_crop_and_what_resizing_refuses():
     image = np.arange(7 * 9 * 3).reshape(7, 9, 3)
     np.testing.assert_array_equal(crop_to_multiple(image, 4), image[:4, :8])
@@ -240,14 +219,6 @@ def test_psnr_of_a_constant_offset(channels):
     assert psnr(image, image, "byte") == np.inf
 
 
-def test_psnr_is_scikit_images():
-    from skimage.metrics import peak_signal_noise_ratio
-
-    image, reference = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), dtype="uint8")
-    expected = peak_signal_noise_ratio(reference, image)
-    assert psnr(image, reference, "byte") == pytest.approx(expected, rel=1e-12)
-
-
 def test_nan_has_no_score():
     image = np.full((16, 16, 3), 0.5)
     broken = image.copy()
@@ -272,25 +243,18 @@ def test_scores_do_not_depend_on_the_value_range():
     assert set(scores["byte"]) == {"psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y"}
     assert scores["byte"]["ssim_y"] == ssim(image, reference, "byte", luma_only=True)
     assert scores["byte"]["psnr_rgb"] == psnr(image, reference, "byte")
-
-
-def test_values_are_rounded_to_8_bits_and_clipped():
-    reference = unit_photo("coffee", 32)
-    below_a_step = np.random.default_rng(0).uniform(-0.4 / 255, 0.4 / 255, reference.shape)
-    assert psnr(reference + below_a_step, reference, "unit") == np.inf
-    white = np.ones((16, 16, 3))
-    assert psnr(1.2 * white, white, "unit") == np.inf
-    with pytest.raises(ValueError, match=r"np\.clip"):
-        psnr(1.3 * white, white, "unit")
-
-
-def test_the_border_is_left_out():
-    reference = photo("coffee")[:40, :40]
     image = reference.copy()
     image[:4], image[-4:], image[:, :4], image[:, -4:] = 0, 0, 0, 0
     assert psnr(image, reference, "byte", border=3) < np.inf
-    assert psnr(image, reference, "byte", border=4) == np.inf
-    assert compare(image, reference, "byte", border=4)["ssim_y"] == 1
+    assert compare(image, reference, "byte", border=4)["psnr_y"] == np.inf
+
+
+def test_values_are_rounded_to_8_bits_and_clipped():
+    grey = np.full((16, 16, 3), 100 / 255)
+    assert psnr(grey + 0.4 / 255, grey, "unit") == np.inf
+    assert psnr(1.2 + 0 * grey, 1 + 0 * grey, "unit") == np.inf
+    with pytest.raises(ValueError, match=r"np\.clip"):
+        psnr(1.3 + 0 * grey, 1 + 0 * grey, "unit")
 
 
 def wang(a, b):
@@ -339,9 +303,8 @@ def test_the_checks_accept_bad_pictures_in_the_right_range():
 
 
 @pytest.mark.parametrize("mistake", RANGE_MISTAKES)
-@pytest.mark.parametrize("name", BICUBIC)
-def test_each_mistake_is_refused_by_name(name, mistake):
-    reference = unit_photo(name)
+def test_each_mistake_is_refused_by_name(mistake):
+    reference = unit_photo("chelsea")
     image = RANGE_MISTAKES[mistake](upscale(downscale(reference, 4), 4))
     message = rf'mistake "{mistake}".*ganlib\.images\.convert.*Received: PSNR \S+ dB against.* dB'
     with pytest.raises(ValueError, match=message):

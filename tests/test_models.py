@@ -155,14 +155,6 @@ def test_refusals(builder, options, message):
         builder(**options)
 
 
-def test_initial_values_of_dcgan():
-    for initializer, spread in (("normal", 0.02), ("keras", None)):
-        model = dcgan.build_discriminator(16, filters=16, initializer=initializer)
-        for kernel in (w for w in model.get_weights() if w.ndim == 4):
-            glorot = np.sqrt(2 / (16 * sum(kernel.shape[2:])))
-            assert np.std(kernel) == pytest.approx(spread or glorot, rel=0.15)
-
-
 def test_resize_paints_no_checkerboard():
     """A flat picture stays flat, away from the border, whatever the weights; transposed doesn't."""
     spreads = {}
@@ -199,17 +191,6 @@ def test_a_new_generator_is_its_linear_upscaler(scale):
         kernel = bicubic_kernel(scale) if kernel is None else kernel
         np.testing.assert_allclose(made[0], apply_kernel(images[0], kernel, scale), atol=2e-6)
     assert np.abs(fitted - bicubic_kernel(scale)).max() > 0.01
-
-
-def test_discriminator_of_the_paper():
-    """Eight convolutions of 64 to 512 channels, batch norm on all but the first, no sigmoid."""
-    with keras.StatelessScope(initialize_variables=False):
-        model = srgan.build_discriminator(batch_norm=True, size=96)
-    widths = [x.filters for x in model.layers if isinstance(x, keras.layers.Conv2D)]
-    assert widths == [64, 64, 128, 128, 256, 256, 512, 512]
-    assert [type(x).__name__ for x in model.layers].count("BatchNormalization") == 7
-    pooled = next(x for x in model.layers if "pooling" in x.name)
-    assert pooled.input.shape == (None, 6, 6, 512)
 
 
 # -- U-Nets --------------------------------------------------------------------------------------
@@ -251,8 +232,3 @@ def test_dropout_of_a_unet_follows_its_seed():
     assert np.abs(first - second).max() > 1e-3
     again = run(build("attention_resunet", dropout=0.5), images, training=True)
     np.testing.assert_allclose(first, again, atol=1e-6)
-
-
-def test_momentum_of_a_unet():
-    norms = [x for x in build("unet").layers if isinstance(x, keras.layers.BatchNormalization)]
-    assert {x.momentum for x in norms} == {0.9}

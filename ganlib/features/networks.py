@@ -142,7 +142,7 @@ def cached(network, images, folder, value_range=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(path.with_suffix(".lock")):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as archive, np.load(archive, allow_pickle=False) as file:
                 seen = Seen(*(file[name] for name in Seen._fields))
             if all(part.shape[:1] == (len(images),) for part in seen):
                 return seen
