@@ -19,9 +19,9 @@ from ganlib.experiment import fit as training
 from ganlib.experiment.study import FULL, Source, Study
 from ganlib.features import perceptual
 from ganlib.images import convert, psnr, upscale
-from ganlib.models.linear import apply_kernel, fit_kernel
 from ganlib.metrics import super_resolution as metrics
 from ganlib.models import srgan as models
+from ganlib.models.linear import apply_kernel, fit_kernel
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
 KEPT = 5  # test pictures whose enlargements are saved
