@@ -251,7 +251,7 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     written = folder / "again" / "quick" / "digits"
     run = json.loads((written / "run.json").read_text())
     assert [trial["name"] for trial in run["trials"]] == ["base"]
-    for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "claims.md"):
+    for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"):
         assert (written / name).stat().st_size > 0
         assert name in run["files"]
     for path in written.glob("*.tex"):  # pdfLaTeX stops at a character that no package declares
@@ -316,7 +316,7 @@ def test_score_sr_and_segmentation(ganlib, tmp_path):
     assert scores["n"] == 2
     code, _, errors = ganlib("score", "sr", "sr.keras", "digits")
     assert code == 2
-    assert "smaller than 32×32" in squeezed(errors)
+    assert "32 pixels in height and width" in squeezed(errors)
 
     make_brightness().save("net.keras")
     masks = np.zeros((4, 20, 30), "uint8")

@@ -206,6 +206,8 @@ def score_upscaler(model, high, scale=None):
     for name, enlarge in upscalers.items():
         try:
             means = super_resolution.mean_scores(super_resolution.evaluate(enlarge, photos, actual))
+        except DataError:  # of the photographs
+            raise
         except ValueError as error:
             raise DataError(f"The pictures of {name!r} can't be scored. {error}") from error
         scores[name] = {key: means[key] for key in super_resolution.FIDELITY}
