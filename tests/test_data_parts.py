@@ -389,8 +389,8 @@ def test_no_more_of_a_large_set_is_loaded_than_needed(tfds):
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("ganlib_tinny", {}, r"no such set.*catalog. Received: 'ganlib_tinny'"),
-        ("ganlib_tiny/none", {}, r"'ganlib_tiny/none' cannot be set up"),
+        ("ganlib_tinny", {}, r"'ganlib_tinny' is unknown.*datasets"),
+        ("ganlib_tiny/none", {}, r"'ganlib_tiny/none' is unknown or cannot be set up"),
         ("ganlib_tiny/labelled", {"split": "dev"}, r"\['test', 'train'\]. Received: split='dev'"),
         ("ganlib_tiny/labelled", {"split": "train[:0%]"}, r"cannot be read.*no data"),
         ("ganlib_tiny/labelled", {"masks": True}, r"has no masks.*\['image', 'label'\]"),
