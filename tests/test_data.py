@@ -147,8 +147,8 @@ def test_representations():
 @pytest.mark.parametrize(
     ("fields", "needs", "message"),
     [
-        ({}, {"channels": 1}, r"must have 1 channels: .*channels=1.*3 channels"),
-        ({}, {"size": 28}, r"28×28 pixels: load them with size=28. Received: 8×8"),
+        ({}, {"channels": 1}, r"size=None, channels=1. Received: 8×8, 3 channels"),
+        ({}, {"size": 28}, r"wrong shape: load them with size=28.*8×8"),
         ({}, {"labels": True}, r"no labels.*subfolder per class.*labels=None"),
         ({"labels": [1, 2, 3] * 2}, {"classes": 3}, r"classes 0 to 2.*3 labels, 1, 2, 3"),
         ({"labels": [0, -1] * 3}, {"classes": 2}, r"return_inverse.*labels, -1, 0"),

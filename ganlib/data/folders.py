@@ -23,29 +23,14 @@ SHOWN = 3  # files that a message names
 
 
 def load_folder(folder, split=None, size=None, channels=None, any_size=False, masks=False):
-    """Loads the images of a folder and its subfolders, sorted by path, with masks where it has any.
+    """Loads the images of a folder and its subfolders, with masks where it has any; see `load`.
 
     Hidden files and folders are passed over. If every image lies in a subfolder, the first level of
     subfolders are the classes, in sorted order. A folder has masks if `images/` and `masks/` (or
     another of `IMAGES` and `MASKS`) lie in it: files of the same names, whose endings may differ,
     and a mask's name may end like `_mask` or `-gt`. Instead of each there may be one TIFF file, as
-    `images.tif` and `masks.tif`, whose pages are the slices of a stack.
-
-    Args:
-        folder: path.
-        split: "train", "validation" or "test", a subfolder of that name in any case ("val" and
-            "valid" do, too). `None`: all of the folder, or its training part where it is divided.
-        size, channels: as of `ganlib.data.fit.fit`.
-        any_size: bool, whether the images may differ in size; those with masks always may.
-        masks: bool, whether masks are needed.
-
-    Returns:
-        `Images`, named after the folder.
-
-    Raises:
-        DataError: there is no image, or one can't be read; a symbolic link leads outside; images
-            differ in shape; images and masks don't belong together; or images lie beside the
-            folders of the splits.
+    `images.tif` and `masks.tif`, whose pages are the slices of a stack. A split is a subfolder of
+    its name in any case; "val" and "valid" are "validation".
     """
     folder = Path(folder)
     root = _split_folder(folder, split)
@@ -90,8 +75,7 @@ def _split_folder(folder, split):
     if len(parts) > 1 or (split is None and others):
         raise DataError(
             f"The folder {folder} is divided, but has images beside its parts, or two parts of one "
-            "kind: move them elsewhere, or into one of the parts. Received: subfolders "
-            f"{[path.name for path in found]}"
+            f"kind: move them. Received: subfolders {[path.name for path in found]}"
         )
     return inside(parts[0], folder)
 

@@ -108,10 +108,8 @@ def style_coverage(images):
 def styles(images):
     """Measures the style factors of pictures of rooms; arguments as of `style_coverage`.
 
-    Exact on what `ganlib.data.rooms.rooms` draws; at 64×64 at least 99.5 % right for each factor
-    under Gaussian noise of 10 of 255 levels or a blur of one pixel. Made for generated pictures: a
-    factor that shows none of its values clearly counts as -1, "cannot tell", and so does a factor
-    that is read with the help of one of those.
+    Exact on what `ganlib.data.rooms.rooms` draws. A factor that shows none of its values clearly
+    counts as -1, "cannot tell", and so does one that is read with the help of such a factor.
 
     Returns:
         Factor → int64 `(n,)`, positions in `ganlib.data.rooms.FACTORS[factor]`, or -1.
