@@ -37,8 +37,8 @@ def work(way, filters, blocks):
 
     import numpy as np
 
+    from ganlib.apply import upscale_image
     from ganlib.models.srgan import build_generator
-    from ganlib.upscaling import upscale_image
 
     model = build_generator(4, int(filters), int(blocks))
     image = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), "uint8")

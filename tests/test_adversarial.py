@@ -17,8 +17,7 @@ from helpers import (
 )
 from keras import layers, ops
 
-from ganlib.adversarial import Adversarial
-from ganlib.adversarial_options import UPDATES
+from ganlib.adversarial import UPDATES, Adversarial
 from ganlib.losses import AdversarialLoss, LeastSquares, NonSaturating
 
 BACKEND = keras.backend.backend()

@@ -7,7 +7,7 @@ from helpers import IMAGE, arrays, build_discriminator, build_generator, fit, ga
 from helpers import images as gan_images
 from keras import ops
 
-from ganlib.adversarial_options import UPDATES
+from ganlib.adversarial import UPDATES
 from ganlib.augment import DiffAugment
 
 BACKEND = pytest.mark.backend

@@ -9,10 +9,9 @@ from draws import RNG
 from helpers import LATENT, build_generator, fit, gap, images, make_gan, state
 from keras import ops
 
-from ganlib.content import ContentLoss
-from ganlib.likeness import LikenessLoss
+from ganlib.apply import draw_latents, make_images
+from ganlib.content import ContentLoss, LikenessLoss
 from ganlib.metrics.boundary import s3
-from ganlib.sampling import draw_latents, make_images
 
 SHAPE = (6, 5, 3)
 EAGER = {"run_eagerly": True}

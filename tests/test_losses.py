@@ -155,7 +155,7 @@ def test_boundary_where_the_literal_form_is_infinite():
 
 @pytest.mark.parametrize("gamma", [0.0, -0.5, float("nan"), float("inf")])
 def test_boundary_weight_out_of_range(gamma):
-    with pytest.raises(ValueError, match=f"`gamma` must be a positive.*Received: gamma={gamma}"):
+    with pytest.raises(ValueError, match=f"`gamma` must be a positive.*Received: {gamma}"):
         Boundary(gamma)
 
 
@@ -293,7 +293,7 @@ def test_focal_round_trip():
 
 @pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf")])
 def test_focal_gamma_out_of_range(gamma):
-    with pytest.raises(ValueError, match=f"`gamma` must be a finite.*Received: gamma={gamma}"):
+    with pytest.raises(ValueError, match=f"`gamma` must be a finite.*Received: {gamma}"):
         BinaryFocal(gamma)
 
 

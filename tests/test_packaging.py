@@ -22,16 +22,15 @@ LAYERS = (
     ("studies",),
     ("doctor", "doctor_checks", "estimate"),
     (
-        *("report", "kept", "stats", "sampling", "upscaling", "segmentation"),
+        *("report", "kept", "stats"),
         *("experiment", "callbacks"),
     ),
-    ("image_files", "loading", "tiling"),
+    ("apply",),
     ("adversarial",),
-    ("adversarial_options", "backends", "optimizers", "penalties"),
-    ("models", "losses", "metrics", "features", "content", "likeness", "augment"),
-    ("keras_file",),
+    ("backends",),
+    ("models", "losses", "metrics", "features", "content", "augment"),
     ("data",),
-    ("images", "inference"),
+    ("images",),
     ("",),
 )
 # Imported only where the machine has them, by code that is for them; see pyproject.toml.

@@ -142,7 +142,7 @@ def test_loading_brings_all_that_a_saved_model_is_made_of():
         if "register_keras_serializable" in path.read_text(encoding="utf-8")
     }
     assert "ganlib.likeness" in holders
-    program = "import sys, ganlib.sampling; print(*sys.modules)"
+    program = "import sys, ganlib.apply; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

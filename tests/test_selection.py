@@ -10,13 +10,13 @@ import pandas
 import pytest
 from helpers import IMAGE, build_generator, images, make_gan
 
+from ganlib.apply import draw_latents, make_images
 from ganlib.backends import variables as weights
 from ganlib.callbacks.best import SCORES, BestByKID, KeepBest, StopWhenHigh, score
 from ganlib.experiment import fit as training
 from ganlib.experiment.study import Run
-from ganlib.features.network import Network
+from ganlib.features.networks import Network
 from ganlib.metrics import fidelity
-from ganlib.sampling import draw_latents, make_images
 
 N = 12
 EAGER = {"run_eagerly": True}
