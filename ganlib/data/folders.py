@@ -59,23 +59,23 @@ def _pixels(path):
 
 
 def _split_folder(folder, split):
-    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = [path for path in folder.iterdir() if path.is_dir() or is_image(path)]
+    found = [path for path in found if not is_hidden(path.name)]
     found = sorted(path for path in found if path.is_symlink() or _has_images(path))
     stored = {path: SPLITS.get(path.name.lower()) for path in found}
     parts = [path for path, name in stored.items() if name == (split or "train")]
-    others = [path.name for path, name in stored.items() if not name]
-    if split is None and (not parts or _found(folder, IMAGES)):
+    if split is None and (not any(stored.values()) or _found(folder, IMAGES)):
         return folder
-    if not parts:
+    names = ", ".join(path.name for path in found[:12])
+    if split and not parts:
         raise NoSplitError(
             f"The folder {folder} has no subfolder {split!r} with images: make one, or leave "
-            "`split` out and divide the images with .split(0.8, seed=0). Received: subfolders "
-            f"{[path.name for path in found]}"
+            f"`split` out and divide the images with .split(0.8, seed=0). Received: {names}"
         )
-    if len(parts) > 1 or (split is None and others):
+    if len(parts) != 1 or (split is None and not all(stored.values())):
         raise DataError(
-            f"The folder {folder} is divided, but has images beside its parts, or two parts of one "
-            f"kind: move them. Received: subfolders {[path.name for path in found]}"
+            f"The folder {folder} is divided, but has images beside its parts, two parts of one "
+            f"kind, or none to train on: move them, or choose a `split`. Received: {names}"
         )
     return inside(parts[0], folder)
 
@@ -91,11 +91,6 @@ def _with_masks(root, channels):
         images, masks = (open_image(place, pages=True) for place in places)
         names = list(map(str, range(len(images))))
         where = [f"page {i} of {places[1]}" for i in range(len(masks))]
-    elif any(stacks):
-        raise DataError(
-            "Images and masks must both be folders or both be TIFF stacks. Received: "
-            f"{places[0]} and {places[1]}"
-        )
     else:
         names, images, where = _pairs(*places)
         images, masks = map(open_image, images), map(open_image, where)
