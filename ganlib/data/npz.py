@@ -25,20 +25,12 @@ HEADER = 2**14  # bytes; NumPy reads none with a longer description than 10,000 
 def load_npz(path, split=None):
     """Reads images and what goes with them from an .npz file, without pickle.
 
-    Args:
-        path: path of the file. Its keys are `x`, `y` (labels, or masks of the images' size) and
-            `group`, or with a split `x_train`, `y_train`, `group_train`; `NAMES` has more
-            spellings, in any case, and the split may stand on either side of them. `stack` says
-            whether consecutive images are neighbours.
-        split: "train", "validation" or "test". `None`: the keys without a split, else those of
-            "train".
+    The keys are `x`, `y` (labels, or masks of the images' size) and `group`, or with a split
+    `x_train`, `y_train`, `group_train`; `NAMES` has more spellings, in any case, and the split may
+    stand on either side of them. `stack` says whether consecutive images are neighbours.
 
     Returns:
         dict with the array `images` and, if there, `labels`, `masks`, `groups` and `stack`.
-
-    Raises:
-        DataError: the file is missing, broken or too large, holds Python objects, or has no key for
-            the images.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -54,11 +46,7 @@ def load_npz(path, split=None):
 
 
 def read_headers(path):
-    """What an .npz file declares: dict of key to (shape, dtype), from each member's first bytes.
-
-    Raises:
-        DataError: the file is broken, or holds Python objects.
-    """
+    """What an .npz file declares, key → (shape, dtype); errors as of `read_arrays`."""
     with _opened(path) as archive:
         return {key: header for key, (_, header) in _members(path, archive).items()}
 
@@ -76,7 +64,7 @@ def read_arrays(path, keys=None, limit=LIMIT):
 
     Raises:
         DataError: the file is broken or beyond the limit, holds Python objects, lacks a key, or
-            declares an array that it does not hold.
+            declares more than it holds.
     """
     with _opened(path) as archive:
         members = _members(path, archive)
@@ -101,19 +89,16 @@ def read_arrays(path, keys=None, limit=LIMIT):
 
 
 def check_members(path, archive, packed=None):
-    """Looks at an archive's table of contents, before anything in it is read.
+    """How many bytes an archive expands to, by its table of contents.
 
     Args:
         path: path of the file, for messages.
         archive: `zipfile.ZipFile`.
         packed: number or `None`, how many times its own size the archive may expand to.
 
-    Returns:
-        int, the bytes of all members together, as the archive declares them.
-
     Raises:
-        DataError: a member's name leads out of the folder that it would be unpacked into, or the
-            archive expands to more than that.
+        DataError: it expands to more, or a member's name leads out of the folder that it would be
+            unpacked into.
     """
     for name in archive.namelist():
         place = pathlib.PurePosixPath(name.replace("\\", "/"))
