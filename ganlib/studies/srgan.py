@@ -18,9 +18,10 @@ from ganlib.data import Batches, DataError, Patches, check, load_parts
 from ganlib.experiment import fit as training
 from ganlib.experiment.study import FULL, Source, Study
 from ganlib.features import perceptual
-from ganlib.images import apply_kernel, convert, fit_kernel, psnr, upscale
+from ganlib.images import convert, psnr, upscale
 from ganlib.metrics import super_resolution as metrics
 from ganlib.models import srgan as models
+from ganlib.models.linear import apply_kernel, fit_kernel
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
 KEPT = 5  # test pictures whose enlargements are saved
@@ -138,7 +139,7 @@ def load(spec, study):
 
 
 def best_linear_kernel(photos, scale):
-    """The linear upscaler of least squared error on `Images`; see `ganlib.images.fit_kernel`."""
+    """The best linear upscaler of `Images`; see `ganlib.models.linear.fit_kernel`."""
     pairs = (metrics.low_resolution(image, scale) for image in photos.images)
     return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
 
