@@ -9,7 +9,7 @@ from keras_contenders import precision, timed_fit
 from ganlib.data import Augment, Batches, Images, Patches
 from ganlib.experiment import fit as training
 from ganlib.features import perceptual
-from ganlib.studies import srgan, srgan_training, unet, unet_training
+from ganlib.studies import srgan, unet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RandomVGG16(perceptual.Extractor):
 
 def sr_recipe(task):
     """The study's repaired recipe, or an attempt's, in the task's sizes."""
-    full = {**srgan.SIZES["full"][1], "perceptual": srgan.PERCEPTUAL["vgg16"]}
+    full = {**srgan.PROFILES["full"], "perceptual": srgan.PERCEPTUAL["vgg16"]}
     if task.generator == "paper":
         full = {**srgan.SUBMITTED, "perceptual": 0.1, "pretraining_epochs": 1}
     sizes = {"filters": task.filters, "blocks": task.blocks, "d_filters": task.d_filters}
@@ -50,12 +50,15 @@ def unet_recipe(task):
 def compiled(task):
     """The model to fit; an adversarial task's is an `Adversarial`."""
     if task.kind == "unet":
-        unet_training._compiled.cache_clear()  # its model may have another precision
-        return unet_training.prepare(unet_recipe(task), seed=0)
+        unet._compiled.cache_clear()  # its model may have another precision
+        return unet.prepare(unet_recipe(task), seed=0)
     recipe = sr_recipe(task)
-    generator, discriminator = srgan_training.build_players(recipe, 0, None)
+    generator, discriminator = srgan.build_players(recipe, 0, None)
     if task.kind == "adversarial":
-        return srgan_training.build_gan(generator, discriminator, recipe, 0)
+        gan = srgan.build_gan(generator, discriminator, recipe, 0)
+        rates = recipe.d_learning_rate, recipe.g_learning_rate
+        gan.compile(*(keras.optimizers.Adam(rate, recipe.beta_1) for rate in rates))
+        return gan
     schedule = keras.optimizers.schedules.CosineDecay(
         recipe.pretraining_rate, recipe.pretraining_epochs * recipe.steps
     )

@@ -9,15 +9,15 @@ import keras
 import numpy as np
 import pandas
 import pytest
-from ganlib.experiment.run import run_trial
-from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from skimage import data as pictures
 
 from ganlib.data import DataError, Images
 from ganlib.data.parts import Parts
+from ganlib.experiment.run import run_trial
 from ganlib.features import perceptual
-from ganlib.images import convert, upscale
+from ganlib.images import upscale
 from ganlib.metrics import super_resolution as metrics
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.report.figures import close
 from ganlib.studies import srgan, srgan_figures, srgan_report
 from ganlib.studies.srgan_attempts import ATTEMPTS, WARNING_SIGNS, get
@@ -54,8 +54,6 @@ def plan():
 
     return dataclasses.replace(srgan.STUDY, variations=tiny, load=lambda *_: DATA)
 
-
-# -- the attempts ----------------------------------------------------------------------------------
 
 # The write-up: learning rates of G and D, the perceptual weight, epochs that the log shows, PSNR
 # and SSIM of training and of validation, and the last losses of G and D.
@@ -114,9 +112,6 @@ def test_features_follow_what_is_installed(monkeypatch):
     assert (full.judge, full.features, full.perceptual) == ("vgg16", "vgg16", 0.1)
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 def test_the_linear_upscaler_is_the_best_on_the_training_pictures():
     low, high = metrics.low_resolution(DATA.train.images[0], 4)
     kernel = srgan.linear_kernel(DATA, 4)
@@ -134,9 +129,6 @@ def test_pictures_smaller_than_a_patch_are_refused_before_training():
     study = srgan.STUDY.at("quick", data="photos", changes={"patch": 2000})
     with pytest.raises(DataError, match="2000"):
         study.data  # noqa: B018
-
-
-# -- tiny trainings --------------------------------------------------------------------------------
 
 
 def eagerly():
@@ -160,14 +152,10 @@ def found(tmp_path_factory):
     return study, results, DATA, out
 
 
-def test_what_has_finished_is_not_trained_again(found):
-    study, results, data, out = found
+def test_what_a_trial_leaves_and_does_not_make_again(found):
+    study, results, _, out = found
     with mock.patch.object(keras.Model, "fit", side_effect=AssertionError):
         assert [run_trial(study, trial, out) for trial in study.trials] == results
-
-
-def test_what_a_trial_leaves(found):
-    study, results, _, out = found
     metrics = results[0]["metrics"]
     assert set(metrics["scores"]) == {"pretrained", "adversarial"}
     folder = out / "srgan" / study.trials[0].id
@@ -204,10 +192,7 @@ def test_the_whole_report(found, tmp_path):
     assert "g_learning_rate 0.0004 → 0.0001" in ledger.loc["attempt-4", "changes"]
     assert ledger.loc["attempt-7", "printed then"] == "10.7 dB, 0.3915"
     assert (ledger.loc["attempt-7", ["expectation", "verdict"]] == ["none", "not judged"]).all()
-
-
-def test_pictures_are_numbered_and_not_named_by_their_files(found):
-    figure = srgan_figures.panel(SRResults(*found))
+    figure = srgan_figures.panel(ours)  # its rows are numbered, and not named by their files
     labels = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
     assert labels == ["picture 1", "picture 2"]
     close(figure)
@@ -221,9 +206,6 @@ def test_a_part_of_the_study_can_be_reported(found, names, tmp_path):
     assert (report.path / "mistake.png").exists() == ("repaired" not in names)
     scores = pandas.read_csv(report.path / "scores.csv")
     assert {"flat grey", "bicubic", "linear", "original (ceiling)"} <= set(scores["method"])
-
-
-# -- verdicts on invented numbers ------------------------------------------------------------------
 
 
 def invented(found, change):
@@ -273,4 +255,3 @@ def test_the_mistake_that_bicubic_makes_plain(found):
     table = SRResults(*found).mistakes
     bicubic = table[table["pictures of"] == "bicubic"].set_index("mistake")["PSNR, dB"]
     assert bicubic["none"] - bicubic["both signed, peak 1"] == pytest.approx(6.02, abs=0.011)
-    assert convert(np.array([0.5]), "unit", "byte") == 128

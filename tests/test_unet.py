@@ -10,13 +10,13 @@ import keras
 import numpy as np
 import pandas
 import pytest
-from ganlib.experiment.machine import StudyError
-from ganlib.experiment.run import DONE, OUT_OF_MEMORY, Run, results, run_trial
-from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 
 from ganlib.data import Images
 from ganlib.data.parts import Parts
+from ganlib.experiment.machine import StudyError
+from ganlib.experiment.run import DONE, OUT_OF_MEMORY, Run, results, run_trial
 from ganlib.metrics.segmentation import baselines, score_masks
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import unet, unet_report
 from ganlib.studies.unet_report import TABLES, UnetResults, write_report
 
@@ -50,9 +50,6 @@ def plan(some=None, **settings):
 
     changed = {"variations": chosen, "profiles": {"quick": {**TINY, **settings}}} if some else {}
     return dataclasses.replace(unet.STUDY, load=lambda *_: DATA, **changed)
-
-
-# -- the grid --------------------------------------------------------------------------------------
 
 
 def test_the_grid_has_36_cells_and_four_controls():
@@ -118,9 +115,6 @@ def test_two_sets_are_loaded_once():
     assert {trial.data for trial in study.trials} == {data.checksum}
 
 
-# -- tiny trainings --------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
     """`(study, its second stage, results of both, folder of the runs)`."""
@@ -134,11 +128,11 @@ def ran(tmp_path_factory):
     unet._compiled.cache_clear()
     with mock.patch.object(keras.Model, "compile", without_xla):
         found = [run_trial(study, trial, out) for trial in study.trials]
+        assert not [r for r in found if "error" in r], [r.get("error") for r in found]
         following = study.next(found)
         more = [run_trial(following, trial, out) for trial in following.trials]
     unet._compiled.cache_clear()
-    every = [*found, *more]
-    assert {r["status"] for r in every} <= {"done", "stopped"}, [r.get("error") for r in every]
+    assert not [r for r in more if "error" in r], [r.get("error") for r in more]
     return study, following, found, more, out
 
 
@@ -156,7 +150,7 @@ def test_the_second_stage_begins_with_the_best_cells_weights(ran):
 def test_a_trial_waits_for_the_one_that_it_begins_with(ran, tmp_path):
     _, following, *_ = ran
     model = unet.prepare(following.trials[2].recipe, 0)
-    with pytest.raises(StudyError, match="run that one first.*no result yet"):
+    with pytest.raises(StudyError, match=r"run that one first.*no result yet"):
         unet.start_from(following.trials[2], model, Run(tmp_path / "unet" / "other"))
 
 
@@ -202,12 +196,9 @@ def test_one_seed_a_cell_decides_nothing_about_cells(ran):
         UnetResults(study, found[3:], DATA, out)
 
 
-# -- verdicts on invented numbers ------------------------------------------------------------------
-
-METRICS = {"loss_std": 0.1, "loss_mad": 0.05, "best_epoch": 2, "epochs": 3, "gap": 0.01}
-METRICS |= {"gap_last": 0.02, "seconds_per_epoch": 2.0, "processor_seconds_per_epoch": 3.0}
-METRICS |= {"processor_seconds": 9.0, "memory": 2**30, "device_memory": None}
-METRICS |= {"parameters": 1000, "model_bytes": 5000, "jaccard": 0.8, "jaccard_soft": 0.7}
+METRICS = {"loss_mad": 0.05, "loss_std": 0.1, "best_epoch": 2, "epochs": 3, "gap": 0.01}
+METRICS |= {"seconds_per_epoch": 2.0, "processor_seconds_per_epoch": 3.0, "memory": 2**30}
+METRICS |= {"device_memory": None, "jaccard": 0.8, "jaccard_soft": 0.7}
 MIDDLE = {1e-4: -0.1, 5e-4: 0.0, 1e-3: 0.0, 5e-3: -0.1}
 
 
@@ -294,7 +285,7 @@ def test_effects_that_the_hypotheses_expect_are_found():
     height = {"unet": 1.5, "attention_unet": 1.0, "attention_resunet": 0.5}
 
     def jaccard(architecture, batch, rate):
-        told = height[architecture] * MIDDLE[rate] + 0.02 * (rate == rates[architecture])
+        told = height[architecture] * MIDDLE[rate] + 0.1 * (rate == rates[architecture])
         return told + 0.05 * (architecture == "attention_unet") * (batch == 32)
 
     found = grid(jaccard, lambda a, batch, rate: batch ** (-2.0 if a == "unet" else -1.0))
@@ -312,9 +303,9 @@ def test_the_opposite_effects_refute_them():
 
     def jaccard(architecture, batch, rate):
         told = -height[architecture] * MIDDLE[rate] + 0.05 * (rate == 5e-3)
-        return told - 0.05 * (architecture == "attention_unet") * (batch == 32)
+        return told - 0.3 * (architecture == "attention_unet") * (batch == 32)
 
-    found = grid(jaccard, lambda a, batch, rate: batch ** (1.0 if a == "unet" else 0.5), 0.04)
+    found = grid(jaccard, lambda a, batch, rate: batch ** (1.0 if a == "unet" else 0.5), 0.03)
     for part in (
         *("5e-4 to 1e-3 give the best", "falls with the batch size", "calm UNet most"),
         *("UNet is the most sensitive", "the most robust", "Attention_UNet gains most"),
@@ -354,14 +345,11 @@ def test_what_followed_is_judged_by_seed():
     def told(score):
         return lambda trial: {"test_jaccard": score + 0.001 * trial.seed}
 
-    others = {"longer": told(0.9), "second-from-scratch": told(0.8), "mispaired": told(0.05)}
-    others |= dict.fromkeys(EARLIER, told(0.7)) | {"second-fine-tuned": told(0.7)}
-    others["second-fine-tuned"] = lambda trial: {
-        "test_jaccard": 0.7 + 0.01 * trial.seed,
-        "before": {"jaccard": 0.4},
-    }
+    others = {"longer": told(1.0), "second-from-scratch": told(0.8), "mispaired": told(0.05)}
+    others |= dict.fromkeys(EARLIER, told(0.7))
+    others["second-fine-tuned"] = lambda trial: told(0.7)(trial) | {"before": {"jaccard": 0.4}}
     found = grid(**others)
-    assert verdict(found, "better with up to 12 epochs") == REFUTED or found.after
+    assert verdict(found, "better with up to 12 epochs") == SUPPORTED
     assert verdict(found, "On a second set it helps") == REFUTED
     assert verdict(found, "With the masks of other pictures") == SUPPORTED
     assert found.following()["Jaccard before any training"].tolist()[:2] == ["", ""]

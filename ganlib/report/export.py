@@ -82,7 +82,7 @@ class Report:
             study: `ganlib.experiment.study.Study`.
             results: list of result dicts.
             data: the study's data, with `checksum`, `name`, `origin` and `synthetic`.
-            claims: `Claims`, or None.
+            claims: `ganlib.report.claims.Claims`, or None.
         """
         about = {name: getattr(data, name) for name in ("name", "origin", "synthetic", "checksum")}
         trials = ("id", "name", "seed", "status", "seconds", "recipe")

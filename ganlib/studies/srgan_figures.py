@@ -80,9 +80,7 @@ def printed(found):
             axes[1].plot(share, history["d_loss"], lw=1, label=attempt.name)
         axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9, label="no information")
         axes[1].set(xlabel="share of training", ylabel="D's loss, 1 - D(x) + D(G(z))")
-        for ax, side, columns in zip(axes, ("left", "right"), (2, 3), strict=True):
-            place = {"loc": f"outside lower {side}", "ncols": columns, "fontsize": 6}
-            figure.legend(*ax.get_legend_handles_labels(), **place)
+        legend_below(figure, axes, 4)
     return figure
 
 

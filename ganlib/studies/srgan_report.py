@@ -9,16 +9,14 @@ import pandas
 from ganlib.images import convert, range_mistakes, upscale
 from ganlib.losses import LOSSES, AbsoluteError
 from ganlib.metrics.super_resolution import low_resolution, mean_scores
-from ganlib.stats import (
+from ganlib.report.claims import (
     Claim,
-    Claims,
-    brief,
     judge,
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
 )
+from ganlib.stats import brief, mean_interval
 from ganlib.studies import srgan_figures
 from ganlib.studies.results import Contents, Results, by_interval, weakest
 from ganlib.studies.srgan import KEPT, Recipe, baselines, safe_name
@@ -82,10 +80,8 @@ class SRResults(Results):
         changed = [key for key in b if key != "epochs" and a[key] != b[key]]
         return ", ".join(f"{key} {a[key]:g} → {b[key]:g}" for key in changed) or "no setting"
 
-    @functools.cached_property
-    def claims(self):
-        """What the write-up concluded and expected, against these runs."""
-        return Claims(tuple(_claims(self)))
+    def statements(self):
+        return _claims(self)
 
     def contents(self):
         figures = [srgan_figures.panel, srgan_figures.trade]
@@ -296,27 +292,26 @@ def _expectation(found, before, attempt):
 
 
 def _repaired(found):
+    over = "Adversarial phase less pretraining, over the test pictures: "
     psnr, linear = found.gain("psnr_y"), found.gain("psnr_y", "linear")
-    for statement, key, judged, evidence in (
-        (
-            "The adversarial loss makes edges sharper.",
-            *("sharpness", judge_positive, "mean gradient relative to the original's {:+.3f}."),
-        ),
-        (
-            "The adversarial loss adds texture that looks right.",
-            *(
-                "perceptual",
-                judge_negative,
-                f"distance of {found.recipe.judge} features {{:+.4f}}.",
-            ),
-        ),
-        (
-            "With it SSIM rises while PSNR may fall a little.",
-            *("ssim_y", judge_positive, f"SSIM {{:+.4f}}, PSNR {psnr:+.3f} dB (Y)."),
-        ),
-    ):
-        evidence = f"Adversarial phase less pretraining, over the test pictures: {evidence}"
-        yield by_interval(statement, found.gain(key), judged, evidence)
+    yield by_interval(
+        "The adversarial loss makes edges sharper.",
+        found.gain("sharpness"),
+        judge_positive,
+        over + "mean gradient relative to the original's {:+.3f}.",
+    )
+    yield by_interval(
+        "The adversarial loss adds texture that looks right.",
+        found.gain("perceptual"),
+        judge_negative,
+        over + f"perceptual distance ({found.recipe.judge}) {{:+.4f}}.",
+    )
+    yield by_interval(
+        "With it SSIM rises while PSNR may fall a little.",
+        found.gain("ssim_y"),
+        judge_positive,
+        over + f"SSIM {{:+.4f}}, PSNR {psnr:+.3f} dB (Y).",
+    )
     yield by_interval(
         f"Our own: pixel pretraining alone beats bicubic by {GOAL} dB (Y).",
         found.gain("psnr_y", "bicubic"),

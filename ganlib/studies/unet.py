@@ -14,8 +14,7 @@ from ganlib import losses
 from ganlib.apply import predict
 from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
-from ganlib.callbacks.meter import Meter
-from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLost
+from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import Augment, Batches, load_parts
 from ganlib.data.parts import Parts
 from ganlib.experiment import fit as training
@@ -121,21 +120,17 @@ def variations(study):
 def best_cell(study, results):
     """The settings of the cell with the best validation Jaccard, mean over its seeds.
 
-    Args:
-        study: `Study`.
-        results: list of result dicts of the grid, each a trial that has finished.
-
     Returns:
         dict of the recipe's fields that the grid varies; None where no cell has a result.
     """
-    found = collections.defaultdict(list)
+    scores = collections.defaultdict(list)
     for result in results:
         settings = tuple(result["recipe"][field] for field in FIELDS)
         if settings in GRID and result["name"] != MISPAIRED and "jaccard" in result["metrics"]:
-            found[settings].append(result["metrics"]["jaccard"])
-    if not found:
+            scores[settings].append(result["metrics"]["jaccard"])
+    if not scores:
         return None
-    best = max(found, key=lambda settings: statistics.mean(found[settings]))
+    best = max(scores, key=lambda settings: statistics.mean(scores[settings]))
     return dict(zip(FIELDS, best, strict=True))
 
 
@@ -162,14 +157,9 @@ class TileData:
 def load(spec, study):
     """Both sets, divided; no image is in two parts.
 
-    Args:
-        spec: what `ganlib.data.load` takes: "nuclei" (embedded, synthetic), "membranes", a folder
-            of images and masks, a TIFF stack, an .npz, or a set of TFDS. After a comma the second
-            set, as "a.npz,b.npz"; by default the other embedded one.
-        study: `Study`.
-
-    Raises:
-        DataError: the data can't be used or divided, or are too few.
+    `spec` is what `ganlib.data.load` takes: "nuclei" (embedded, synthetic), "membranes", a folder
+    of images and masks, a TIFF stack, an .npz, or a set of TFDS. After a comma the second set, as
+    "a.npz,b.npz"; by default the other embedded one.
     """
     first, _, second = spec.partition(",") if isinstance(spec, str) else (spec, "", "")
     if not second:
@@ -187,23 +177,19 @@ def load(spec, study):
 
 def train(trial, data, run):
     """Trains and scores one trial; see `ganlib.experiment.study.Study`."""
+    recipe, tiles = trial.recipe, data.of(trial.recipe)
     try:
-        return _train(trial, data, run)
+        model = prepare(recipe, trial.seed)
+        results = {"parameters": model.count_params()}
+        if recipe.start:
+            start_from(trial, model, run)
+            results["before"] = score(model, tiles.test, recipe)[0]
+        results |= fit(model, trial, tiles, run)
+        weights.load(run.path / BEST, model.weights)
+        results["test"], found = score(model, tiles.test, recipe)
     except Exception:
         _compiled.cache_clear()  # what ran out of memory must not hold on to what it had
         raise
-
-
-def _train(trial, data, run):
-    recipe, tiles = trial.recipe, data.of(trial.recipe)
-    model = prepare(recipe, trial.seed)
-    results = {"parameters": model.count_params()}
-    if recipe.start:
-        start_from(trial, model, run)
-        results["before"] = score(model, tiles.test, recipe)[0]
-    results |= fit(model, trial, tiles, run)
-    weights.load(run.path / BEST, model.weights)
-    results["test"], found = score(model, tiles.test, recipe)
     # For figures and ensembles, which then need no model.
     np.savez_compressed(run.path / "predictions.npz", probabilities=found.astype("float16"))
     keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(run.model)
@@ -288,14 +274,15 @@ def fit(model, trial, tiles, run):
     enough = StopOnPlateau(patience=recipe.times * recipe.patience, **rules)
     meter = Meter()
     change = Augment(recipe.augment) if recipe.augment else None
-    batches = Batches((images, masks), recipe.batch_size, seed, change=change)
-    batch_size = min(recipe.batch_size, len(images))
     history = training.fit(
         model,
-        batches,
+        Batches((images, masks), recipe.batch_size, seed, change=change),
         run,
         epochs=epochs,
-        expected={"learning_rate": recipe.learning_rate, "batch_size": batch_size},
+        expected={
+            "learning_rate": recipe.learning_rate,
+            "batch_size": min(recipe.batch_size, len(images)),
+        },
         validation=validation,
         callbacks=[best, slower, enough, StopWhenLost(), meter],
     )

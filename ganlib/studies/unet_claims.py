@@ -10,22 +10,17 @@ import operator
 import numpy as np
 from scipy.stats import chi2
 
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     REFUTED,
     SUPPORTED,
     Claim,
-    Claims,
-    correlation,
-    indistinguishable,
     judge,
     judge_interval,
     judge_negative,
     judge_positive,
-    mean_interval,
-    paired_interval,
-    std,
 )
+from ganlib.stats import correlation, indistinguishable, mean_interval, paired_interval, std
 from ganlib.studies.results import by_interval, weakest
 from ganlib.studies.unet import ARCHITECTURES, BATCH_SIZES, GRID, LEARNING_RATES, MISPAIRED
 
@@ -38,13 +33,14 @@ UNFINISHED = "The cells that it compares have not all finished."
 
 
 def claims(found):
-    """The `Claims` on those cells that have finished."""
-    made = [_rates_matter(found), *_first_hypothesis(found), *_second_hypothesis(found)]
-    made += [*_third_hypothesis(found), _stability_pays(found), _stands_out(found)]
-    made.append(_consistent(found))
+    """A `Claim` on each, of those cells that have finished."""
+    yield _rates_matter(found)
+    for hypothesis in (_first_hypothesis, _second_hypothesis, _third_hypothesis):
+        yield from hypothesis(found)
+    yield from (_stability_pays(found), _stands_out(found), _consistent(found))
     if all(found.of(f"earlier-{name}") for name in found.best_of):
-        made += _against_earlier(found)
-    return Claims((*made, *_others(found)))
+        yield from _against_earlier(found)
+    yield from _others(found)
 
 
 def _rates_matter(found):
@@ -65,14 +61,7 @@ def _rates_matter(found):
 
 
 def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
-    """A claim that several contrasts, each of matched cells, are all above zero.
-
-    Args:
-        statement: str.
-        contrasts: dict of words → `pandas.Series` with a value a pair of cells; NaN where one has
-            not finished.
-        text: str, the evidence.
-    """
+    """A claim that contrasts (words → `pandas.Series` over matched cells) are all above zero."""
     contrasts = {words: values.dropna() for words, values in contrasts.items()}
     if not all(map(len, contrasts.values())):
         return Claim(statement, CANNOT_TELL, UNFINISHED)
@@ -290,9 +279,9 @@ def _others(found):
     if found.after:
         of = found.after.of
         evidence = "Difference of test Jaccard {:.3g}, by seed."
-        epochs = next(t.recipe.epochs for t in found.after.study.trials if t.name == "longer")
+        recipe = found.after.study.recipes["longer"]
         longer = _by_seed(of("longer"), best, _test)
-        statement = f"The best cell is better with up to {epochs} epochs."
+        statement = f"The best cell is better with up to {recipe.times * recipe.epochs} epochs."
         yield _on_pairs(statement, longer, judge_positive, evidence)
         tuned = _by_seed(of("second-fine-tuned"), of("second-from-scratch"), _test)
         statement = "On a second set it helps to begin with the best cell's weights."

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ganlib.models.unet import ARCHITECTURES
-from ganlib.report.figures import COLUMN, PAGE, SMALL, legend_below, picture_table, style
+from ganlib.report.figures import PAGE, SMALL, curve, legend_below, picture_table, style
 from ganlib.studies.unet import BATCH_SIZES, LEARNING_RATES, MISPAIRED
 
 HEATS = {  # measure → label, and whether colours run on a logarithmic scale
@@ -16,20 +16,14 @@ HEATS = {  # measure → label, and whether colours run on a logarithmic scale
     "loss_std": ("std of validation loss", True),
     "best_epoch": ("epochs to the best", False),
 }
-SPOKEN = {
-    "unet": "UNet",
-    "attention_unet": "Attention UNet",
-    "attention_resunet": "Attention ResUNet",
-}
+SPOKEN = ("UNet", "Attention UNet", "Attention ResUNet")
+SPOKEN = dict(zip(ARCHITECTURES, SPOKEN, strict=True))
 COLOURS = dict(zip(ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
 MARKS = dict(zip(ARCHITECTURES, "os^", strict=True))
 EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
 SHOWN = 6  # test tiles
-ERRORS = {  # of a found mask, in the examples
-    "found": (1.0, 1.0, 1.0),
-    "missed": (0.84, 0.37, 0.0),
-    "invented": (0.34, 0.71, 0.91),
-}
+# Of a found mask, in the examples.
+ERRORS = {"found": (1, 1, 1), "missed": (0.84, 0.37, 0), "invented": (0.34, 0.71, 0.91)}
 
 
 def _by_architecture(runs):
@@ -158,7 +152,7 @@ def pareto(found):
     means = cells.agg(dict.fromkeys(columns[:3], "first") | dict.fromkeys(columns[3:], "mean"))
     front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
     with style() as plt:
-        figure, ax = plt.subplots(figsize=(1.6 * COLUMN, 3.4))
+        figure, ax = plt.subplots(figsize=(0.8 * PAGE, 3.4))
         for architecture, look, part in _by_architecture(means):
             at = part["training_seconds"], part["jaccard"]
             ax.plot(*at, ls="", label=SPOKEN[architecture], **look)
@@ -213,14 +207,12 @@ def curves(found):
         for (upper, lower), architecture in zip(axes.T, ARCHITECTURES, strict=True):
             best = found.best_of.get(architecture)
             names = {"best cell": best, BEFORE: f"earlier-{architecture}"}
-            for (label, name), color in zip(names.items(), ("C0", "C1"), strict=True):
-                for history in found.history(name) if found.of(name) else ():
-                    look = {"color": color, "lw": 0.9, "label": label}
-                    upper.plot(history["epoch"], history["val_loss"], **look)
-                    lower.plot(history["epoch"], history["val_jaccard"], **look)
+            for i, (label, name) in enumerate(names.items()):
+                if found.of(name):
+                    curve(upper, found.history(name), "val_loss", label, f"C{i}")
+                    curve(lower, found.history(name), "val_jaccard", label, f"C{i}")
             upper.set(yscale="log", title=SPOKEN[architecture])
             lower.set_xlabel("epoch")
-            lower.xaxis.get_major_locator().set_params(integer=True)
             if best:
                 cell = next(found.grid[found.grid["name"] == best].itertuples())
                 lower.set_title(f"best: {_setting(cell)}", fontsize=SMALL)
@@ -277,18 +269,14 @@ def mispaired(found):
     same = found.grid[(found.grid[fields] == [recipe[field] for field in fields]).all(axis=1)]
     if not len(same):
         return None
+    names = {"masks paired by name": same["name"].iloc[0], "masks of other pictures": MISPAIRED}
     with style() as plt:
-        figure, ax = plt.subplots(figsize=(COLUMN, 2.2))
-        for label, name, color in (
-            ("masks paired by name", same["name"].iloc[0], "C0"),
-            ("masks of other pictures", MISPAIRED, "C1"),
-        ):
-            for history in found.history(name):
-                ax.plot(history["epoch"], history["val_jaccard"], color=color, label=label)
+        figure, ax = plt.subplots(figsize=(PAGE / 2, 2.2))
+        for i, (label, name) in enumerate(names.items()):
+            curve(ax, found.history(name), "val_jaccard", label, f"C{i}")
         level = found.baselines["foreground"]["jaccard"]
         ax.axhline(level, color="0.4", ls=":", label="every pixel marked (test)")
         ax.set(xlabel="epoch", ylabel="validation Jaccard", ylim=(0, 1))
-        ax.xaxis.get_major_locator().set_params(integer=True)
         legend_below(figure, [ax], 2)
     return figure
 

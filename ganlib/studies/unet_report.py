@@ -22,9 +22,6 @@ from ganlib.studies.results import Contents, Results
 from ganlib.studies.unet import FIELDS, GRID, MISPAIRED
 
 ENSEMBLE = 5  # of the best cells, whose probabilities are averaged
-MEASURES = ["jaccard", "jaccard_soft", "loss_std", "loss_mad", "best_epoch", "epochs", "gap"]
-MEASURES += ["gap_last", "seconds_per_epoch", "processor_seconds_per_epoch", "processor_seconds"]
-MEASURES += ["memory", "device_memory", "parameters", "model_bytes"]
 OF_CELLS = {
     "jaccard": "Jaccard",
     "test_jaccard": "test Jaccard",
@@ -92,7 +89,7 @@ class UnetResults(Results):
     def grid(self):
         """The rows of `runs` that belong to the 36 cells."""
         inside = [cell in GRID for cell in zip(*(self.runs[f] for f in FIELDS), strict=True)]
-        return self.runs[inside & (self.runs["name"] != MISPAIRED)].reset_index(drop=True)
+        return self.runs[np.array(inside) & (self.runs["name"] != MISPAIRED)].reset_index(drop=True)
 
     @property
     def seeds(self):
@@ -181,8 +178,7 @@ class UnetResults(Results):
 
     # -- tables ------------------------------------------------------------------------------------
 
-    @functools.cached_property
-    def claims(self):
+    def statements(self):
         return unet_claims.claims(self)
 
     def contents(self):
@@ -251,16 +247,15 @@ class UnetResults(Results):
     def speed(self):
         """Seconds an epoch of each architecture beside the published ones, as pixels a second."""
         n, size = self.data.train.images.shape[:2]
-        recipe, machine = (self.results[0].get(key, {}) for key in ("recipe", "environment"))
+        shape = {"tiles": n, "size": size, "filters": self.results[0]["recipe"]["filters"]}
+        device = self.results[0].get("environment", {}).get("device", "")
         rows = []
         for architecture, published in PUBLISHED_SECONDS.items():
             runs = self.grid[self.grid["architecture"] == architecture]
             if len(runs):
                 seconds = float(runs["seconds_per_epoch"].median())
-                row = {"architecture": architecture, "device": machine.get("device", "")}
-                row |= {"s per epoch": seconds, "tiles": n, "size": size}
-                row["filters"] = recipe["filters"]
-                row["megapixels per s"] = n * size**2 / seconds / 1e6
+                row = {"architecture": architecture, "device": device, "s per epoch": seconds}
+                row |= {**shape, "megapixels per s": n * size**2 / seconds / 1e6}
                 row["published s per epoch"] = published
                 row["published megapixels per s"] = PUBLISHED_PIXELS / published / 1e6
                 rows.append(row)
@@ -290,7 +285,8 @@ def _row(result):
     recipe, metrics = result["recipe"], result["metrics"]
     row = {"id": result["id"], "name": result["name"], "seed": result["seed"]}
     row |= {field: recipe[field] for field in FIELDS}
-    row |= {key: math.nan if metrics[key] is None else metrics[key] for key in MEASURES}
+    measures = {k: v for k, v in metrics.items() if not isinstance(v, dict | list)}
+    row |= {key: math.nan if value is None else value for key, value in measures.items()}
     row |= {f"test_{key}": metrics["test"][key] for key in TESTED}
     on_device = metrics["device_memory"] is not None
     each = metrics["seconds_per_epoch" if on_device else "processor_seconds_per_epoch"]

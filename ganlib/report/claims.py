@@ -50,43 +50,32 @@ class Claims:
         return f"<{len(self.items)} claims>"
 
     def _repr_html_(self):
-        cells = "".join(
-            "<tr>"
-            + "".join(
-                f"<td style='text-align:left'>{html.escape(text)}</td>"
-                for text in (claim.statement, claim.verdict, claim.evidence)
-            )
-            + "</tr>"
-            for claim in self.items
-        )
-        return f"<table><tr><th>claim</th><th>verdict</th><th>evidence</th></tr>{cells}</table>"
+        def row(tag, *texts):
+            cells = (f"<{tag} style='text-align:left'>{html.escape(t)}</{tag}>" for t in texts)
+            return f"<tr>{''.join(cells)}</tr>"
+
+        rows = [row("td", *dataclasses.astuple(claim)) for claim in self.items]
+        return f"<table>{row('th', 'claim', 'verdict', 'evidence')}{''.join(rows)}</table>"
 
 
 def judge(holds):
-    """The verdict on a condition.
+    """Returns the verdict on a condition.
 
     Args:
         holds: True, False, or None where nobody can tell.
-
-    Returns:
-        "supported", "refuted" or "cannot tell".
     """
     return {True: SUPPORTED, False: REFUTED, None: CANNOT_TELL}[holds]
 
 
 def judge_interval(interval, low=-math.inf, high=math.inf):
-    """The verdict on "the value lies between low and high".
+    """Returns the verdict on "the value lies between low and high".
 
     Supported if the whole interval lies inside, refuted if it lies outside, undecided if it
     straddles an end, and with one seed, whose interval is unknown.
 
     Args:
-        interval: `Interval`.
-        low: float.
-        high: float.
-
-    Returns:
-        "supported", "refuted" or "cannot tell".
+        interval: `ganlib.stats.Interval`.
+        low, high: floats.
     """
     if interval.low is None:
         return CANNOT_TELL
@@ -98,24 +87,18 @@ def judge_interval(interval, low=-math.inf, high=math.inf):
 
 
 def judge_positive(interval):
-    """The verdict on "the value is above zero"; where it is exactly zero, it is not.
+    """Returns the verdict on "the value is above zero"; where it is exactly zero, it is not.
 
     Args:
-        interval: `Interval`.
-
-    Returns:
-        As `judge_interval`.
+        interval: `ganlib.stats.Interval`.
     """
     return judge_interval(interval, low=math.nextafter(0, 1))
 
 
 def judge_negative(interval):
-    """The verdict on "the value is below zero"; where it is exactly zero, it is not.
+    """Returns the verdict on "the value is below zero"; where it is exactly zero, it is not.
 
     Args:
-        interval: `Interval`.
-
-    Returns:
-        As `judge_interval`.
+        interval: `ganlib.stats.Interval`.
     """
     return judge_interval(interval, high=-math.nextafter(0, 1))
