@@ -94,14 +94,14 @@ def _look_at_data(data, facts):
     """Adds what a data set holds, and which studies can take it."""
     from ganlib import studies
     from ganlib.data import DataError, check, load
-    from ganlib.data.files import image_paths, listed
+    from ganlib.data.files import image_paths
 
     try:
         images = check(load(data, any_size=True))
     except DataError as error:
         facts["problems"].append(str(error))
         return
-    others = listed(image_paths(data)[1]) if pathlib.Path(data).is_dir() else ""
+    others = image_paths(data)[1] if pathlib.Path(data).is_dir() else ()
     sides = [side for image in images.images for side in image.shape[:2]]
     facts["data"] = {
         "name": images.name,
@@ -126,7 +126,7 @@ def _look_at_data(data, facts):
             if count:
                 facts["notes"].append(f"{count} of {len(images)} masks are {what}.")
     if others:
-        facts["notes"].append(f"Files of other kinds are passed over: {others}.")
+        facts["notes"].append(f"Files of other kinds are passed over: {', '.join(others)}.")
     for name in studies.STUDIES:
         try:
             studies.build(name, data=data).data  # noqa: B018  the study's own check

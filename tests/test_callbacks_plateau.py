@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from ganlib.callbacks.meter import Meter
 from keras import layers
 
 from ganlib.callbacks import meter
-from ganlib.callbacks.meter import Meter
 from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau
 from ganlib.experiment import machine
 

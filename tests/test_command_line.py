@@ -21,16 +21,7 @@ from ganlib.experiment import local
 from ganlib.experiment import ray as cluster
 
 BACKEND = keras.backend.backend()
-HEAVY = {
-    "keras",
-    "tensorflow",
-    "jax",
-    "torch",
-    "matplotlib",
-    "pandas",
-    "tensorflow_datasets",
-    "ray",
-}
+HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "ray"}
 COMMANDS = ["doctor", "studies", "run", "status", "report", "sample", "upscale", "segment", "score"]
 
 
@@ -159,7 +150,7 @@ def test_imports_and_trains_without_tensorflow(backend):
     ("command", "message"),
     [
         ("run digit", "did you mean digits"),
-        ("run digits --trials bse", "the names are base, batch-norm"),
+        ("run digits --trials bse", "the names are base, "),
         ("run digits --profile fast", "Received: profile='fast'"),
         ("run digits --workers 0", "--workers"),
         ("run digits --engine cloud", "'cloud' is not one of 'local', 'ray'"),
@@ -168,7 +159,7 @@ def test_imports_and_trains_without_tensorflow(backend):
         ("run digits --engine ray --gpus 1.5", "Received: gpus=1.5"),
         ("run digits --set epochs=5 --set epochs", "as name=value, e.g. epochs=5. Received: 'ep"),
         ("status digits --set epochs=five", "epochs must be a whole number. Received: 'five'"),
-        ("status digits --set g_learning_rate=-1", "g_learning_rate must be above 0"),
+        ("status digits --set g_learning_rate=-1", "g_learning_rate must be at least 0"),
         ("report digits --set epoch=5", "did you mean epochs"),
         ("run digits --data none.npz", "none.npz"),
         ("run digits --data tiny.npz", "has too few images"),
@@ -245,8 +236,8 @@ def finished(tmp_path_factory):
     """`(folder, options, process)` of a digits trial on few digits, run as users run it."""
     folder = tmp_path_factory.mktemp("digits")
     train, test = embedded.digits().split(0.8, seed=0)
-    parts = {"x_train": train.images[:640], "y_train": train.labels[:640]}
-    np.savez(folder / "tiny.npz", **parts, x_test=test.images[:200], y_test=test.labels[:200])
+    parts = {"x_train": train.images[::6], "y_train": train.labels[::6]}
+    np.savez(folder / "tiny.npz", **parts, x_test=test.images[::4], y_test=test.labels[::4])
     options = ["digits", "--seeds", "1", "--data", "tiny.npz", "--set", "epochs=1"]
     command = ["run", *options, "--trials", "base", "--workers", "1", "--json"]
     process = subprocess.run(
@@ -294,7 +285,8 @@ def test_sample_and_score(finished, ganlib, monkeypatch):
     model = f"runs/digits/{json.loads(process.stdout)[0]['id']}/model.keras"
     code, output, _ = ganlib("sample", model, "-n", 5, "--out", "new/grid.png")
     assert (code, output) == (0, "new/grid.png: 5 pictures of 28×28\n")
-    assert Image.open(folder / "new" / "grid.png").size == (3 * 28, 2 * 28)
+    with Image.open(folder / "new" / "grid.png") as grid:
+        assert grid.size == (3 * 28, 2 * 28)
 
     code, output, _ = ganlib("score", "gan", model, "tiny.npz", "-n", 100, "--json")
     assert code == 0

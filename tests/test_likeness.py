@@ -10,8 +10,7 @@ from helpers import LATENT, build_generator, fit, gap, images, make_gan, state
 from keras import ops
 
 from ganlib.apply import draw_latents, make_images
-from ganlib.content import ContentLoss
-from ganlib.content import LikenessLoss
+from ganlib.content import ContentLoss, LikenessLoss
 from ganlib.metrics.boundary import s3
 
 SHAPE = (6, 5, 3)

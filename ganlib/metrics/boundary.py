@@ -30,11 +30,11 @@ class NearestSimilarity(typing.NamedTuple):
     n_fake: int
 
 
-def s1(real_logits):
+def s1(logits):
     """Mean D(x) over real pictures, in [0, 1], where D is the sigmoid of the logit.
 
     Args:
-        real_logits: array of any shape, D's logits (no probabilities) of real pictures.
+        logits: array of any shape, D's logits (no probabilities).
 
     Returns:
         float.
@@ -42,47 +42,29 @@ def s1(real_logits):
     Raises:
         ValueError: no logits, or logits that are not finite.
     """
-    return float(np.mean(expit(_check_logits(real_logits, "real_logits"))))
+    return float(np.mean(expit(_check_logits(logits))))
 
 
-def s2(fake_logits):
+def s2(logits):
     """Mean of 1 - 4(D(G(z)) - ½)² over generated pictures, in [0, 1]: 1 on the boundary.
 
-    Args:
-        fake_logits: array of any shape, D's logits (no probabilities) of generated pictures.
-
-    Returns:
-        float.
-
-    Raises:
-        ValueError: no logits, or logits that are not finite.
+    Args and errors as of `s1`.
     """
-    logits = _check_logits(fake_logits, "fake_logits")
+    logits = _check_logits(logits)
     return float(np.mean(4 * expit(logits) * expit(-logits)))  # exact far from the boundary, too
 
 
 def s3(fake, real, value_range, similarity="correlation"):
     """Mean over generated pictures of the similarity to the nearest real picture.
 
-    The similarities, of which "plain_cosine" lies in [0, 1] and the others in [-1, 1]:
+    Of the similarities "correlation" is the cosine of the pixel vectors after each picture has lost
+    its own mean colour; "cosine" that of the pixel vectors less the mean picture of `real`;
+    "plain_cosine" that of the pixel vectors; "ssim" is `ganlib.images.ssim`.
 
-    - "correlation": cosine of the pixel vectors after each picture has lost its own mean colour.
-    - "cosine": of the pixel vectors less the mean picture of `real`.
-    - "plain_cosine": of the pixel vectors.
-    - "ssim": `ganlib.images.ssim`; takes seconds for 500 × 500 pictures of 32×32×3.
-
-    Read each beside real pictures and noise. Cells of 32×32×3 of lung tissue, 501 of them against
-    602 of other tiles (300 against 300 for SSIM):
-
-    | similarity   | real | noise | flat | mean |
-    |--------------|------|-------|------|------|
-    | correlation  | 0.63 | 0.05  | 0.00 | 0.86 |
-    | cosine       | 0.61 | 0.31  | 0.77 | 0.59 |
-    | plain_cosine | 0.98 | 0.86  | 0.99 | 1.00 |
-    | ssim         | 0.43 | 0.04  | 0.46 |      |
-
-    "flat" are the same cells, each of one colour, its mean; "mean" is the mean of all cells. Smooth
-    and typical pictures score high: above its ceiling, s3 does not mean better than real.
+    Read it beside real pictures (`s3_ceiling`) and noise: lung cells of 32×32×3 have 0.63 and 0.05
+    (cosine 0.61 and 0.31, plain_cosine 0.98 and 0.86, SSIM 0.43 and 0.04). Smooth and typical
+    pictures score high, the mean of all cells 0.86: above its ceiling, s3 does not mean better
+    than real.
 
     Args:
         fake: array `(n, height, width, channels)`, n ≥ 1.
@@ -102,24 +84,18 @@ def s3(fake, real, value_range, similarity="correlation"):
 
 
 def most_alike(fake, real, value_range, similarity="correlation"):
-    """The real picture that each generated one is most alike.
+    """Indices `(n,)` of the real pictures that are most alike, and the similarities `(n,)`.
 
-    Args and errors as of `s3`.
-
-    Returns:
-        Indices `(n,)` into `real`, and the similarities `(n,)`, whose mean is s3.
+    Args and errors as of `s3`, which is the similarities' mean.
     """
     fake, real = _check_pictures(fake, real, value_range, similarity)
     return _most_alike(fake, real, value_range, similarity)
 
 
 def s3_ceiling(real, value_range, similarity="correlation"):
-    """s3 that real pictures have: each against all others.
+    """s3 that real pictures have: each against all others, so that n_real is m - 1.
 
-    Args and errors as of `s3`, with `real` for `fake`, too.
-
-    Returns:
-        `NearestSimilarity`; its n_real is m - 1.
+    Args and errors as of `s3`.
     """
     real, _ = _check_pictures(real, real, value_range, similarity)
     _, values = _most_alike(real, real, value_range, similarity, others=True)
@@ -140,15 +116,13 @@ def score_boundary(
     """s1, s2, s3 and their product, with what s3 is to be read beside.
 
     Args:
-        real_logits, fake_logits: arrays `(m,)` and `(n,)`, or `(m, 1)` and `(n, 1)`, D's logits of
-            `real` and `fake`.
+        real_logits, fake_logits: arrays `(m,)` or `(m, 1)`, D's logits of `real` and `fake`.
         fake, real, value_range, similarity: as `s3`; real pictures should be held out.
         train: array `(k, height, width, channels)`, what G was trained on, in the same range.
         seed: int, of the noise.
 
     Returns:
-        dict with "s1", "s2", "s3"; "score", exactly s1 * s2 * s3; "similarity"; "n", the number of
-        generated pictures, "n_real" and, with `train`, "n_train". To read s3 beside:
+        dict with "s1", "s2", "s3", "score", "similarity", "n", "n_real", "n_train", and
 
         - "s3_real", the ceiling: each real picture against the other m - 1.
         - "s3_noise", the floor: n pictures of uniform noise against `real`.
@@ -189,11 +163,11 @@ def score_boundary(
     return scores | {"n": len(fake), "n_real": len(real), "similarity": similarity}
 
 
-def _check_logits(logits, name):
+def _check_logits(logits):
     logits = np.asarray(logits, "float64")
-    bad = int((~np.isfinite(logits)).sum())
-    if bad or not logits.size:
-        raise ValueError(f"`{name}` must be finite. Received: {bad} not so of {logits.size}")
+    if not logits.size or not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits)).sum())
+        raise ValueError(f"Logits must be finite. Received: {bad} not so of {logits.size}")
     return logits
 
 
@@ -257,10 +231,8 @@ def _structural(pictures, references, value_range, similarity):
     for rows in blocks(len(pictures), m):
         part = pictures[rows]
         total, count = np.zeros((len(part), m)), 0
-        for left, (means, variances, values) in zip(
-            _windows(part), _windows(references), strict=True
-        ):
-            count += 1
+        for left, right in zip(_windows(part), _windows(references), strict=True):
+            (means, variances, values), count = right, count + 1
             for tile in blocks(len(part), m * TILE):
                 mean, variance, value = (x[tile] for x in left)
                 luminance = np.outer(2 * mean, means) + C1

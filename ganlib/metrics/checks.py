@@ -6,12 +6,7 @@ BLOCK = 2**22  # pairs at once: 32 MiB in float64
 
 
 def check_features(first, second, least=2):
-    """Both sets of features as arrays of their own dtype.
-
-    Raises:
-        ValueError: they are not `(n, d)` and `(m, d)` with n, m ≥ `least`, or hold values that are
-            not finite.
-    """
+    """Returns both as arrays; ValueError where they are not finite `(n, d)` and `(m, d)`."""
     first, second = np.asarray(first), np.asarray(second)
     fit = first.ndim == second.ndim == 2 and first.shape[1] == second.shape[1] > 0
     if not fit or min(len(first), len(second)) < least:
@@ -19,15 +14,12 @@ def check_features(first, second, least=2):
             f"Features must be (n, d) and (m, d) with n, m ≥ {least}. Received: "
             f"{first.shape} and {second.shape}"
         )
-    for features in (first, second):
-        # A sum is as finite as what it is of, and takes no memory.
-        with np.errstate(invalid="ignore"):
-            total = features.sum(dtype="float64")
-        if not np.isfinite(total):
-            raise ValueError(
-                "Features must be finite: look for NaN in the images first. Received: NaN or "
-                "infinity"
-            )
+    with np.errstate(invalid="ignore"):  # a sum is as finite as its terms, and takes no memory
+        sums = [features.sum(dtype="float64") for features in (first, second)]
+    if not np.isfinite(sums).all():
+        raise ValueError(
+            "Features must be finite: look for NaN in the images first. Received: NaN or infinity"
+        )
     return first, second
 
 

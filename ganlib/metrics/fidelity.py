@@ -14,11 +14,10 @@ from ganlib.metrics.neighbours import compare
 
 
 def frechet_distance(first, second):
-    """Squared Fréchet (2-Wasserstein) distance between Gaussians fitted to two sets of features.
+    """Squared Fréchet distance between Gaussians fitted to two sets of features.
 
-    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), with full covariances (Heusel et al., 2017). It is FID
-    only over Inception's pool features. Biased upwards on small samples: compare only at equal n,
-    beside the distance between two sets of real images.
+    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), with full covariances (Heusel et al., 2017); FID only
+    over Inception's pool features. Biased upwards on small samples: compare only at equal n.
 
     Args:
         first, second: arrays `(n, d)` and `(m, d)` of features, n, m ≥ 2.
@@ -40,26 +39,28 @@ def frechet_distance(first, second):
 def _gaussian(features):
     """Mean, and R `(at most d, d)` with Rᵀ R the covariance; in memory of the order of d²."""
     n, d = features.shape
-    mean, root = features.mean(axis=0, dtype="float64"), np.empty((0, d))
-    for start in range(0, n, 4 * d):
-        root = np.concatenate([root, features[start : start + 4 * d] - mean])
-        if len(root) > d:
-            root = np.linalg.qr(root, mode="r")
-    return mean, root / math.sqrt(n - 1)
+    mean = features.mean(axis=0, dtype="float64")
+    if n <= d:
+        return mean, (features - mean) / math.sqrt(n - 1)
+    covariance = np.zeros((d, d))
+    for start in range(0, n, d):
+        block = features[start : start + d] - mean
+        covariance += block.T @ block / (n - 1)
+    values, vectors = np.linalg.eigh(covariance)
+    return mean, (vectors * np.sqrt(np.clip(values, 0, None))).T
 
 
 def inception_score(probabilities):
     """exp of the mean KL divergence of each image's class probabilities from their mean.
 
-    Salimans et al., 2016, over whichever classifier made the probabilities; the mean runs over
-    all images. Called "Inception Score" only when that classifier is Inception.
+    Salimans et al., 2016, over all images at once. Called "Inception Score" only when the
+    classifier is Inception.
 
     Args:
         probabilities: array `(n, classes)`, rows that sum to 1.
 
     Returns:
-        float from 1 (all images look alike to the classifier, or it can't tell) to the number of
-        classes (each image certain, all classes equally often).
+        float from 1 (all images look alike) to the number of classes (each certain, all as often).
 
     Raises:
         ValueError: rows that are no probabilities.
@@ -94,14 +95,11 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0, 
             precision, recall, density, coverage): their cost grows with its square.
 
     Returns:
-        dict with
-        "kid", "kid_standard_error": floats, see `ganlib.metrics.kernel.kernel_distance`,
-        "frechet": float, to be called what `frechet_name` says,
-        "inception_score": float, of the generated images; None without probabilities,
-        "precision", "recall": floats (k = 3), "density", "coverage": floats (k = 5), see
-        `ganlib.metrics.neighbours`,
-        "network", "resize": str, "n_real", "n_fake": int,
-        "cautions": list of str, which numbers mislead at these sample sizes, and why.
+        dict with floats "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be
+        called what `frechet_name` says), "inception_score" (None without probabilities),
+        "precision", "recall" (k = 3), "density", "coverage" (k = 5; see
+        `ganlib.metrics.neighbours`); "network", "resize", "n_real", "n_fake"; and "cautions", list
+        of str, which numbers mislead at these sample sizes, and why.
 
     Raises:
         ValueError: features that differ in dimension, fewer than six rows, values that are not
@@ -135,34 +133,20 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0, 
 def _cautions(n, d, pairs, classified):
     """Sentences on what the sample sizes do to the scores."""
     rank = f"a covariance of {d:,} features has no full rank, and " if n <= d else ""
+    frechet = "the Fréchet distance comes out too large; read KID (Chong & Forsyth, 2020)"
+    kid = "the kernel distance's standard error is itself uncertain (Bińkowski et al., 2018)"
+    precision = "precision and recall depend on n; compare at equal n (Kynkäänniemi et al., 2019)"
+    density = "density and coverage scatter; coverage depends on n / m (Naeem et al., 2020)"
+    inception = "the Inception Score comes out too low (Chong & Forsyth, 2020)"
     limits = [  # sample size, from which size on the number may be read plainly, and why
-        (n, max(2048, d + 1), f"{rank}{FRECHET}"),
-        (pairs, 500, KID),
-        (pairs, 1000, PRECISION),
-        (pairs, 1000, DENSITY),
-        (classified, 5000, INCEPTION),
+        (n, max(2048, d + 1), rank + frechet),
+        (pairs, 500, kid),
+        (pairs, 1000, precision),
+        (pairs, 1000, density),
+        (classified, 5000, inception),
     ]
     said = [f"n = {n:,} is below {least:,}: {what}." for n, least, what in limits if n < least]
     return said + [f"Scores over pairs are of {pairs:,} images drawn at random."] * (pairs < n)
-
-
-FRECHET = (
-    "the Fréchet distance comes out too large, the more so the fewer images; read KID (Heusel et "
-    "al., 2017; Chong & Forsyth, 2020)"
-)
-KID = (
-    "the kernel distance is unbiased, but its standard error is itself uncertain (Bińkowski et "
-    "al., 2018)"
-)
-PRECISION = (
-    "precision and recall depend on n here; compare them only at equal n, beside those of two sets "
-    "of real images (Kynkäänniemi et al., 2019)"
-)
-DENSITY = "density and coverage scatter; coverage depends on n / m (Naeem et al., 2020)"
-INCEPTION = (
-    "the Inception Score comes out too low, and its classes must suit the images (Barratt & "
-    "Sharma, 2018; Chong & Forsyth, 2020)"
-)
 
 
 def _draw(features, most, rng):

@@ -17,18 +17,16 @@ class KernelDistance(typing.NamedTuple):
 def kernel_distance(real, fake):
     """Kernel Inception Distance over all pairs, with its standard error.
 
-    The squared maximum mean discrepancy under the kernel (x·y / d + 1)³, its unbiased estimate
-    (Bińkowski et al., 2018). The mean over random subsets, which papers report, tends to it.
-
-    The standard error is the jackknife's, over leaving out each image of both sets in turn (Efron &
-    Stein, 1981). It is right where the sets differ, and up to √2 too large where they do not.
+    The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / d + 1)³
+    (Bińkowski et al., 2018). The mean over random subsets, which papers report, tends to it. The
+    standard error is the jackknife's, over leaving out each image in turn (Efron & Stein, 1981):
+    right where the sets differ, and up to √2 too large where they do not.
 
     Args:
-        real: array `(n, d)` of features, n ≥ 3.
-        fake: array `(m, d)` of features, m ≥ 3.
+        real, fake: arrays `(n, d)` and `(m, d)` of features, n, m ≥ 3.
 
     Returns:
-        `KernelDistance`, a named tuple of `value` and `standard_error`.
+        `KernelDistance`.
 
     Raises:
         ValueError: dimensions that differ, fewer than three rows, or values that are not finite.
@@ -50,10 +48,7 @@ def kernel_distance(real, fake):
 
 
 def _sums(x, y, others=False):
-    """Sums of the kernel of each row of x with all of y, and of each row of y with all of x.
-
-    With `others`, y is x, and a row's kernel with itself is left out.
-    """
+    """Sums of the kernel of each row of x with all of y (`others`: but itself), and of y with x."""
     of_x, of_y = np.zeros(len(x)), np.zeros(len(y))
     for rows in blocks(len(x), len(y)):
         values = x[rows] @ y.T / x.shape[1] + 1

@@ -19,22 +19,17 @@ class PrecisionRecall(typing.NamedTuple):
 
 
 class DensityCoverage(typing.NamedTuple):
-    """Quality and diversity, less moved by outliers.
-
-    `density` is 1 on average for equal distributions, and above where fakes crowd where real images
-    are many; `coverage` is the share of real images with a fake nearby, 1 - 2^-k on average for
-    equal distributions and n = m.
-    """
+    """1 and 1 - 2^-k on average for equal distributions; density is higher where fakes crowd."""
 
     density: float
     coverage: float
 
 
 def precision_recall(real, fake, k=3):
-    """Improved precision and recall (Kynkäänniemi et al., 2019), as a `PrecisionRecall`.
+    """Improved precision and recall (Kynkäänniemi et al., 2019), a `PrecisionRecall`.
 
-    A fake is precise if it lies within the distance of some real image to its own k-th nearest
-    real neighbour, or at it; recall is the same with the sets exchanged.
+    A fake is precise if it is at most as far from some real image as that one's k-th nearest real
+    neighbour; recall is the same with the sets exchanged.
 
     Args and errors as of `compare`.
     """
@@ -42,10 +37,10 @@ def precision_recall(real, fake, k=3):
 
 
 def density_coverage(real, fake, k=5):
-    """Density and coverage (Naeem et al., 2020), as a `DensityCoverage`.
+    """Density and coverage (Naeem et al., 2020), a `DensityCoverage`.
 
-    A fake counts where it is nearer to a real image than that one's k-th nearest real neighbour.
-    Equal sets have density 1; sets that are one point each have 0 in both, for nothing is nearer.
+    A fake counts where it is nearer to a real image than that one's k-th nearest real neighbour:
+    equal sets have density 1, and sets that are one point each have 0 in both.
 
     Args and errors as of `compare`.
     """
@@ -53,23 +48,19 @@ def density_coverage(real, fake, k=5):
 
 
 def compare(real, fake, k_precision=3, k_density=5):
-    """`precision_recall` and `density_coverage` together, in little more time than one of them.
+    """Returns `precision_recall` and `density_coverage`, in little more time than one of them.
 
     Args:
         real, fake: arrays `(n, d)` and `(m, d)` of features, with more rows than any k.
         k_precision, k_density: ints ≥ 1, which neighbour they go by.
 
-    Returns:
-        `PrecisionRecall` and `DensityCoverage`.
-
     Raises:
         ValueError: dimensions that differ, too few rows for k, or values that are not finite.
     """
     ks = (k_precision, k_density)
-    if not all(isinstance(k, int | np.integer) and k >= 1 for k in ks):
+    if min(ks) < 1:
         raise ValueError(f"`k` must be a whole number from 1 on. Received: k={ks}")
-    real, fake = check_features(real, fake, least=max(ks) + 1)
-    real, fake = _centred(real, fake)
+    real, fake = _centred(*check_features(real, fake, least=max(ks) + 1))
     of_real, of_fake = (np.einsum("nd,nd->n", x, x) for x in (real, fake))
     real_radii, fake_radii = _radii(real, of_real, ks), _radii(fake, of_fake, ks[:1])
     n, m = len(real), len(fake)
@@ -105,16 +96,14 @@ def nearest(queries, references, k=1):
     Raises:
         ValueError: dimensions that differ, no k in that range, or values that are not finite.
     """
-    queries, references = (
-        x.astype("float64") for x in check_features(queries, references, least=1)
-    )
-    n, m = len(queries), len(references)
-    if not (isinstance(k, int | np.integer) and 1 <= k <= m):
-        raise ValueError(f"`k` must be a whole number from 1 to {m}. Received: k={k!r}")
+    both = check_features(queries, references, least=1)
+    queries, references = (x.astype("float64") for x in both)
+    if not 1 <= k <= len(references):
+        raise ValueError(f"`k` must be from 1 to {len(references)}. Received: k={k!r}")
     moved, parts = _centred(references, queries)
     lengths, of_parts = (np.einsum("nd,nd->n", x, x) for x in (moved, parts))
-    indices, found = np.empty((n, k), np.int64), np.empty((n, k))
-    for rows in blocks(n, max(m, k * references.shape[1])):
+    indices, found = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
+    for rows in blocks(len(queries), max(len(moved), k * moved.shape[1])):
         distances = _squared(parts[rows], moved, of_parts[rows], lengths)
         chosen = np.argpartition(distances, k - 1, axis=1)[:, :k]
         # Once more for the few chosen, as the sum of squared differences: a copy is 0 exactly.
@@ -126,10 +115,7 @@ def nearest(queries, references, k=1):
 
 
 def _centred(first, second):
-    """Both in float64, less the first's median, which no outlier moves.
-
-    Distances are differences of squares: closer to 0, less is lost to rounding.
-    """
+    """Both less the first's median, which no outlier moves: closer to 0, rounding loses less."""
     centre = np.median(first.astype("float64"), axis=0)
     return first - centre, second - centre
 

@@ -15,11 +15,11 @@ register = keras.saving.register_keras_serializable("ganlib")
 class Overlap(keras.metrics.Metric):
     """Sums the intersection and both masks' areas over all pixels; a subclass has a `fraction`.
 
-    A score is made once, of the sums, so that it does not depend on the batch size, as the mean of
-    each batch's ratio does that goes round with U-Nets as `jacard_coef` and `dice_coef`.
+    A score is made once, of the sums, so that it does not depend on the batch size, as it does for
+    the mean of each batch's ratio.
 
-    Of masks, values in [0, 1] are foreground above 0.5, and 255 is, too. `fit` can raise no error
-    for others (labels, values between), nor for logits that are NaN: the score is NaN from then on.
+    Mask values in [0, 1] are foreground above 0.5, and 255 is, too. For other values and for logits
+    that are NaN the score is NaN: `fit` can raise no error.
 
     The score is 1 where both areas are exactly 0. A *soft* area is so only where every sigmoid
     underflows: an empty mask's soft score is 0 for any other logits, however low.
@@ -99,18 +99,14 @@ def score_masks(probabilities, masks, threshold=0.5):
 
     Args:
         probabilities: array `(n, height, width, 1)` or `(n, height, width)` in [0, 1]; or a list of
-            pictures of different sizes, each `(height, width, 1)` or `(height, width)`.
+            such pictures of different sizes.
         masks: the same, of 0 and 1.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
 
     Returns:
-        dict with
-        `jaccard`, `dice`: of the masks above the threshold, in [0, 1],
-        `jaccard_soft`, `dice_soft`: the same, where each pixel counts with its probability,
-        `foreground`: share of the pixels that are foreground in truth,
-        `n`: int, pictures.
-        A score is 1 where both areas are exactly 0; a soft one of empty masks is 0 as soon as one
-        probability is not 0.
+        dict with `jaccard`, `dice`; `jaccard_soft`, `dice_soft`, where each pixel counts with its
+        probability; `foreground`, its share of the pixels in truth; and `n`, pictures. A score is 1
+        where both areas are exactly 0: a soft one of empty masks is 0 once a probability is not.
 
     Raises:
         ValueError: shapes differ, probabilities leave [0, 1] or are not finite, masks hold more
@@ -118,13 +114,10 @@ def score_masks(probabilities, masks, threshold=0.5):
     """
     check_threshold(threshold)
     masks, probabilities = _check_masks(masks), [np.asarray(p) for p in probabilities]
-    shapes = [[x.shape for x in pictures] for pictures in (probabilities, masks)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(
-            "Probabilities and masks must be of the same shapes. Received: "
-            f"{len(shapes[0])} of {sorted(set(shapes[0]))[:3]} and {len(shapes[1])} of "
-            f"{sorted(set(shapes[1]))[:3]}"
-        )
+    first, second = ([x.shape for x in pictures] for pictures in (probabilities, masks))
+    if first != second:
+        received = f"{len(first)} of {set(first)} and {len(second)} of {set(second)}"
+        raise ValueError(f"Probabilities and masks must have the same shapes. Received: {received}")
     sums = np.zeros((2, 2))  # rows: above the threshold, soft; columns: intersection, areas
     for p, mask in zip(probabilities, masks, strict=True):
         if not (p.min() >= 0 and p.max() <= 1):  # NaN, too
@@ -145,9 +138,8 @@ def baselines(masks, share=None):
         share: float in [0, 1], the foreground's share in the training set. None: 0.5.
 
     Returns:
-        dict: "background" (all pixels 0), "foreground" (all 1) and "constant" (each pixel has the
-        probability `share`), each with `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a
-        threshold of 0.5.
+        dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`), each with
+        `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a threshold of 0.5.
 
     Raises:
         ValueError: masks as for `score_masks`, or `share` out of its range.
@@ -156,11 +148,11 @@ def baselines(masks, share=None):
     if not 0 <= share <= 1:
         raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
     truth = _foreground(_check_masks(masks))
-    predictors = {"background": 0.0, "foreground": 1.0, "constant": share}
-    return {  # areas as shares of all pixels
-        name: _ratios(*((x * truth, x + truth) for x in (float(p > 0.5), p)))
-        for name, p in predictors.items()
-    }
+
+    def scores(p):  # areas as shares of all pixels
+        return _ratios(*((found * truth, found + truth) for found in (float(p > 0.5), p)))
+
+    return {"background": scores(0.0), "foreground": scores(1.0), "constant": scores(share)}
 
 
 def check_threshold(threshold):

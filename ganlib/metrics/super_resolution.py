@@ -12,14 +12,11 @@ FIDELITY = ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")
 
 
 def low_resolution(image, scale):
-    """A picture's small version, and the original that belongs to it.
+    """Returns a picture's small version, and the original cropped to a multiple of the scale.
 
     Args:
         image: uint8 array `(h, w, 3)`.
-        scale: int, how many times smaller; the original is cropped to a multiple of it.
-
-    Returns:
-        Two uint8 arrays: small, and cropped.
+        scale: int, how many times smaller.
     """
     high = crop_to_multiple(image, scale)
     return downscale(high, scale), high
@@ -68,17 +65,13 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
 
 def mean_scores(rows):
-    """The mean of each score over the photographs.
+    """Returns the mean of each score over the photographs, `n`, and `n_infinite`.
 
     A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
-    relative to none. These are left out of their means; where all are infinite, so is the mean.
+    relative to none. `n_infinite` photographs have such scores, which are left out of the means.
 
     Args:
         rows: what `evaluate` returned.
-
-    Returns:
-        dict of score → float; `n`, the number of photographs; and `n_infinite`, how many have an
-        infinite score that is left out.
     """
     keys = [key for key in rows[0] if key != "name"]
     means = {key: finite_mean([row[key] for row in rows]) for key in keys}
@@ -96,11 +89,10 @@ def sharpness(image, original):
 
     Noise counts as sharp, too: read it beside a perceptual distance.
 
+    Returns infinity where the original is flat, which says nothing of the picture.
+
     Args:
         image, original: uint8 arrays `(h, w, 3)` of one shape.
-
-    Returns:
-        float ≥ 0; infinity where the original is flat, which says nothing of the picture.
     """
     mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
     return float(mine / its) if its else math.inf
@@ -115,14 +107,11 @@ def _centre(images, side):
 
 
 def perceptual_distance(image, original, features):
-    """Distance ≥ 0 of the feature maps of two pictures; 0 for equal ones.
+    """Returns the distance of the feature maps of two pictures; 0 for equal ones.
 
     Args:
         image, original: uint8 arrays `(h, w, 3)` of one shape.
         features: `ganlib.features.perceptual.Extractor`.
-
-    Returns:
-        float.
     """
     pair = (convert(x, "byte", "unit")[np.newaxis] for x in (image, original))
     return float(features.distance(*pair))
@@ -143,14 +132,11 @@ def flat_grey(scale):
 
 
 def printed_scores(image, original, mistake):
-    """PSNR and SSIM that a comparison with a mistaken value range prints; RGB, no border cut.
+    """Returns what a comparison with a mistaken value range prints: a row of `range_mistakes`.
 
     Args:
         image, original: uint8 arrays of one shape.
         mistake: name in `ganlib.images.RANGE_MISTAKES`, or "none".
-
-    Returns:
-        dict, as of `ganlib.images.range_mistakes`.
     """
     unit = (convert(x, "byte", "unit") for x in (image, original))
     return range_mistakes(*unit, only=mistake)[0]

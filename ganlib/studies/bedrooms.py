@@ -221,22 +221,13 @@ class SampleGrid(keras.callbacks.Callback):
 def examine(gan, best, recipe, data, run, folder):
     """Scores the last and the best epoch on the test part, and saves model and pictures.
 
-    Args:
-        gan: trained `Adversarial`; its sampler gets the best epoch's weights.
-        best: `ganlib.callbacks.best.BestByKID`.
-        recipe: `Recipe`.
-        data: `ganlib.data.Parts`.
-        run: `ganlib.experiment.run.Run`.
-        folder: where features are kept.
+    The sampler of `gan` gets the weights of `best`, a `BestByKID`; features are kept in `folder`.
 
     Returns:
-        dict with
-        "scores": of "best" and "last" (None where weights are not finite), and, where the generator
-        is averaged, of the last one without its average, "unaveraged";
-        "truncation": list of scores with their "truncation";
-        "neighbours": how near the training pictures the generated ones are, beside held-out ones;
-        "spread": float, standard deviation of the features over that of real ones;
-        "styles": counts of style factors, for rooms alone.
+        dict: "scores" of "best" and "last" (None where weights are not finite), and, where the
+        generator is averaged, of the last one without, "unaveraged"; "truncation", a list of
+        scores; "neighbours", how near the training pictures are; "spread", standard deviation of
+        the features over that of real ones; "styles", counted in rooms, else None.
     """
     eye, real = networks.get(recipe.network), seen(data, "test", recipe.network, folder).features
     latents, scores = draw_latents(gan, recipe.samples, SCORED), {}

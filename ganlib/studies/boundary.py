@@ -12,21 +12,13 @@ from ganlib.adversarial import Adversarial
 from ganlib.apply import discriminate, draw_latents, make_images, save_grid
 from ganlib.augment import DiffAugment
 from ganlib.callbacks.best import KeepBest, StopWhenHigh
+from ganlib.content import LikenessLoss
 from ganlib.data import load_parts
 from ganlib.experiment.fit import fit_gan
 from ganlib.experiment.study import Source, Study
 from ganlib.features import networks
-from ganlib.likeness import LikenessLoss
+from ganlib.metrics import boundary as metrics
 from ganlib.metrics import fidelity
-from ganlib.metrics.boundary import (
-    SIMILARITIES,
-    most_alike,
-    s1,
-    s2,
-    s3,
-    s3_ceiling,
-    score_boundary,
-)
 from ganlib.models import boundary as models
 
 SIZE = 32  # pixels of a picture's side
@@ -111,7 +103,7 @@ def variations(study):
 
 
 def load_data(spec, study):
-    """Cells as `ganlib.data.Parts`; where they have groups, such as a tile, the parts share none."""
+    """Cells as `ganlib.data.Parts`; no group of them, such as those of a tile, is divided."""
     return load_parts(spec, size=SIZE, channels=3)
 
 
@@ -180,7 +172,7 @@ class Criteria:
         self.real = data.validation.as_range("unit")
         self.trained = data.train.subset(slice(len(self.real))).as_range("unit")
         self.latents = draw_latents(gan, recipe.judged)
-        self.ceiling = s3_ceiling(self.real, *self.how).value
+        self.ceiling = metrics.s3_ceiling(self.real, *self.how).value
 
     def __call__(self):
         """Scores for the history; None where D or the pictures are not finite."""
@@ -190,10 +182,14 @@ class Criteria:
         fake, real, trained = (discriminate(self.gan, x) for x in (images, self.real, self.trained))
         if not all(np.isfinite(logits).all() for logits in (fake, real, trained)):
             return None
-        scores = {"s1": s1(real), "s2": s2(fake), "s3": s3(images, self.real, *self.how).value}
+        scores = {
+            "s1": metrics.s1(real),
+            "s2": metrics.s2(fake),
+            "s3": metrics.s3(images, self.real, *self.how).value,
+        }
         scores["score"] = math.prod(scores.values())
         # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
-        return scores | {"s1_train": s1(trained)}
+        return scores | {"s1_train": metrics.s1(trained)}
 
 
 # -- scoring ---------------------------------------------------------------------------------------
@@ -202,19 +198,12 @@ class Criteria:
 def examine(gan, best, recipe, data, run):
     """Scores the last and the best epoch on the test part, and saves model and pictures.
 
-    Args:
-        gan: trained `Adversarial`; gets the best epoch's weights.
-        best: `ganlib.callbacks.best.KeepBest`.
-        recipe: `Recipe`.
-        data: `ganlib.data.Parts`.
-        run: `ganlib.experiment.run.Run`.
+    `gan` gets the weights of `best`, a `KeepBest`.
 
     Returns:
-        dict with
-        "scores": of "best" and "last" (None where weights are not finite), as `score_boundary`;
-        "similarities": s3 of the best by each similarity;
-        "fidelity": KID, precision, recall and others of the best, and of real pictures;
-        "s3_seconds": float, how long an exact s3 takes.
+        dict: "scores" of "best" and "last" (None where weights are not finite), as of
+        `score_boundary`; of the best "similarities", s3 by each of them, "fidelity", KID and others
+        beside those of real pictures, and "s3_seconds", what an exact s3 takes.
     """
     latents, test = draw_latents(gan, recipe.samples, SCORED), data.test.as_range("unit")
     images = make_images(gan.sampler, latents)
@@ -230,11 +219,11 @@ def examine(gan, best, recipe, data, run):
     save_grid(images[:SHOWN], run.path / "samples.png")
     _save_neighbours(images, data, recipe, run)
     start = time.perf_counter()
-    s3(images, test, "unit", recipe.similarity)
+    metrics.s3(images, test, "unit", recipe.similarity)
     seconds = time.perf_counter() - start
     alike = {
-        name: s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name).value
-        for name in SIMILARITIES
+        name: metrics.s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name).value
+        for name in metrics.SIMILARITIES
     }
     eye, folder = networks.get(recipe.network), run.path.parent / "features"
     reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
@@ -254,14 +243,14 @@ def _scored(gan, images, data, recipe):
     if not all(np.isfinite(x).all() for x in logits):
         return None
     how = {"value_range": "unit", "similarity": recipe.similarity}
-    return score_boundary(*logits, images, test, train, **how)
+    return metrics.score_boundary(*logits, images, test, train, **how)
 
 
 def _save_neighbours(images, data, recipe, run):
     """The generated pictures most like a test picture, that one, and the nearest training one."""
     test, train = (part.as_range("unit") for part in (data.test, data.train))
-    near, values = most_alike(images, test, "unit", recipe.similarity)
-    trained, _ = most_alike(images, train, "unit", recipe.similarity)
+    near, values = metrics.most_alike(images, test, "unit", recipe.similarity)
+    trained, _ = metrics.most_alike(images, train, "unit", recipe.similarity)
     order = np.argsort(-values)
     # One picture each: some real pictures are the nearest of many.
     firsts = np.sort(np.unique(near[order], return_index=True)[1])[:NEIGHBOURS]
@@ -284,7 +273,7 @@ def _save_landscape(gan, images, data, recipe, run):
     sets = {"real": test, "train": train, "fake": images, "noise": noise}
     logits = {name: discriminate(gan, pictures) for name, pictures in sets.items()}
     fake = images[:PATHS]
-    indices = most_alike(fake, test, "unit", recipe.similarity)[0]
+    indices = metrics.most_alike(fake, test, "unit", recipe.similarity)[0]
     near, other = test[indices], test[indices[0] - 1]
     at = np.linspace(FROM, TO, STEPS, dtype="float32")
     across = at[:, None, None, None]
