@@ -139,7 +139,7 @@ def load(spec, study):
 
 
 def best_linear_kernel(photos, scale):
-    """The linear upscaler of least squared error on `Images`; see `ganlib.images.fit_kernel`."""
+    """The best linear upscaler of `Images`; see `ganlib.models.linear.fit_kernel`."""
     pairs = (metrics.low_resolution(image, scale) for image in photos.images)
     return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
 
