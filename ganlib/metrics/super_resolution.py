@@ -59,7 +59,10 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         row = {"name": name, **compare(large, high, "byte", border=scale, check=check)}
         row["sharpness"] = sharpness(large, high)
         if features is not None:
-            row["perceptual"] = perceptual_distance(*_centre((large, high), side), features)
+            tops = [max(0, (length - (side or length)) // 2) for length in high.shape[:2]]
+            down, across = (slice(top, None if side is None else top + side) for top in tops)
+            pair = (convert(x[down, across], "byte", "unit")[np.newaxis] for x in (large, high))
+            row["perceptual"] = float(features.distance(*pair))
         rows.append(row)
     return rows
 
@@ -96,25 +99,6 @@ def sharpness(image, original):
     """
     mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
     return float(mine / its) if its else math.inf
-
-
-def _centre(images, side):
-    if side is None:
-        return images
-    height, width = images[0].shape[:2]
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return [image[top : top + side, left : left + side] for image in images]
-
-
-def perceptual_distance(image, original, features):
-    """Returns the distance of the feature maps of two pictures; 0 for equal ones.
-
-    Args:
-        image, original: uint8 arrays `(h, w, 3)` of one shape.
-        features: `ganlib.features.perceptual.Extractor`.
-    """
-    pair = (convert(x, "byte", "unit")[np.newaxis] for x in (image, original))
-    return float(features.distance(*pair))
 
 
 def flat_grey(scale):
