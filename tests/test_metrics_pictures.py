@@ -405,7 +405,7 @@ def test_a_wrong_range_is_refused_unless_told_otherwise(mistake):
 
 def test_a_picture_that_is_too_small_is_named():
     photos = album(flat(1, 40, 40), flat(1, 31, 90), names=["large", "slim"])
-    with pytest.raises(DataError, match=r"32 pixels.*Received: slim$"):
+    with pytest.raises(DataError, match=r"32 pixels.*Received: slim \(31×90\)$"):
         metrics.evaluate(bicubic(4), photos, 4)
     with pytest.raises(DataError, match="no photographs"):
         metrics.evaluate(bicubic(4), album(), 4)

@@ -46,7 +46,8 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
     """
     names = list(map(str, range(len(photos.images)))) if photos.names is None else photos.names
     least = max(SMALLEST, 12 + 2 * scale)
-    small = [n for n, x in zip(names, photos.images, strict=True) if min(x.shape[:2]) < least]
+    sizes = [(n, *x.shape[:2]) for n, x in zip(names, photos.images, strict=True)]
+    small = [f"{name} ({h}×{w})" for name, h, w in sizes if min(h, w) < least]
     if small or not len(photos.images):
         raise DataError(
             f"Scores need a photograph, and {least} pixels in height and width of each: leave "
