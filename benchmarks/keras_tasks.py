@@ -6,7 +6,7 @@ import keras
 from keras import layers
 from keras_contenders import precision, timed_fit
 
-from ganlib.data import Patches, Photos, TileBatches
+from ganlib.data import Augment, Batches, Images, Patches
 from ganlib.experiment import fit as training
 from ganlib.features import perceptual
 from ganlib.studies import srgan, srgan_training, unet, unet_training
@@ -74,12 +74,14 @@ def networks(model, task):
 def feed(task, steps):
     """An epoch of the study's own batches."""
     if task.kind == "unet":
-        return TileBatches(task.arrays(steps * task.batch), task.batch, 0, ("orientation",))
+        return Batches(
+            task.arrays(steps * task.batch), task.batch, 0, change=Augment(("orientation",))
+        )
     pictures = (255 * task.arrays(4)[1]).astype("uint8")
     pictures = pictures.repeat(2, axis=1).repeat(2, axis=2)
     signed = "signed" if task.generator == "paper" else "unit"
-    photos = Photos(tuple(pictures))
-    return Patches(photos, task.scale, task.patch, task.batch, steps, 0, signed)
+    patches = Patches(Images(pictures), task.scale, task.patch, signed)
+    return Batches(patches, task.batch, 0, steps=steps)
 
 
 def ganlib_task(task, policy="float32"):

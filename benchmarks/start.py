@@ -28,7 +28,7 @@ def commands():
     found = {"nothing (python -c pass)": [*python, "pass"]}
     found["import ganlib"] = [*python, "import ganlib"]
     found["ganlib --help"] = [sys.executable, "-m", "ganlib", "--help"]
-    for load in ("load('rooms')", "load_masks('nuclei')", "load_masks('membranes')"):
+    for load in ("load('rooms')", "load('nuclei')", "load('membranes')"):
         found[load] = [*python, f"from ganlib.data import *; {load}"]  # they are drawn anew
     found["import keras"] = [*python, "import keras"]
     found["ganlib: first step of the quick digits model"] = [*python, QUICK]

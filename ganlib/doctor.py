@@ -199,7 +199,7 @@ def _examine_data(facts, data):
     if facts["backend"] is None:
         return []  # it could not be trained on
     from ganlib.data import DataError, check, load, load_masks, load_photos
-    from ganlib.data.mask_sources import has_masks
+    from ganlib.data.aliases import has_masks
 
     if data == "photos":  # of several sizes, which `load` does not take
         facts["data"] = _photo_facts(load_photos(data))
@@ -239,7 +239,7 @@ def _photo_facts(photos):
 
 
 def _mask_facts(masked):
-    sides = [side for mask in masked.masks for side in mask.shape]
+    sides = [side for mask in masked.masks for side in mask.shape[:2]]
     return {
         "name": masked.name,
         "images with masks": len(masked),

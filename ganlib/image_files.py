@@ -6,7 +6,7 @@ import sys
 import time
 
 from ganlib.data import DataError
-from ganlib.data.folder import open_image
+from ganlib.data.files import open_image
 
 
 def work_through(paths, out, name, work, fields=("output",), verb="change", show=False):

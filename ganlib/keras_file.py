@@ -10,8 +10,8 @@ import zipfile
 import h5py
 import keras
 
-from ganlib.data.archives import check_members
 from ganlib.data.errors import DataError
+from ganlib.data.npz import check_members
 
 CONFIG, MOST_CONFIG = "config.json", 64 * 2**20  # bytes; that of a hundred layers has 100 kB
 WEIGHTS = "model.weights.h5"

@@ -225,7 +225,7 @@ def score_segmenter(model, data, threshold=0.5, progress=False):
     except NoSplitError:
         masked, part = load_masks(data, None, channels_of(model)), "all"
     images = tqdm(masked.images, desc="segment", unit="image", disable=not progress)
-    found = [segment(model, image)[..., 0] for image in images]
+    found = [segment(model, image) for image in images]
     return {
         **score_masks(found, masked.masks, threshold),
         "threshold": threshold,

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 
 from ganlib.data import DataError
-from ganlib.data.folder import open_image, pixels_of
-from ganlib.data.resize import fit
+from ganlib.data.files import open_image, pixels_of
+from ganlib.data.fit import fit
 from ganlib.experiment.devices import spread_over
 from ganlib.image_files import work_through, write_png
 from ganlib.images import convert

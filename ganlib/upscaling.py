@@ -9,7 +9,7 @@ import ganlib.content  # Keras finds a saved part only where its module is loade
 import ganlib.models.srgan  # noqa: F401
 from ganlib.adversarial import Adversarial
 from ganlib.data import DataError
-from ganlib.data.folder import open_image, pixels_of
+from ganlib.data.files import open_image, pixels_of
 from ganlib.image_files import work_through, write_png
 from ganlib.images import convert, upscale
 from ganlib.loading import load_model

@@ -21,7 +21,7 @@ if keras.backend.backend() == "tensorflow":
         processor, [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
-from ganlib.data.tiles import Tiles
+from ganlib.data import Images
 from ganlib.experiment.devices import data_parallel, list_devices
 from ganlib.experiment.study import Run, Trial
 from ganlib.studies import unet, unet_training
@@ -34,7 +34,7 @@ def tiles(seed, n=14):
     for mask, (row, column) in zip(masks, rng.integers(0, 10, (n, 2)), strict=True):
         mask[row : row + 6, column : column + 6] = 1
     images = (80 * masks + rng.integers(0, 100, masks.shape)).astype(np.uint8)
-    return Tiles(images, masks, np.arange(n))
+    return Images(images, masks, groups=np.arange(n))
 
 
 def train(devices, output):
@@ -49,7 +49,7 @@ def train(devices, output):
         learning_rate=1e-2,
         clipnorm=1e-3,  # less than any gradient: it must be that of the whole batch
     )
-    data = unet.TileData({"train": tiles(0), "validation": tiles(1), "test": tiles(2)})
+    data = unet.TileData([tiles(0), tiles(1), tiles(2)])
     with data_parallel(devices):
         run = Run(pathlib.Path(tempfile.mkdtemp()))
         result = unet_training.train(Trial("spread", recipe, 0), data, run)

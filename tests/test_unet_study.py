@@ -112,8 +112,8 @@ def test_data():
 def test_a_second_set_is_there_for_its_recipes_alone():
     first, second = make_data(), make_data(8)
     both = unet.TileData(
-        {"train": first.train, "validation": first.validation, "test": first.test},
-        {"train": second.train, "validation": second.validation, "test": second.test},
+        first,
+        second,
     )
     both.second.spec = "b"
     assert both.of(tiny(data="a")) is both

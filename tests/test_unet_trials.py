@@ -120,9 +120,9 @@ def test_what_is_kept_is_of_the_best_epoch(finished):
     again = score_masks(found, data.test.masks)
     assert again == pytest.approx(test, abs=2e-3)  # rounded to 16 bits
     model = load_segmenter(folder / "model.keras")
-    probabilities = predict(model, data.test.as_arrays()[0])
+    probabilities = predict(model, data.test.arrays()[0])
     np.testing.assert_allclose(probabilities, found, atol=1e-3)
-    images, masks = data.validation.as_arrays()
+    images, masks = data.validation.arrays()
     scores = score_masks(predict(model, images), masks)
     assert scores["jaccard"] == pytest.approx(result["metrics"]["jaccard"], abs=1e-3)
     assert not (folder / "checkpoints").exists()
@@ -163,7 +163,7 @@ def test_one_model_is_kept():
 
 def test_an_optimizer_begins_anew():
     prepared = prepare(tiny(), 0)
-    x, y = make_data().train.as_arrays()
+    x, y = make_data().train.arrays()
     prepared.fit(x, y, batch_size=4, verbose=0)
     moved = [np.abs(keras.ops.convert_to_numpy(v)).max() for v in prepared.optimizer.variables]
     assert min(moved[2:]) > 0
@@ -335,7 +335,7 @@ def test_masks_of_other_pictures(tmp_path):
     data = make_data()
     seen, result = spied(tmp_path, Trial("mispaired", tiny(mispaired=True, epochs=1), 0))
     for name, (images, masks) in seen.items():
-        own, truth = getattr(data, name).as_arrays()
+        own, truth = getattr(data, name).arrays()
         np.testing.assert_array_equal(images, own)
         moved = (masks != truth).any(axis=(1, 2, 3))
         assert moved.mean() > 0.5
@@ -345,7 +345,7 @@ def test_masks_of_other_pictures(tmp_path):
     assert result["metrics"]["baselines"] == baselines(data.test.masks, data.train.foreground)
     plain, _ = spied(tmp_path, Trial("paired", tiny(epochs=1), 0))
     for name, arrays in plain.items():
-        for a, b in zip(arrays, getattr(data, name).as_arrays(), strict=True):
+        for a, b in zip(arrays, getattr(data, name).arrays(), strict=True):
             np.testing.assert_array_equal(a, b)
     assert list(shuffled(np.arange(50), 0)) != list(shuffled(np.arange(50), 1))
     assert list(shuffled(np.arange(50), 3)) == list(shuffled(np.arange(50), 3))

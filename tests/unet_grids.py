@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 import pytest
 
-from ganlib.data.tiles import Tiles
+from ganlib.data import Images
 from ganlib.experiment.study import (
     DONE,
     FINAL,
@@ -54,11 +54,11 @@ def tiles(seed, n=12):
     for mask, (row, column) in zip(masks, rng.integers(0, 10, (n, 2)), strict=True):
         mask[row : row + 6, column : column + 6] = 1
     images = (80 * masks + rng.integers(0, 100, masks.shape)).astype(np.uint8)
-    return Tiles(images, masks, np.arange(n))
+    return Images(images, masks, groups=np.arange(n))
 
 
 def make_data(n=12):
-    return unet.TileData({"train": tiles(0, n), "validation": tiles(1, n), "test": tiles(2, n)})
+    return unet.TileData([tiles(0, n), tiles(1, n), tiles(2, n)])
 
 
 DATA = make_data()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ganlib.data import DataError
+from ganlib.data import check as check_images
 from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
@@ -30,7 +30,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: has `images`, uint8 arrays `(h, w, 3)` of any sizes, and `names`.
+        photos: `ganlib.data.Images` of three channels and any sizes.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -44,17 +44,9 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         DataError: there is no photograph, or one is too small.
         ValueError: the upscaler's pictures are in a wrong value range.
     """
-    names = list(map(str, range(len(photos.images)))) if photos.names is None else photos.names
-    least = max(SMALLEST, 12 + 2 * scale)
-    sizes = [(n, *x.shape[:2]) for n, x in zip(names, photos.images, strict=True)]
-    small = [f"{name} ({h}×{w})" for name, h, w in sizes if min(h, w) < least]
-    if small or not len(photos.images):
-        raise DataError(
-            f"Scores need a photograph, and {least} pixels in height and width of each: leave "
-            f"smaller ones out. Received: {', '.join(small[:8]) or 'no photographs'}"
-        )
+    check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
-    for name, image in zip(names, photos.images, strict=True):
+    for name, image in zip(photos.names, photos.images, strict=True):
         low, high = low_resolution(image, scale)
         large = enlarge(low)
         row = {"name": name, **compare(large, high, "byte", border=scale, check=check)}

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from ganlib.data.parts import Parts, load_parts
+from ganlib.data import Parts, load_parts
 from ganlib.experiment import profiles
 from ganlib.experiment.changes import changed
 from ganlib.experiment.sources import Source, locate
@@ -155,8 +155,8 @@ class BedroomData(Parts):
 
 
 def load_data(spec, size, most):
-    """The bedrooms; arguments and errors as of `ganlib.data.parts.load_parts`."""
-    return BedroomData(**load_parts(spec, size, most))
+    """The bedrooms; arguments and errors as of `ganlib.data.load_parts`."""
+    return BedroomData(*load_parts(spec, size=size, channels=3, most=most))
 
 
 def build(profile="quick", data=None, seeds=None, changes=None):

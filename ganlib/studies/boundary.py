@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ganlib.data.parts import Parts, load_parts
+from ganlib.data import Parts, load_parts
 from ganlib.experiment import profiles
 from ganlib.experiment.changes import changed
 from ganlib.experiment.sources import Source, locate
@@ -112,11 +112,11 @@ class CellData(Parts):
 
 
 def load_data(spec):
-    """The cells; argument and errors as of `ganlib.data.parts.load_parts`.
+    """The cells; argument and errors as of `ganlib.data.load_parts`.
 
     Where the pictures have groups, such as the tile that a cell was cut from, the parts share none.
     """
-    return CellData(**load_parts(spec, SIZE))
+    return CellData(*load_parts(spec, size=SIZE, channels=3))
 
 
 def build(profile="quick", data=None, seeds=None, changes=None):

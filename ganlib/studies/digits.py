@@ -10,7 +10,7 @@ from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
-from ganlib.data import check, load
+from ganlib.data import check, load_train_test
 from ganlib.experiment import fit as training
 from ganlib.experiment import profiles
 from ganlib.experiment.changes import changed
@@ -125,8 +125,8 @@ class DigitsData:
     """Real digits in three parts that share no image.
 
     Attributes:
-        train: `ImageSet`, for the GANs and for the classifier that judges them.
-        test: `ImageSet`, held out: its first half is the reference of all Fréchet distances and
+        train: `Images`, for the GANs and for the classifier that judges them.
+        test: `Images`, held out: its first half is the reference of all Fréchet distances and
             measures the classifier, its second half is the row "real".
     """
 
@@ -165,11 +165,10 @@ def load_data(spec):
     Raises:
         DataError: the images are no labelled 28×28 grey pictures of ten classes.
     """
-    parts = []
-    for split, minimum in (("train", 500), ("test", 200)):
-        part = load(spec, split=split, size=28, channels=1)
-        parts.append(check(part, channels=1, size=28, labels=True, minimum=minimum))
-    return DigitsData(*parts)
+    train, test = load_train_test(spec, size=28, channels=1)
+    for part, minimum in ((train, 500), (test, 200)):
+        check(part, channels=1, size=28, classes=10, minimum=minimum)
+    return DigitsData(train, test)
 
 
 def build(profile="quick", data=None, seeds=None, changes=None):

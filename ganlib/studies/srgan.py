@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 
-from ganlib.data import Patches, check_photos, load_photos
-from ganlib.data.parts import Parts
+from ganlib.data import Batches, Parts, Patches, check, load_parts
 from ganlib.experiment import profiles
 from ganlib.experiment.changes import changed
 from ganlib.experiment.sources import Source, locate
@@ -164,7 +163,7 @@ class PhotoData(Parts):
 
 
 def best_linear_kernel(photos, scale):
-    """The linear upscaler of least squared error on `Photos`; see `ganlib.images.fit_kernel`."""
+    """The linear upscaler of least squared error on `Images`; see `ganlib.images.fit_kernel`."""
     pairs = (metrics.low_resolution(image, scale) for image in photos.images)
     return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
 
@@ -180,10 +179,10 @@ def load_data(spec, patch):
     Raises:
         DataError: there are none, or one is smaller than a patch.
     """
-    train, validation, test = (load_photos(spec, s) for s in ("train", "validation", "test"))
-    check_photos(train, patch)
+    train, validation, test = load_parts(spec, channels=3, any_size=True)
+    check(train, at_least=patch)
     for part in (validation, test):
-        check_photos(part, metrics.SMALLEST)
+        check(part, at_least=metrics.SMALLEST)
     return PhotoData(train, validation, test)
 
 
@@ -256,14 +255,11 @@ def train(trial, data, run):
     """Pretrains on pixels, then adversarially, and scores."""
     recipe = trial.recipe
     generator, discriminator = build_players(recipe, trial.seed, data.kernel(recipe.scale))
-    patches = Patches(
-        data.train,
-        recipe.scale,
-        recipe.patch,
+    patches = Batches(
+        Patches(data.train, recipe.scale, recipe.patch, recipe.value_range),
         recipe.batch_size,
-        recipe.steps,
         trial.seed,
-        recipe.value_range,
+        steps=recipe.steps,
     )
     epochs = recipe.pretraining_epochs + recipe.epochs
     results = {"parameters": generator.count_params(), "scores": {}}

@@ -5,8 +5,7 @@ import dataclasses
 import itertools
 import statistics
 
-from ganlib.data import load_tiles
-from ganlib.data.parts import Parts
+from ganlib.data import Parts, load_parts
 from ganlib.experiment import profiles
 from ganlib.experiment.changes import changed
 from ganlib.experiment.sources import Source, locate
@@ -79,12 +78,12 @@ class TileData(Parts):
     """Tiles with their masks, and for what follows the grid those of a second set.
 
     Args:
-        first: dict of `ganlib.data.Tiles`, "train", "validation" and "test".
+        first: `ganlib.data.Parts`, tiles with their masks.
         second: the same of another set; None where it isn't needed.
     """
 
     def __init__(self, first, second=None):
-        super().__init__(**first)
+        super().__init__(*first)
         self.second = second and TileData(second)
         if second:
             self.checksum += self.second.checksum
@@ -109,7 +108,7 @@ def load_data(recipe, second=None):
     """The tiles that recipes train on, divided; no image is in two parts.
 
     Args:
-        recipe: `Recipe`, whose `data` is what `ganlib.data.load_masks` takes.
+        recipe: `Recipe`, whose `data` is what `ganlib.data.load` takes.
         second: the same of a second set, or None.
 
     Raises:
@@ -119,7 +118,7 @@ def load_data(recipe, second=None):
     def parts(spec):
         most = {"train": recipe.most, "validation": recipe.held_out, "test": recipe.held_out}
         most = {name: count for name, count in most.items() if count}
-        return load_tiles(locate(spec), recipe.size, channels=recipe.channels, most=most)
+        return load_parts(locate(spec), tile=recipe.size, channels=recipe.channels, most=most)
 
     data = TileData(parts(recipe.data), second and parts(second))
     if second:
@@ -133,7 +132,7 @@ def build(profile="quick", data=None, seeds=None, changes=None, after=None):
     Args:
         profile: "quick" (small networks and tiles, 6 epochs), "cpu" (small ones, 30 epochs, three
             seeds) or "full" (64 filters, 256² tiles, 30 epochs).
-        data: what `ganlib.data.load_masks` takes: "nuclei" (embedded, synthetic), "membranes", a
+        data: what `ganlib.data.load` takes: "nuclei" (embedded, synthetic), "membranes", a
             folder of images and masks, a TIFF stack, an .npz, or a set of TFDS. After a comma the
             set on which the best cell is tried in the end, as "a.npz,b.npz"; by default the other
             embedded one. By default "nuclei" in quick, else what `$GANLIB_DATA` holds, or "nuclei".

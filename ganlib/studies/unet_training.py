@@ -12,7 +12,7 @@ from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.meter import Meter
 from ganlib.callbacks.plateau import ReduceOnPlateau, StopOnPlateau, StopWhenLost
-from ganlib.data import TileBatches
+from ganlib.data import Augment, Batches
 from ganlib.experiment import fit as training
 from ganlib.experiment.devices import clipping_whole_batches, is_mirrored, spread_over
 from ganlib.experiment.study import DONE, STOPPED, Run, StudyError
@@ -158,8 +158,8 @@ def expected(recipe, n):
 def train_model(model, trial, tiles, run):
     """Trains, with the write-up's rules; returns what came out, of the epoch that was best."""
     recipe, seed = trial.recipe, trial.seed
-    images, masks = tiles.train.as_arrays()
-    validation = tiles.validation.as_arrays()
+    images, masks = tiles.train.arrays()
+    validation = tiles.validation.arrays()
     if recipe.mispaired:
         masks, validation = shuffled(masks, seed), (validation[0], shuffled(validation[1], seed))
     best = KeepBest(model, run.path / BEST, None, WATCHED, lower=False, epochs=recipe.epochs)
@@ -167,7 +167,7 @@ def train_model(model, trial, tiles, run):
     rules = {"monitor": WATCHED, "mode": "max"}
     history = training.fit(
         model,
-        TileBatches((images, masks), recipe.batch_size, seed, recipe.augment),
+        Batches((images, masks), recipe.batch_size, seed, change=Augment(recipe.augment)),
         run,
         epochs=recipe.epochs,
         expected=expected(recipe, len(images)),
@@ -216,5 +216,5 @@ def score(model, tiles, recipe):
 
     What is not a number is no foreground: so little is a network worth that has lost its way.
     """
-    found = np.nan_to_num(predict(model, tiles.as_arrays()[0], recipe.batch_size), nan=0.0)
+    found = np.nan_to_num(predict(model, tiles.arrays()[0], recipe.batch_size), nan=0.0)
     return score_masks(found, tiles.masks), found
