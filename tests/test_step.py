@@ -684,8 +684,10 @@ def test_export_is_the_sampler(tmp_path):
     gan = make_gan(ema=0.9, compile_options=EAGER)
     fit(gan, images(8))
     gan.export(tmp_path / "gan", verbose=False)
-    made = tf.saved_model.load(tmp_path / "gan").serve(inputs(3))
-    np.testing.assert_allclose(made, gan.predict_on_batch(inputs(3)), atol=1e-6)
+    exported = tf.saved_model.load(tmp_path / "gan")
+    np.testing.assert_allclose(
+        exported.serve(inputs(3)), gan.predict_on_batch(inputs(3)), atol=1e-6
+    )
 
 
 # -- what is refused -----------------------------------------------------------------------------
