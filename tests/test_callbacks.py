@@ -14,7 +14,7 @@ from keras import layers
 from ganlib.apply import draw_latents, make_images
 from ganlib.backends import variables as weights
 from ganlib.callbacks import plateau
-from ganlib.callbacks.best import SCORES, BestByKID, KeepBest, StopWhenHigh
+from ganlib.callbacks.best import SCORES, BestByKID, StopWhenHigh
 from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.features.network import Network
 
@@ -108,18 +108,6 @@ def test_the_lowest_kid_is_kept(gan, path):
     assert best.epoch == 2  # as good is not better
 
 
-def test_the_first_weights_are_kept_before_any_score(gan, path):
-    best = make_best(gan, path, every=5)
-    assert (best.epoch, best.value) == (0, math.inf)
-    first = gan.sampler.get_weights()
-    damage(gan, 0.2)
-    assert end(best, 1) == {"d_loss": 1.0}
-    assert same(kept(path), first)
-    assert math.isfinite(end(best, 5)["kid"])  # any score is better than none
-    assert best.epoch == 5
-    assert same(kept(path), gan.sampler.get_weights())
-
-
 @pytest.mark.backend
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_replace_nothing(gan, path, value):
@@ -130,23 +118,6 @@ def test_weights_that_are_not_finite_replace_nothing(gan, path, value):
     assert end(best, 2) == {"d_loss": 1.0}
     assert (best.epoch, best.value) == (1, kid)
     assert same(kept(path), good)
-
-
-@pytest.mark.parametrize(("lower", "epoch"), [(True, 3), (False, 2)])
-def test_the_best_is_the_lowest_or_the_highest(gan, path, lower, epoch):
-    values = iter([2.0, 5.0, 1.0, 4.0])
-    best = KeepBest(
-        gan, path, lambda: {"score": next(values)}, "score", lower=lower, every=1, epochs=4
-    )
-    best.on_train_begin()
-    for i in range(1, 5):
-        damage(gan, 0.1)
-        assert end(best, i)["score"] in (2.0, 5.0, 1.0, 4.0)
-        if i == epoch:
-            good = gan.get_weights()  # of both players: the whole model is kept
-    assert (best.epoch, best.value) == (epoch, {True: 1.0, False: 5.0}[lower])
-    best.restore()
-    assert same(gan.get_weights(), good)
 
 
 @pytest.mark.parametrize(
@@ -360,21 +331,6 @@ def test_one_fit_with_many(tmp_path):
         restored.variables + restored.optimizer.variables, state(restored), state(gan), strict=True
     )
     assert [v.path for v, a, b in pairs if v is not latents and not np.array_equal(a, b)] == []
-
-
-@pytest.mark.backend
-def test_plateau_and_early_stopping():
-    """No change ever counts as an improvement here, so each acts as soon as it may."""
-    gan = make_two_rates(compile_options=EAGER)
-    callbacks = [
-        keras.callbacks.ReduceLROnPlateau(
-            "d_loss", mode="min", min_delta=1e9, patience=1, factor=0.1
-        ),
-        keras.callbacks.EarlyStopping("d_loss", mode="min", min_delta=1e9, patience=2),
-    ]
-    history = fit(gan, images(4), epochs=9, callbacks=callbacks)
-    assert len(history["d_loss"]) == 3
-    assert rates(gan) == pytest.approx([4e-5, 1e-5])
 
 
 @pytest.mark.backend

@@ -112,14 +112,6 @@ def test_generator_frozen(small):
     assert "0 of the generator's 2 kernels" in monitor.findings[0].evidence
 
 
-def test_batch_norm_frozen_on_purpose_is_no_fault(small):
-    gan = make_gan(batch_norm=True)
-    (norm,) = [x for x in gan.generator.layers if isinstance(x, layers.BatchNormalization)]
-    norm.trainable = False
-    gan.compile(adam(1e-2), adam(1e-2))
-    assert names(watch(gan, small)) == []
-
-
 @pytest.mark.backend
 def test_non_finite_loss_by_a_learning_rate(small):
     def sgd():
@@ -184,17 +176,6 @@ def test_discriminator_at_chance_as_it_starts(small):
     monitor = watch(gan, small)
     assert names(monitor) == ["discriminator_at_chance"]
     assert "without information it is 1.3863" in monitor.findings[0].evidence
-
-
-def test_discriminator_at_chance_on_images_that_the_generator_makes(small):
-    # Wasserstein's chance value is 0, which nothing can be relative to: the ranks decide.
-    gan = make_gan(loss="wasserstein", d_optimizer=adam(1e-3), g_optimizer=adam(1e-7))
-    rng = np.random.default_rng(1)
-    made = ops.convert_to_numpy(gan.generator(rng.normal(size=(1000, LATENT)).astype("float32")))
-    monitor = HealthMonitor(made)
-    fit(gan, made[:64], batch_size=16, epochs=5, callbacks=[monitor])
-    assert names(monitor) == ["discriminator_at_chance"]
-    assert "of 1000 × 1000 pairs (chance: 50%)" in monitor.findings[0].evidence
 
 
 # -- broken networks, made up: what a run would look like at its checks ----------------------------
@@ -283,15 +264,11 @@ def dense_generator(activation):
     ("activation", "scale", "offset", "evidence"),
     [
         ("tanh", 2.0, -1.0, None),
-        ("tanh", 1.999, -0.9995, None),
         ("tanh", 1.2, -1.0, None),
         ("tanh", 1.0, 0.0, "0.0% of its values lie in the lower half"),
-        ("tanh", 0.6, 0.0, "0.0% of its values lie in the lower half"),
         ("tanh", 1.0, -0.01, "0.0% of its values lie in the lower half"),  # a resize's overshoot
         ("tanh", 2.5, 0.0, "of its values lie outside"),
         ("sigmoid", 1.0, 0.0, None),
-        ("sigmoid", 0.6, 0.0, None),
-        ("sigmoid", 0.5, 0.5, None),
         ("sigmoid", 2.0, -1.0, "of its values lie outside"),
         ("sigmoid", 1.0 / 255.0, 0.0, "it covers 0.4% of that"),
         ("linear", 255.0, 0.0, None),
@@ -454,13 +431,6 @@ class GAN(keras.Model):
         return {"d_loss": self.d_loss_metric.result(), "g_loss": self.g_loss_metric.result()}
 
 
-class Untrained(keras.optimizers.SGD):
-    """An optimizer whose steps are lost, as where the wrong variables are passed."""
-
-    def apply_gradients(self, grads_and_vars):
-        pass
-
-
 def watch_keras_io(small, generator=None, d_optimizer=None, g_optimizer=None, steps=20, **options):
     """Trains keras.io's GAN for five short epochs; returns the monitor."""
     keras.utils.set_random_seed(0)
@@ -477,13 +447,6 @@ def test_keras_io_gan_is_healthy(unit):
     monitor = watch_keras_io(unit)
     assert monitor.findings == []
     assert monitor.get_state()["checks"] == 5
-
-
-def test_keras_io_gan_whose_discriminator_never_trains(unit):
-    monitor = watch_keras_io(unit, d_optimizer=Untrained(1e-3))
-    assert names(monitor) == ["discriminator_frozen"]
-    assert "0 of the discriminator's 2 kernels" in monitor.findings[0].evidence
-    assert "trainable = False" in monitor.findings[0].remedy
 
 
 def test_keras_io_gan_whose_generator_is_blank(unit):
@@ -551,11 +514,6 @@ def watch_reversal(small, generator, optimizer, epochs=5, steps=4, **options):
     history = fit(gan, inputs, y=labels, batch_size=16, epochs=epochs, callbacks=[monitor])
     assert history.keys() == {"loss"}
     return monitor
-
-
-@pytest.mark.backend
-def test_plain_keras_gan_is_healthy(small):
-    assert watch_reversal(small, build_generator(batch_norm=True), adam(1e-3)).findings == []
 
 
 @pytest.mark.backend
@@ -651,13 +609,6 @@ def test_conditional_generators_take_a_structure_of_latents(unit, structure):
 # -- the callback ----------------------------------------------------------------------------------
 
 
-def test_frequency_counts_across_epochs_and_executions(small):
-    gan = make_gan(compile_options={"steps_per_execution": 2})
-    monitor = watch(gan, small, epochs=6, frequency=6)  # longer than an epoch of 4
-    assert monitor.get_state()["checks"] == 4
-    assert monitor.get_state()["unchecked"] == 0
-
-
 def test_stop_on(small):
     gan = make_gan(g_optimizer=keras.optimizers.SGD(0.0))
     monitor = watch(gan, small, epochs=8, stop_on="generator_frozen", patience=2)
@@ -681,22 +632,6 @@ def test_resumed_monitor_sees_the_same(small):
     fit(gan, small[:64], batch_size=16, epochs=4, initial_epoch=2, callbacks=[second])
     assert names(second) == ["generator_frozen"]
     assert second.get_state() == whole.get_state()
-
-
-def test_two_faces(small):
-    monitor = begin(HealthMonitor(small[:64], warm_up=0, patience=1), players())
-    assert repr(monitor) == "<HealthMonitor: nothing found>"
-    assert "nothing found in 0 checks" in monitor._repr_html_()
-    monitor.on_epoch_end(0, {"d_loss": float("nan")})
-    monitor.on_epoch_end(1, {"d_loss": 1.0})  # the players never moved
-    expected = ["non_finite_loss", "generator_frozen", "discriminator_frozen"]
-    assert repr(monitor) == f"<HealthMonitor: {', '.join(expected)}>"
-    table = monitor._repr_html_()
-    for finding in monitor.findings:
-        assert finding.check in table
-        assert finding.remedy.replace("'", "&#x27;") in table
-    assert "d_loss became nan" in table
-    assert table.count("<tr>") == 4
 
 
 @pytest.mark.parametrize(
@@ -731,10 +666,6 @@ def two_heads():
     return keras.Model(inputs, [layers.Dense(1)(x), layers.Dense(10)(x)])
 
 
-def picture_generator():
-    return keras.Sequential([keras.Input(IMAGE), layers.Conv2D(1, 3, padding="same")])
-
-
 LATENTS = np.zeros((4, LATENT), "float32")
 
 
@@ -751,9 +682,7 @@ LATENTS = np.zeros((4, LATENT), "float32")
             r"generator makes \(8, 8, 1\).*Received: real of shape \(8, 16, 16, 1\)",
         ),
         ({"discriminator": lambda: scores(10)}, None, {}, r"one score an image.*shape \(2, 10\)"),
-        ({"discriminator": lambda: scores(2, 2, 3)}, None, {}, r"shape \(2, 2, 2, 3\)"),
         ({"discriminator": two_heads}, None, {}, r"player.outputs\[0\].*list of 2"),
-        ({"generator": picture_generator}, None, {}, "seems to take pictures: pass `latents`"),
         ({"latent_dim": lambda: 3}, None, {}, r"than the model's latents.*latent_dim=3"),
         ({}, None, {"latents": LATENTS[:, :3]}, r"fails on the first 2 of `latents`.*\(2, 3\)"),
         ({}, None, {"latents": [LATENTS, LATENTS[:3]]}, r"of one length.*\[\(4, 4\), \(3, 4\)\]"),
