@@ -21,9 +21,8 @@ if keras.backend.backend() == "tensorflow":
         processor, [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
-from ganlib.experiment.devices import data_parallel, list_devices
-
 from ganlib.data.tiles import Tiles
+from ganlib.experiment.devices import data_parallel, list_devices
 from ganlib.experiment.study import Run, Trial
 from ganlib.studies import unet, unet_training
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas
 import pytest
 from draws import RNG
-from ganlib.studies.bedrooms_claims import REPAIRS
 from tiny_bedrooms import cheap, tiny
 
 from ganlib.experiment.study import Study, Trial
 from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.studies.bedrooms_claims import REPAIRS
 from ganlib.studies.bedrooms_report import BedroomResults
 
 USUAL = {"kid": 1.0, "precision": 0.8, "recall": 0.5, "coverage": 0.5, "inception_score": 2.0}

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pandas
 import pytest
-from ganlib.studies.bedrooms_claims import REPAIRS
 from PIL import Image
 from tiny_bedrooms import CLASSES, NETWORK, SIZES, cheap, make_data, make_study, tiny
 
@@ -16,6 +15,7 @@ from ganlib.experiment import study as ganlib_study
 from ganlib.experiment.study import Trial, run_trial
 from ganlib.report.export import Report
 from ganlib.studies import bedrooms_figures
+from ganlib.studies.bedrooms_claims import REPAIRS
 from ganlib.studies.bedrooms_report import (
     FIGURES,
     SOME_TABLES,

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import pandas
 import pytest
-from ganlib.experiment.profiles import PROFILES
 from PIL import Image
 from tiny_bedrooms import NETWORK, SIZES, cheap, ever_worse, make_data, make_study, tiny
 
@@ -18,6 +17,7 @@ from ganlib.callbacks import best as selection
 from ganlib.data.rooms import rooms
 from ganlib.experiment import study as ganlib_study
 from ganlib.experiment.fit import RecipeMismatch
+from ganlib.experiment.profiles import PROFILES
 from ganlib.experiment.study import Run, Trial, run_folder, run_trial
 from ganlib.features import networks
 from ganlib.studies import bedrooms, bedrooms_scoring, bedrooms_training

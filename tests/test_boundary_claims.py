@@ -4,10 +4,10 @@ import math
 
 import pytest
 from draws import RNG
-from ganlib.studies.boundary_claims import REPAIRS
 from test_boundary_report import EPOCHS, made_up
 
 from ganlib.stats import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.studies.boundary_claims import REPAIRS
 
 
 def verdict(found, *parts):

@@ -9,7 +9,6 @@ import types
 import numpy as np
 import pandas
 import pytest
-from ganlib.studies.boundary_claims import FIRST, REPAIRS, REPORTED
 from test_boundary_figures import write_run
 
 from ganlib.data import ImageSet
@@ -18,6 +17,7 @@ from ganlib.metrics.boundary import SIMILARITIES, s3, s3_ceiling
 from ganlib.report.export import Report
 from ganlib.studies import boundary_report, results
 from ganlib.studies.boundary import Recipe
+from ganlib.studies.boundary_claims import FIRST, REPAIRS, REPORTED
 from ganlib.studies.boundary_report import (
     CEILING,
     FIGURES,

@@ -10,17 +10,17 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-from ganlib.experiment.profiles import PROFILES
 from PIL import Image
 from tiny_bedrooms import NETWORK, check_parts, contents, noise, parts_of
 
 from ganlib import losses
-from ganlib.content import LikenessLoss
 from ganlib.data import DataError, load
 from ganlib.experiment import study as ganlib_study
 from ganlib.experiment.fit import RecipeMismatch
+from ganlib.experiment.profiles import PROFILES
 from ganlib.experiment.study import Run, Trial
 from ganlib.features import networks
+from ganlib.content import LikenessLoss
 from ganlib.metrics.boundary import s3_ceiling
 from ganlib.studies import boundary, boundary_scoring, boundary_training
 from ganlib.studies.boundary import CellData, Recipe

@@ -7,7 +7,6 @@ from unittest import mock
 import numpy as np
 import pandas
 import pytest
-from ganlib.scoring import score_boundary_gan
 from PIL import Image
 from test_boundary_study import SIZES, TRIED, WAYS, cheap, make_data, tiny
 
@@ -15,6 +14,7 @@ from ganlib.apply import discriminate, draw_latents, load_gan, make_images, unti
 from ganlib.experiment import study as ganlib_study
 from ganlib.experiment.study import Study, Trial, run_folder, run_trial
 from ganlib.metrics.boundary import SIMILARITIES, most_alike, s1, s2, s3, s3_ceiling
+from ganlib.scoring import score_boundary_gan
 from ganlib.studies import boundary, boundary_scoring, boundary_training
 from ganlib.studies.boundary_training import Criteria, expected
 

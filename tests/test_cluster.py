@@ -11,13 +11,13 @@ import tempfile
 
 import psutil
 import pytest
-from ganlib.experiment.progress import Progress
 from helpers import TESTS
 from test_engines import comparable, finish, has_ended, names, start, wait_for_trials  # noqa: F401
 from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
 
 from ganlib.experiment import local
 from ganlib.experiment import ray as cluster
+from ganlib.experiment.progress import Progress
 from ganlib.experiment.study import Run, StudyError, read_json, run_folder
 
 ray = pytest.importorskip("ray")

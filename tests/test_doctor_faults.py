@@ -9,11 +9,11 @@ import sys
 import tomllib
 
 import pytest
-from ganlib.doctor_checks import FAULTS, NOTES, diagnose
-from ganlib.terminal import load_keras
 from helpers import run_python
 
 from ganlib import doctor, doctor_checks
+from ganlib.doctor_checks import FAULTS, NOTES, diagnose
+from ganlib.terminal import load_keras
 
 ROOT = pathlib.Path(__file__).parent.parent
 HEALTHY = {

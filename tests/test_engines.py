@@ -11,12 +11,12 @@ import sys
 
 import psutil
 import pytest
-from ganlib.experiment.order import Queue
 from helpers import TESTS
 from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
 
 from ganlib.data import DataError
 from ganlib.experiment import local, machine
+from ganlib.experiment.order import Queue
 from ganlib.experiment.status import describe, study_status, summary
 from ganlib.experiment.study import Run, StudyError, read_json, run_folder
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tiny_studies
 import toy_study
-from ganlib.estimate import LEAST_CALLS, WARM_UP, Measured, Part, Stopwatch
 
 from ganlib import estimate, studies
+from ganlib.estimate import LEAST_CALLS, WARM_UP, Measured, Part, Stopwatch
 from ganlib.experiment.study import run_trial
 
 

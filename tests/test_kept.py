@@ -6,10 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from ganlib.kept import kept_report
 from PIL import Image
 
 from ganlib import kept
+from ganlib.kept import kept_report
 
 RECORD = {
     "scale": "cpu profile",

@@ -5,9 +5,10 @@ import pathlib
 
 import nbformat
 import pytest
-from ganlib.notebooks import FOLDER, VOLATILE, NotebookError, clean, execute
 from nbformat import read
 from nbformat.v4 import new_code_cell, new_notebook
+
+from ganlib.notebooks import FOLDER, VOLATILE, NotebookError, clean, execute
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 IGNORED = 3  # cells a notebook may leave out of the comparison

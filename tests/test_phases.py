@@ -7,13 +7,13 @@ import numpy as np
 import pandas
 import pytest
 import workers
-from ganlib.experiment.records import trial_id
 from helpers import TESTS, arrays, gap, start_python
 from test_resume import TIMING, without_timing
 
 from ganlib.data import Batches
 from ganlib.experiment import fit as training
 from ganlib.experiment.fit import RecipeMismatch
+from ganlib.experiment.records import trial_id
 from ganlib.experiment.status import study_status
 from ganlib.experiment.study import Run, read_json, run_folder, run_trial, write_json
 

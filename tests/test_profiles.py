@@ -6,12 +6,12 @@ import os
 
 import numpy as np
 import pytest
-from ganlib.experiment.profiles import PROFILES
-from ganlib.experiment.sources import Source, locate
 
 from ganlib import studies
 from ganlib.data import DataError
 from ganlib.experiment import profiles
+from ganlib.experiment.profiles import PROFILES
+from ganlib.experiment.sources import Source, locate
 
 every_study = pytest.mark.parametrize("name", studies.STUDIES)
 SOURCE = Source("embedded", "tfds:some/set", ("toys", "dolls"))

@@ -10,7 +10,6 @@ import time
 import filelock
 import pytest
 import toy_study
-from ganlib.experiment.progress import Progress
 from helpers import TESTS
 from test_engines import comparable, finish, names, start, wait_for_trials  # noqa: F401
 from toy_study import build, go_file, read_log, wait_for, write_plan
@@ -19,6 +18,7 @@ from ganlib import __main__ as command_line
 from ganlib import studies
 from ganlib.experiment import faults, local, study
 from ganlib.experiment import fit as training
+from ganlib.experiment.progress import Progress
 from ganlib.experiment.status import study_status, summary
 from ganlib.experiment.study import Run, StudyError, read_json, run_folder, run_trial
 

@@ -10,16 +10,16 @@ import shutil
 import numpy as np
 import pandas
 import pytest
-from ganlib.experiment.stages import run_stages
-from ganlib.reporting import make_report
 from helpers import arrays, gap
 from tiny_studies import TINY, cheap, make, train
 from unet_grids import study_of, tiny
 
 from ganlib.apply import load_model
 from ganlib.backends import variables as weights
+from ganlib.experiment.stages import run_stages
 from ganlib.experiment.status import study_status, summary
 from ganlib.experiment.study import StudyError, Trial, read_json, results, run_folder
+from ganlib.reporting import make_report
 from ganlib.studies import unet
 
 TIMES = {"seconds", "train_seconds", "seconds_per_epoch", "s3_seconds", "pretraining_seconds"}

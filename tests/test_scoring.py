@@ -5,13 +5,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from ganlib.scoring import (
-    load_held_out,
-    score_boundary_gan,
-    score_gan,
-    score_segmenter,
-    score_upscaler,
-)
 from PIL import Image
 from skimage import data as pictures
 from typer.testing import CliRunner
@@ -25,6 +18,13 @@ from ganlib.metrics.boundary import SIMILARITIES
 from ganlib.models import boundary, dcgan
 from ganlib.models.linear import bicubic_kernel
 from ganlib.models.srgan import build_generator
+from ganlib.scoring import (
+    load_held_out,
+    score_boundary_gan,
+    score_gan,
+    score_segmenter,
+    score_upscaler,
+)
 
 SCORES = {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"}
 

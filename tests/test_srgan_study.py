@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 from draws import RNG
-from ganlib.experiment.profiles import PROFILES
 from helpers import arrays, gap
 from PIL import Image
 
@@ -15,6 +14,7 @@ from ganlib.backends import variables as weights
 from ganlib.content import ContentLoss
 from ganlib.data import DataError, Photos
 from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.profiles import PROFILES
 from ganlib.features import perceptual
 from ganlib.images import convert, psnr, upscale
 from ganlib.losses import AbsoluteError

@@ -7,14 +7,14 @@ import shutil
 
 import numpy as np
 import pytest
-from ganlib.experiment.profiles import PROFILES
-from ganlib.experiment.stages import run_stages
 from unet_grids import EPOCHS, cell, cheap, make_data, make_study, tiny
 
 from ganlib import __main__ as command_line
 from ganlib.data import DataError
 from ganlib.experiment import local
 from ganlib.experiment import study as ganlib_study
+from ganlib.experiment.profiles import PROFILES
+from ganlib.experiment.stages import run_stages
 from ganlib.experiment.study import Study, Trial
 from ganlib.models.unet import ARCHITECTURES
 from ganlib.studies import unet

@@ -9,8 +9,6 @@ from html.parser import HTMLParser
 import matplotlib.pyplot as plt
 import pandas
 import pytest
-from ganlib.studies.stories import STORIES
-from ganlib.write_up import LONGEST, write_up
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -18,6 +16,8 @@ from ganlib.__main__ import app
 from ganlib.experiment.study import StudyError
 from ganlib.report.export import Report
 from ganlib.studies import STUDIES
+from ganlib.studies.stories import STORIES
+from ganlib.write_up import LONGEST, write_up
 
 RECORD = {
     "profile": "cpu",
