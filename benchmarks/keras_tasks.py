@@ -6,10 +6,10 @@ import keras
 from keras import layers
 from keras_contenders import precision, timed_fit
 
-from ganlib.data import Patches, Photos, TileBatches
+from ganlib.data import Augment, Batches, Images, Patches
 from ganlib.experiment import fit as training
 from ganlib.features import perceptual
-from ganlib.studies import srgan, srgan_training, unet, unet_training
+from ganlib.studies import srgan, unet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RandomVGG16(perceptual.Extractor):
 
 def sr_recipe(task):
     """The study's repaired recipe, or an attempt's, in the task's sizes."""
-    full = {**srgan.SIZES["full"][1], "perceptual": srgan.PERCEPTUAL["vgg16"]}
+    full = {**srgan.PROFILES["full"], "perceptual": srgan.PERCEPTUAL["vgg16"]}
     if task.generator == "paper":
         full = {**srgan.SUBMITTED, "perceptual": 0.1, "pretraining_epochs": 1}
     sizes = {"filters": task.filters, "blocks": task.blocks, "d_filters": task.d_filters}
@@ -50,12 +50,15 @@ def unet_recipe(task):
 def compiled(task):
     """The model to fit; an adversarial task's is an `Adversarial`."""
     if task.kind == "unet":
-        unet_training._compiled.cache_clear()  # its model may have another precision
-        return unet_training.prepare(unet_recipe(task), seed=0)
+        unet._compiled.cache_clear()  # its model may have another precision
+        return unet.prepare(unet_recipe(task), seed=0)
     recipe = sr_recipe(task)
-    generator, discriminator = srgan_training.build_players(recipe, 0, None)
+    generator, discriminator = srgan.build_players(recipe, 0, None)
     if task.kind == "adversarial":
-        return srgan_training.build_gan(generator, discriminator, recipe, 0)
+        gan = srgan.build_gan(generator, discriminator, recipe, 0)
+        rates = recipe.d_learning_rate, recipe.g_learning_rate
+        gan.compile(*(keras.optimizers.Adam(rate, recipe.beta_1) for rate in rates))
+        return gan
     schedule = keras.optimizers.schedules.CosineDecay(
         recipe.pretraining_rate, recipe.pretraining_epochs * recipe.steps
     )
@@ -74,12 +77,14 @@ def networks(model, task):
 def feed(task, steps):
     """An epoch of the study's own batches."""
     if task.kind == "unet":
-        return TileBatches(task.arrays(steps * task.batch), task.batch, 0, ("orientation",))
+        return Batches(
+            task.arrays(steps * task.batch), task.batch, 0, change=Augment(("orientation",))
+        )
     pictures = (255 * task.arrays(4)[1]).astype("uint8")
     pictures = pictures.repeat(2, axis=1).repeat(2, axis=2)
     signed = "signed" if task.generator == "paper" else "unit"
-    photos = Photos(tuple(pictures))
-    return Patches(photos, task.scale, task.patch, task.batch, steps, 0, signed)
+    patches = Patches(Images(pictures), task.scale, task.patch, signed)
+    return Batches(patches, task.batch, 0, steps=steps)
 
 
 def ganlib_task(task, policy="float32"):

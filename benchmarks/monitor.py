@@ -14,15 +14,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from ganlib import HealthMonitor, apply
-from ganlib.studies import bedrooms, bedrooms_training
+from ganlib.studies import bedrooms
 
 ROUNDS = 9
 IMAGES, SIDE = 256, 32
 
 
 def main():
-    recipe = next(t.recipe for t in bedrooms.build("quick").trials if t.name == "repaired")
-    gan = bedrooms_training.build_gan(recipe, 0)
+    recipe = bedrooms.STUDY.at("quick").recipes["repaired"]
+    gan = bedrooms.build_gan(recipe, 0)
     images = np.random.default_rng(0).uniform(-1, 1, (IMAGES, SIDE, SIDE, 3)).astype("float32")
     monitor = HealthMonitor(images, stop_on=())
     monitor.set_model(gan)

@@ -30,38 +30,28 @@ DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
 RUNS, REPORTS, GRID = pathlib.Path("runs"), pathlib.Path("reports"), pathlib.Path("grid.png")
 
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
-Profile = Annotated[
-    str, typer.Option(help="quick: minutes; cpu: hours on two cores; full: the write-up's scale.")
-]
+Profile = Annotated[str, typer.Option(help="quick: minutes; cpu: hours; full: the write-up's.")]
 Data = Annotated[
-    str | None, typer.Option(help="An embedded set's name, tfds:NAME, an .npz file or a folder.")
+    str | None, typer.Option(help="An embedded set's name, tfds:NAME, an .npz or a folder.")
 ]
-Seeds = Annotated[int | None, typer.Option(min=1, help="A variation; default: the profile's.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Of each variation.")]
 Changes = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Change every recipe; may be repeated."),
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change every recipe.")
 ]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Model = Annotated[pathlib.Path, typer.Argument(help="A .keras file.")]
-Images = Annotated[
-    list[pathlib.Path], typer.Argument(metavar="IMAGE…", help="Image files, or folders of them.")
-]
+Images = Annotated[list[pathlib.Path], typer.Argument(help="Image files, or folders of them.")]
 Folder = Annotated[pathlib.Path, typer.Option(help="Folder for the results.")]
-Tile = Annotated[int, typer.Option(min=16, help="Its side in pixels; smaller: less memory.")]
-Threshold = Annotated[float | None, typer.Option(help="Of the foreground's probability: 0.5.")]
+Tile = Annotated[int, typer.Option(min=16, help="Side in pixels; smaller needs less memory.")]
 Text, Number = str | None, int | None
 Engine = enum.StrEnum("Engine", ["local", "ray"])
 Kind = enum.StrEnum("Kind", ["gan", "boundary", "sr", "segmentation"])
 
 
 def load_keras():
-    """Imports Keras without TensorFlow's greeting, which no log level of its own silences.
-
-    Returns:
-        None, or the exception: a command that needs Keras will meet it again.
-    """
+    """Imports Keras without TensorFlow's greeting; returns None, or the exception."""
     greeting = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -88,13 +78,13 @@ def _asked_for_wrongly():
         raise typer.BadParameter(str(error)) from None
 
 
-def _print_json(value):
+def _show(value, as_json, in_words):
     from ganlib.experiment.run import plain
 
-    typer.echo(json.dumps(plain(value), indent=2))
+    typer.echo(json.dumps(plain(value), indent=2) if as_json else in_words(value))
 
 
-def _say_version(asked: bool):
+def _version(asked: bool):
     if asked:
         typer.echo(f"ganlib {ganlib.__version__}")
         raise typer.Exit
@@ -102,14 +92,9 @@ def _say_version(asked: bool):
 
 @app.callback()
 def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ):
     """Reproduce, diagnose and repair the GAN experiments people learn with."""
-
-
-# -- studies -------------------------------------------------------------------------------------
 
 
 def _study(name, profile, data, seeds, changes, trials=None):
@@ -130,10 +115,7 @@ def studies(as_json: AsJson = False):
     """Lists the studies."""
     from ganlib.studies import STUDIES
 
-    if as_json:
-        _print_json(STUDIES)
-    else:
-        typer.echo("\n".join(f"{name:12} {title}" for name, title in STUDIES.items()))
+    _show(STUDIES, as_json, lambda found: "\n".join(f"{n:12} {t}" for n, t in found.items()))
 
 
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
@@ -145,7 +127,7 @@ def run(
     seeds: Seeds = None,
     changes: Changes = None,
     workers: Annotated[Number, typer.Option(min=1, help="Processes; default: one a core.")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="That share each batch, on JAX.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch, on JAX.")] = 1,
     engine: Annotated[Engine, typer.Option(help="This machine, or a cluster.")] = Engine.local,
     address: Annotated[Text, typer.Option(help="Of a Ray cluster: auto or HOST:PORT.")] = None,
     cpus: Annotated[Number, typer.Option(min=1, help="Cores a trial, on Ray.")] = None,
@@ -167,14 +149,13 @@ def run(
         from ganlib.experiment.run import run_stages
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
-        shares = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
-        how = {"fresh": fresh, "show": not as_json}
+        given = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
         with _asked_for_wrongly():
-            run_study = _engine(engine, devices, **shares)
-            results = run_stages(chosen, lambda stage: run_study(stage, out, **how))
+            go = functools.partial(_engine(engine, devices, **given), fresh=fresh, show=not as_json)
+            results = run_stages(chosen, lambda stage: go(stage, out))
         failed = [r for r in results if r["status"] not in ("done", "stopped")]
         if as_json:
-            _print_json(results)
+            _show(results, as_json, str)
         for result in failed:
             typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
         if len(failed) < len(results):
@@ -224,25 +205,23 @@ def status(
 
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
+    import pandas
+
     from ganlib.experiment.status import describe, study_status, summary
 
     chosen = _study(study, profile, data, seeds, changes)
-    rows = study_status(chosen, out)
-    if as_json:
-        _print_json(rows)
-        return
-    import pandas
 
-    typer.echo(pandas.DataFrame(rows).to_string(index=False))
-    typer.echo(describe(summary(chosen, rows, out)))
+    def in_words(rows):
+        table = pandas.DataFrame(rows).to_string(index=False)
+        return f"{table}\n{describe(summary(chosen, rows, out))}"
+
+    _show(study_status(chosen, out), as_json, in_words)
 
 
 @app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")
 def report(
     study: Annotated[str | None, typer.Argument(help="Name of a study.")] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="One page of all studies, from the reports there are.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="One page of all studies.")] = False,
     profile: Profile = DEFAULT_PROFILE,
     data: Data = None,
     seeds: Seeds = None,
@@ -259,7 +238,7 @@ def report(
 
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
-    check_writable(reports if every else reports / profile / study, "--reports")
+    check_writable(reports, "--reports")
     if every:
         from ganlib.report.export import write_page
         from ganlib.studies import STUDIES
@@ -284,9 +263,6 @@ def _write_report(study, out, reports):
     return report_module(study.name).write_report(study, finished, study.data, out, reports).path
 
 
-# -- models --------------------------------------------------------------------------------------
-
-
 @app.command(epilog="Example: ganlib sample runs/digits/base-…/model.keras -n 64 --out grid.png")
 def sample(
     model: Model,
@@ -299,7 +275,8 @@ def sample(
     from ganlib.apply import load_model, sample_images, save_grid
 
     images = sample_images(load_model(model, compile=False), n, seed)
-    save_grid(images, out)
+    with _asked_for_wrongly():  # Pillow knows no such file
+        save_grid(images, out)
     typer.echo(f"{out}: {n} pictures of {images.shape[1]}×{images.shape[2]}")
 
 
@@ -309,11 +286,11 @@ def score(
     model: Model,
     data: Annotated[str, typer.Argument(help="Real images: as --data of `ganlib run`.")],
     n: Annotated[Number, typer.Option("-n", min=1, help="Pictures to make.")] = None,
-    seed: Annotated[Number, typer.Option(help="Of the latents: 0.")] = None,
+    seed: Annotated[Number, typer.Option(help="Of the latents; default: 0.")] = None,
     network: Annotated[Text, typer.Option(help="gan: efficientnet_lite0, inception_v3.")] = None,
     similarity: Annotated[Text, typer.Option(help="boundary: correlation, cosine, ssim.")] = None,
-    scale: Annotated[Number, typer.Option(help="sr: that of the model.")] = None,
-    threshold: Threshold = None,
+    scale: Annotated[Number, typer.Option(help="sr: how often the model enlarges.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="segmentation: 0.5.")] = None,
     as_json: AsJson = False,
 ):
     """Scores a trained model on the test part of real data, beside a ceiling and a floor.
@@ -330,10 +307,7 @@ def score(
     options |= {"scale": scale, "threshold": threshold, "progress": not as_json}
     with _asked_for_wrongly():
         scores = scoring.score(kind, model, data, **options)
-    if as_json:
-        _print_json(scores)
-    else:
-        typer.echo(scoring.describe(scores))
+    _show(scores, as_json, scoring.describe)
 
 
 @app.command(epilog="Example: ganlib upscale model.keras photo.jpg scan.png --out large/")
@@ -361,10 +335,8 @@ def segment(
     images: Images,
     out: Folder = pathlib.Path("segmented"),
     tile: Tile = 256,
-    threshold: Threshold = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities, as grey levels.")
-    ] = False,
+    threshold: Annotated[float, typer.Option(help="Probability of foreground.")] = 0.5,
+    probabilities: Annotated[bool, typer.Option(help="Write these, as grey levels.")] = False,
     as_json: AsJson = False,
 ):
     """Writes a mask for image files of any size, as PNG: 255 for the foreground, 0 for the rest.
@@ -375,7 +347,7 @@ def segment(
     from ganlib.apply import load_segmenter
     from ganlib.apply.files import segment_files
 
-    level = None if probabilities else 0.5 if threshold is None else threshold
+    level = None if probabilities else threshold
     with _asked_for_wrongly():
         found = segment_files(load_segmenter(model), images, out, tile, level, not as_json)
     _print_results(found, as_json)
@@ -383,7 +355,7 @@ def segment(
 
 def _print_results(results, as_json):
     if as_json:
-        _print_json(results)
+        _show(results, as_json, str)
     for result in results:
         if result["output"] is None:
             typer.echo(f"{result['input']}: {result['error']}", err=True)
@@ -394,23 +366,16 @@ def _print_results(results, as_json):
         raise typer.Exit(1)
 
 
-# -- the machine ---------------------------------------------------------------------------------
-
-
 @app.command(epilog="Example: ganlib doctor --data digits")
 def doctor(data: Data = None, as_json: AsJson = False):
     """Shows versions, backend and device, and what is wrong with them, with the remedy.
 
     With --data it loads a data set and says what is in it, and for which studies.
     """
-    error = load_keras()
     from ganlib import doctor
 
-    facts = doctor.examine(data, error)
-    if as_json:
-        _print_json(facts)
-    else:
-        typer.echo(doctor.describe(facts))
+    facts = doctor.examine(data, load_keras())
+    _show(facts, as_json, doctor.describe)
     if facts["problems"]:
         raise typer.Exit(1)
 
@@ -423,11 +388,9 @@ def main():
 
     try:
         app(prog_name="ganlib")
-    except (DataError, StudyError) as error:  # one clear message; only a bug shows its traceback
-        typer.echo(str(error), err=True)
-        sys.exit(2)
-    except OSError as error:
-        if (message := of_a_file(error)) is None:
+    except (DataError, StudyError, OSError) as error:  # only a bug shows its traceback
+        message = of_a_file(error) if isinstance(error, OSError) else str(error)
+        if message is None:
             raise
         typer.echo(message, err=True)
         sys.exit(2)

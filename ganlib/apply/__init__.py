@@ -18,9 +18,9 @@ import ganlib.models.unet  # noqa: F401  a saved model is made of what these reg
 from ganlib.adversarial import Adversarial
 from ganlib.apply.tiles import read_grid, run, save_gif, save_grid, tile_by_tile, untile  # noqa: F401
 from ganlib.apply.tiles import tile as tile
-from ganlib.data.archives import check_members
 from ganlib.data.errors import DataError
-from ganlib.data.resize import fit
+from ganlib.data.fit import fit
+from ganlib.data.npz import check_members
 from ganlib.images import check_range, convert
 from ganlib.models.outputs import infer, output_bounds
 

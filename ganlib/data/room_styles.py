@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from ganlib.data.imageset import ImageSet
+from ganlib.data.container import Images
 from ganlib.data.room_drawing import draw
 from ganlib.data.rooms import FACTORS, SIZES, STYLES, number
 
@@ -62,7 +62,7 @@ def styles(images):
     that is read with the help of one of those.
 
     Args:
-        images: `ImageSet`, or array `(n, size, size, 3)` as `ImageSet` takes it.
+        images: `Images`, or array `(n, size, size, 3)` as `Images` takes it.
 
     Returns:
         Factor → int64 `(n,)`, positions in `ganlib.data.rooms.FACTORS[factor]`, or -1.
@@ -71,7 +71,7 @@ def styles(images):
         DataError: the array is no set of images.
         ValueError: the images are not square, not in colour or not 32 to 128 pixels wide.
     """
-    image_set = images if isinstance(images, ImageSet) else ImageSet(images)
+    image_set = images if isinstance(images, Images) else Images(images)
     pictures = image_set.as_range("byte")
     height, width, channels = pictures.shape[1:]
     if height != width or channels != 3 or width not in SIZES:

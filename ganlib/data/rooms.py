@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from ganlib.data.container import Images
+from ganlib.data.embedded import check_split
 from ganlib.data.errors import DataError
-from ganlib.data.imageset import ImageSet
 
 FACTORS = {
     "wall": ("beige", "blue", "green", "rose"),
@@ -34,7 +35,7 @@ def rooms(split=None, size=64, train=2000, test=500):
         test: int, number of pictures in "test".
 
     Returns:
-        `ImageSet`, marked as synthetic; `factors(room_indices(split))` are its styles.
+        `Images`, marked as synthetic; `factors(room_indices(split))` are its styles.
 
     Raises:
         DataError: there is no such split, or the size is out of its range.
@@ -48,20 +49,14 @@ def rooms(split=None, size=64, train=2000, test=500):
     from ganlib.data.room_drawing import draw
 
     images = draw(factors(indices), jitter(indices), size)
-    return ImageSet(images, name="rooms", origin=_ORIGIN, synthetic=True, value_range="byte")
+    return Images(images, name="rooms", origin=_ORIGIN, synthetic=True, value_range="byte")
 
 
 def room_indices(split=None, train=2000, test=500):
     """The indices of a split's pictures, int64 `(n,)`; arguments as for `rooms`."""
     parts = {"train": np.arange(train), "test": _TEST_START + np.arange(test)}
-    if split is None:
-        return np.concatenate(list(parts.values()))
-    if split not in parts:
-        raise DataError(
-            'The rooms have the splits "train" and "test"; leave `split` out for all of them. '
-            f"Received: split={split!r}"
-        )
-    return parts[split]
+    check_split(split, "rooms")
+    return parts[split] if split else np.concatenate(list(parts.values()))
 
 
 def factors(indices):

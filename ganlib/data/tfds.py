@@ -2,59 +2,71 @@
 
 import numpy as np
 
-from ganlib.data.assemble import assemble
+from ganlib.data.container import Images
 from ganlib.data.errors import DataError, NoSplitError
-from ganlib.data.imageset import ImageSet
+from ganlib.data.fit import gather
 
 IMAGE_KEYS = ("image", "hr")  # "hr": the high-resolution image of a pair, as in div2k
+TRIMAP, BACKGROUND = {1, 2, 3}, 2  # as in oxford_iiit_pet: the pet, what is around it, its border
 
 
-def load_tfds(name, split=None, size=None, channels=None):
+def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=False):
     """Downloads (once) and loads a set of TensorFlow Datasets, in its stored order.
 
     Args:
         name: str, such as "mnist" or "lsun/bedroom".
         split: str, TFDS' own syntax, such as "train" or "train[:10%]". `None` is "train".
-        size: int or `None`, as in `ganlib.data.resize.fit`; applied image by image, so that only
-            the small images need memory.
-        channels: int or `None`, likewise.
+        size, channels: as of `ganlib.data.fit.fit`; applied image by image, so that only the
+            small images need memory.
+        any_size: bool, whether images may differ in size.
+        masks: bool, whether to take the feature `segmentation_mask`, and images of any size.
 
     Returns:
-        `ImageSet`, with labels if the set has the feature `label`.
+        `Images`, with labels if the set has the feature `label`.
 
     Raises:
         DataError: TFDS is not installed, knows no such set or split, cannot download it, or the set
-            has no image.
+            has no image or no masks.
     """
     split = split or "train"
     builder = prepared(name)
     n = count(builder, split)
     features = builder.info.features
-    key = image_key(builder)
+    key = next((key for key in IMAGE_KEYS if key in features), None)
+    if key is None or (masks and "segmentation_mask" not in features):
+        missing = "no image" if key is None else "no masks, the feature segmentation_mask"
+        raise DataError(
+            f"TFDS {name!r} has {missing}: choose another set, or export it to a folder. Received: "
+            f"features {sorted(features)}"
+        )
     labelled = "label" in features and features["label"].shape == ()
-    labels = []
+    labels, planes = [], []
 
     def images():
-        for i, example in enumerate(examples(builder, split)):
+        for i, example in enumerate(_examples(builder, split)):
             if labelled:
                 labels.append(example["label"])
+            if masks:
+                planes.append(np.asarray(example["segmentation_mask"])[..., 0])
             yield f"number {i}", np.asarray(example[key])
 
-    return ImageSet(
-        assemble(images(), n, size, channels),
+    # A mask is resized with its image, at the end.
+    pixels = gather(images(), n, None if masks else size, channels, any_size or masks)
+    if masks and set().union(*(np.unique(mask).tolist() for mask in planes)) <= TRIMAP:
+        planes = [mask != BACKGROUND for mask in planes]
+    return Images(
+        pixels,
+        planes if masks else None,
         np.array(labels) if labelled else None,
+        names=[f"{split} {i}" for i in range(n)],
         name=builder.info.full_name,
-        origin=origin(builder),
+        origin=f"TensorFlow Datasets, {builder.info.full_name}.",
         class_names=getattr(features["label"], "names", None) if labelled else None,
     )
 
 
 def prepared(name):
-    """The TFDS builder of a set, once the set is downloaded and prepared.
-
-    Raises:
-        DataError: TFDS is not installed, knows no such set or cannot download it.
-    """
+    """The TFDS builder of a set, once the set is downloaded and prepared; errors as above."""
     tfds = _import_tfds()
     try:
         builder = tfds.builder(name)
@@ -73,11 +85,7 @@ def prepared(name):
 
 
 def count(builder, split):
-    """How many examples a split has.
-
-    Raises:
-        DataError: there is no such split.
-    """
+    """How many examples a split has; a `NoSplitError` where there is none."""
     try:
         return builder.info.splits[split].num_examples
     except Exception as error:
@@ -87,38 +95,12 @@ def count(builder, split):
         ) from error
 
 
-def image_key(builder):
-    """The name of the feature that holds the images, one of `IMAGE_KEYS`.
-
-    Raises:
-        DataError: the set has no image.
-    """
-    features = builder.info.features
-    key = next((key for key in IMAGE_KEYS if key in features), None)
-    if key is None:
-        raise DataError(
-            f"TFDS {_name(builder)!r} has no feature among {IMAGE_KEYS}: export the images to a "
-            f"folder. Received: features {sorted(features)}"
-        )
-    return key
-
-
-def examples(builder, split):
-    """Yields a split's examples in their stored order, as dicts of NumPy arrays.
-
-    Raises:
-        DataError: they cannot be read.
-    """
+def _examples(builder, split):
     try:
         stored = builder.as_dataset(split=split, shuffle_files=False)
         yield from _import_tfds().as_numpy(stored)
     except Exception as error:
         raise _wrapped(_name(builder), "cannot be read", error) from error
-
-
-def origin(builder):
-    """One sentence: where the images come from."""
-    return f"TensorFlow Datasets, {builder.info.full_name}."
 
 
 def _name(builder):

@@ -17,9 +17,12 @@ WANTED = {
     types.NoneType: "null",
 }
 # Numbers by the field's name; others are at least 1 if they are whole, at least 0 if they are not.
-SHARES = ("beta_*", "ema", "*momentum", "*dropout")  # from 0 to below 1
-POSITIVE = ("learning_rate", "pretraining_rate", "clipnorm")
-FROM_ZERO = ("*_learning_rate", "*patience")  # a player may be at rest; 0 may mean "never"
+SHARE = "at least 0 and below 1"
+KINDS = {
+    SHARE: ("beta_*", "ema", "*momentum", "*dropout"),
+    "above 0": ("learning_rate", "pretraining_rate", "clipnorm"),
+    "at least 0": ("*_learning_rate", "*patience"),  # a player at rest; 0 may mean "never"
+}
 MISFIT = object()
 
 
@@ -92,26 +95,19 @@ def changed(recipe, changes):
 
 def _check_range(recipe, name, value):
     """Whatever is out of range would train, and mean nothing."""
-
-    def named(patterns):
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
     default = getattr(type(recipe), name, None)
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
-        if named(SHARES):
-            fits, wanted = 0 <= number < 1, "at least 0 and below 1"
-        elif named(FROM_ZERO):
-            fits, wanted = number >= 0, "at least 0"
-        elif named(POSITIVE):
-            fits, wanted = number > 0, "above 0"
-        else:
-            least = 1 if isinstance(number, int) else 0
-            least = min(least, default) if isinstance(default, int | float) else least
-            fits, wanted = number >= least, f"at least {least}"
-        if not fits:
-            raise ValueError(f"{name} must be {wanted}. Received: {value!r}")
+        kind = next((kind for kind, names in KINDS.items() if _is_named(name, names)), None)
+        least = 1 if isinstance(number, int) and kind is None else 0
+        least = min(least, default) if isinstance(default, int | float) else least
+        if number < least or (kind == "above 0" and not number) or (kind == SHARE and number >= 1):
+            raise ValueError(f"{name} must be {kind or f'at least {least}'}. Received: {value!r}")
+
+
+def _is_named(name, patterns):
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _fitted(value, hint):

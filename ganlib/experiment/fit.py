@@ -42,12 +42,10 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
         run: `ganlib.experiment.run.Run`, or a phase of one.
         epochs: int.
         expected: dict for `ReadBack`.
-        validation: pair of arrays, inputs and targets, measured after each epoch; the history gets
-            `val_loss` and, for each metric, `val_…`. For models of `compile_supervised`.
+        validation: pair of arrays, inputs and targets, measured after each epoch; not for a GAN.
         callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
-            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too. If such a
-            one keeps weights in a file of its own, an .npz, that is its `path`: without the file
-            the training begins again.
+            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too; a file of
+            weights that it keeps is its `path`, an .npz: without it the training begins again.
 
     Returns:
         The history, a `pandas.DataFrame` with a row an epoch.
@@ -64,6 +62,7 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
     if start and not _schedule(model.optimizer):  # read back then; callbacks may have lowered it
         expected = {key: value for key, value in expected.items() if key != "learning_rate"}
+    watchers = [EpochOrder(batches), ReadBack(expected), *callbacks, *run.callbacks, checkpoint]
     if start < epochs and not checkpoint.stopped:
         model.fit(
             batches,
@@ -73,13 +72,7 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
             initial_epoch=start,
             shuffle=False,
             verbose=0,
-            callbacks=[
-                EpochOrder(batches),
-                ReadBack(expected),
-                *callbacks,
-                *run.callbacks,
-                checkpoint,
-            ],
+            callbacks=watchers,
         )
     return pandas.DataFrame(checkpoint.rows)
 
@@ -95,16 +88,7 @@ def _check_shares(sizes):
 
 
 def fit_gan(
-    gan,
-    data,
-    trial,
-    run,
-    *,
-    images=None,
-    monitor=None,
-    callbacks=(),
-    d_rate=None,
-    g_rate=None,
+    gan, data, trial, run, *, images=None, monitor=None, callbacks=(), d_rate=None, g_rate=None
 ):
     """Compiles an `Adversarial` with Adam by the trial's recipe, and trains it as `fit` does.
 
@@ -115,12 +99,11 @@ def fit_gan(
         gan: `ganlib.adversarial.Adversarial`, not compiled.
         data: the study's; `data.train` are the images by default.
         trial: `ganlib.experiment.study.Trial`.
-        run: `ganlib.experiment.run.Run`, or a phase of one.
+        run, callbacks: as of `fit`; the monitor comes last.
         images: what to train on: float32 array `(n, height, width, channels)` in the generator's
             range, or `Batches`. None: `data.train`.
         monitor: `HealthMonitor`; None: one that looks at the first images, and stops the training
             at a loss that is not finite, or none where `images` are `Batches`.
-        callbacks: as of `fit`, before the monitor.
         d_rate, g_rate: `keras.optimizers.schedules.LearningRateSchedule` of a player that begins at
             the recipe's rate; None: the rate stays.
 
@@ -128,6 +111,7 @@ def fit_gan(
         `(history, outcome)`: the `pandas.DataFrame` of `fit`, and the dict of `outcome`.
     """
     recipe = trial.recipe
+    batch_size = recipe.batch_size
     moments = {"beta_1": recipe.beta_1, "beta_2": getattr(recipe, "beta_2", 0.999)}
     gan.compile(
         keras.optimizers.Adam(d_rate or recipe.d_learning_rate, **moments),
@@ -135,23 +119,14 @@ def fit_gan(
     )
     if images is None:
         images = data.train.as_range(_value_range(gan.generator))
-    batches, batch_size = images, recipe.batch_size
     if isinstance(images, np.ndarray):
-        batches = Batches(images, batch_size, seed=trial.seed)
-        batch_size = min(batch_size, len(images))
         monitor = monitor or HealthMonitor(images[:MONITORED], stop_on=("non_finite_loss",))
-    history = fit(
-        gan,
-        batches,
-        run,
-        epochs=recipe.epochs,
-        expected={
-            "d_learning_rate": recipe.d_learning_rate,
-            "g_learning_rate": recipe.g_learning_rate,
-            "batch_size": batch_size,
-        },
-        callbacks=[*callbacks, *([monitor] if monitor else [])],
-    )
+        batch_size = min(batch_size, len(images))
+        images = Batches(images, recipe.batch_size, seed=trial.seed)
+    expected = {key: getattr(recipe, key) for key in ("d_learning_rate", "g_learning_rate")}
+    expected["batch_size"] = batch_size
+    callbacks = [*callbacks, *([monitor] if monitor else [])]
+    history = fit(gan, images, run, epochs=recipe.epochs, expected=expected, callbacks=callbacks)
     return history, outcome(gan, history, monitor)
 
 
@@ -169,10 +144,7 @@ def compile_supervised(model, optimizer, loss, metrics=()):
     """Compiles a plain Keras model so that `fit` can read back what it trains on.
 
     Args:
-        model: `keras.Model`.
-        optimizer: `keras.optimizers.Optimizer`.
-        loss: `keras.losses.Loss`.
-        metrics: `keras.metrics.Metric`s, for the history.
+        model, optimizer, loss, metrics: as of `keras.Model.compile`.
     """
     model.compile(optimizer, loss, metrics=[ImageCount(), *metrics])
     # Not at the first step: a checkpoint's slots would find none to be loaded into.
@@ -252,26 +224,28 @@ class ReadBack(keras.callbacks.Callback):
         self._checked = False
 
     def on_train_begin(self, logs=None):
-        self._adversarial = hasattr(self.model, "discriminator")
-        if self._adversarial:
-            self._seen_before = int(self.model.images_seen.numpy())
+        model, pair = self.model, [("", self.model.optimizer, self.model)]
+        if hasattr(model, "discriminator"):
+            networks = model.discriminator, model.generator
+            pair = zip(("d_", "g_"), model.optimizer.optimizers, networks, strict=True)
+            self._seen_before = int(model.images_seen.numpy())
+        self._players = list(pair)
 
     def on_train_batch_end(self, batch, logs=None):
         if self._checked:
             return
         self._checked = True
-        pairs = [("", self.model.optimizer, self.model)]
-        if self._adversarial:
-            networks = self.model.discriminator, self.model.generator
-            pairs = list(zip(("d_", "g_"), self.model.optimizer.optimizers, networks, strict=True))
-        actual = {f"{player}learning_rate": _rate(optimizer) for player, optimizer, _ in pairs}
-        actual["batch_size"] = self._images(logs)
+        actual = {f"{name}learning_rate": _rate(optimizer) for name, optimizer, _ in self._players}
+        if len(self._players) == 2:
+            actual["batch_size"] = int(self.model.images_seen.numpy()) - self._seen_before
+        else:
+            actual["batch_size"] = int(_scalar(logs["images"]))
         wrong = [
             f"{key}: recipe {value:.12g}, model {actual[key]:.7g}"
             for key, value in self.expected.items()
             if abs(value - actual[key]) > 1e-6 * abs(value)
         ]
-        for _, optimizer, network in pairs:
+        for _, optimizer, network in self._players:
             owned = {id(variable) for variable in optimizer._trainable_variables}
             lost = [v.path for v in network.trainable_variables if id(v) not in owned]
             if lost or not owned:
@@ -281,11 +255,6 @@ class ReadBack(keras.callbacks.Callback):
                 f"The model does not train by its recipe: {'; '.join(wrong)}. Check that the "
                 "builder and compile() pass these settings on."
             )
-
-    def _images(self, logs):
-        if self._adversarial:
-            return int(self.model.images_seen.numpy()) - self._seen_before
-        return int(_scalar(logs["images"]))
 
 
 def _schedule(optimizer):
@@ -306,33 +275,28 @@ def _scalar(value):
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that a resumed run needs after each epoch, and the history as history.csv.
 
-    Unlike `keras.callbacks.BackupAndRestore` it also carries the history and the other callbacks'
-    state, and a kill while it writes leaves the checkpoint before in place.
+    Unlike `keras.callbacks.BackupAndRestore` it also carries the history, the random states and the
+    other callbacks' state, and a kill while it writes leaves the checkpoint before in place.
     """
 
     def __init__(self, run, epochs, callbacks=()):
         super().__init__()
-        self.run = run
-        self.epochs = epochs
+        self.run, self.epochs = run, epochs
         self.stateful = [c for c in callbacks if hasattr(c, "get_state")]
-        self.rows = []
-        self.stopped = False
+        self.rows, self.stopped = [], False
 
     def restore(self, model):
         """Loads the newest checkpoint that is whole; returns the epochs done."""
         folders = self._folders()
-        for path in self._kept() if folders else ():
-            if not _is_whole(path):
-                _log(f"{path} is damaged: the training begins again, and makes it anew.")
-                _remove(folders)  # they belong to the lost file
-                return 0
+        kept = [callback.path for callback in self.stateful if hasattr(callback, "path")]
+        if folders and not all(map(_is_whole, kept)):
+            _remove(folders, "is of no use without the best weights: the training begins again")
+            return 0
         for folder in folders:
-            state = read_json(folder / "state.json")
-            values = folder / "variables.npz"
+            state, values = read_json(folder / "state.json"), folder / "variables.npz"
             # Cut short: the one before still stands. Loading would find out only halfway through.
-            if not state or not values.exists() or state.get("variables") != _sha256(values):
-                _log(f"{folder} is damaged: it is removed, and its epoch trained again.")
-                _remove([folder])
+            if not state or not values.exists() or state["variables"] != _sha256(values):
+                _remove([folder], "is damaged: its epoch is trained again")
                 continue
             try:
                 weights.load(values, _variables(model))
@@ -362,9 +326,6 @@ class Checkpoint(keras.callbacks.Callback):
         if self.rows:
             table = pandas.DataFrame(self.rows).to_csv(index=False)
             write_atomically(self.run.path / "history.csv", table)
-
-    def _kept(self):
-        return [callback.path for callback in self.stateful if hasattr(callback, "path")]
 
     def _folders(self):
         return sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
@@ -410,13 +371,11 @@ def _is_whole(path):
         return False
 
 
-def _remove(folders):
+def _remove(folders, why=None):
     for folder in folders:
+        if why:
+            logging.getLogger(__name__).warning("%s %s.", folder, why)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _log(message):
-    logging.getLogger(__name__).warning(message)
 
 
 def _sha256(path):

@@ -61,7 +61,7 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
             f"Several devices share one trial. Received: workers={workers}, devices={devices}"
         )
     with spread(devices), Progress(study, out, show) as progress:
-        results = prepare(study, out, fresh)
+        results = prepare(study, out, fresh, progress)
         if workers:
             _Pool(study, out, workers, progress).run(results)
         else:
@@ -69,7 +69,7 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
     return [results[trial.id] for trial in study.trials]
 
 
-def prepare(study, out, fresh=False):
+def prepare(study, out, fresh, progress):
     """Loads the data, with `fresh` deletes the runs; returns the results there are, by id."""
     folder = pathlib.Path(out) / study.name
     check_writable(folder, "--out")
@@ -79,8 +79,12 @@ def prepare(study, out, fresh=False):
         for trial_run in runs.values():
             trial_run.clear()
     folder.mkdir(parents=True, exist_ok=True)
-    found = {trial_id: trial_run.finished() for trial_id, trial_run in runs.items()}
-    return {trial_id: result for trial_id, result in found.items() if result}
+    results = {}
+    for trial in study.trials:
+        if result := runs[trial.id].finished():
+            results[trial.id] = result
+            progress.end(trial, result["status"])
+    return results
 
 
 def choose(study, waiting, last=None, others=()):

@@ -5,7 +5,7 @@ import errno
 import importlib
 import pathlib
 import platform
-import shutil
+import re
 import subprocess
 import tempfile
 
@@ -15,15 +15,8 @@ FREE_SPACE = (
     "goes on from the last checkpoint."
 )
 # What each backend and the system say, whatever the class: only one backend is installed.
-NO_MEMORY = (
-    "resourceexhausted",
-    "resource_exhausted",
-    "out of memory",
-    "outofmemory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "failed to allocate",
-    "alloc_failed",
+NO_MEMORY = re.compile(
+    "resource_?exhausted|out ?of ?memory|can(no|')t allocate memory|failed to allocate|alloc_failed"
 )
 
 
@@ -127,26 +120,21 @@ def load(seconds=None):
     """
     import psutil
 
-    memory = psutil.virtual_memory()
+    memory, accelerators = psutil.virtual_memory(), ""
+    asked = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # no such program, or no driver
+        accelerators = subprocess.check_output(
+            ["nvidia-smi", asked, "--format=csv,noheader"],
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=5,
+        )
     return {
         "processors": psutil.cpu_percent(seconds) / 100,
         "memory_used": memory.total - memory.available,
         "memory_total": memory.total,
-        "accelerators": _accelerators(),
+        "accelerators": accelerators.splitlines(),
     }
-
-
-def _accelerators():
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return []
-    asked = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
-    command = [program, asked, "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
-    except (OSError, subprocess.SubprocessError):  # no driver
-        return []
-    return answer.stdout.splitlines()
 
 
 def describe(busy):
@@ -169,7 +157,7 @@ def is_out_of_memory(error):
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     text = f"{type(error).__name__} {error}".lower()
-    return not is_full(error) and any(words in text for words in NO_MEMORY)
+    return not is_full(error) and NO_MEMORY.search(text) is not None
 
 
 def in_words(error, trial_id):
@@ -206,12 +194,7 @@ def naming(path):
 
 
 def check_writable(folder, option):
-    """Raises a `StudyError` if a folder can't be written to, or can't be made; leaves nothing.
-
-    Args:
-        folder: path.
-        option: of the command line, that names another folder.
-    """
+    """Raises a `StudyError` if a folder can't be written to, or made; `option` names another."""
     wanted = pathlib.Path(folder).absolute()
     there = next(path for path in (wanted, *wanted.parents) if path.exists())
     try:
@@ -220,6 +203,5 @@ def check_writable(folder, option):
             file.flush()
     except OSError as error:
         raise StudyError(
-            f"{folder} can't be written to ({there}: {error.strerror}). Give another folder with "
-            f"{option}, or make this one writable."
+            f"{folder} can't be written to ({error.strerror}). Give another one with {option}."
         ) from error

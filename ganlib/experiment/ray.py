@@ -25,23 +25,13 @@ SHARED_SECONDS = 3.0  # that a shared folder may take to show what another machi
 PASSED_ON = ("GANLIB_", "JAX_", "KERAS_", "OMP_", "TF_", "TFDS_", "XLA_")
 
 
-def run(
-    study,
-    out="runs",
-    *,
-    address=None,
-    cpus=1,
-    gpus=None,
-    devices=1,
-    fresh=False,
-    show=True,
-):
+def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=False, show=True):
     """Runs all trials of a study that are not finished, and returns all results.
 
-    Nodes may join and leave while it runs.
+    Nodes may join and leave while it runs. `study`, `out`, `devices`, `fresh`, `show`, the results
+    and the errors are as of `ganlib.experiment.local.run`.
 
     Args:
-        study: `ganlib.experiment.study.Study`, as `at` makes it.
         out: folder of all runs, which all nodes have under the same path.
         address: of a cluster that was begun with `ray start --head`: "auto" for this machine's, or
             "HOST:PORT". None starts Ray on this machine alone and ends it afterwards, unless the
@@ -49,19 +39,11 @@ def run(
         cpus: int, processor cores a trial, and the threads it computes with.
         gpus: float, accelerators a trial; 0.5 lets two trials share one. By default `devices` of
             them, or none where the cluster has none.
-        devices: int, over which each batch is spread, on JAX.
-        fresh: bool, delete what the trials left behind before.
-        show: bool, a progress bar with the time left.
-
-    Returns:
-        List of result dicts in the order of the study's trials.
 
     Raises:
-        DataError: the data can't be used, here or on a node.
         ValueError: cpus, gpus and devices don't go together.
         StudyError: Ray is not installed, the cluster does not answer or has no node that is large
             enough, or a node does not share `out` or has other data.
-        KeyboardInterrupt: after the trials have been stopped. Run again to resume.
     """
     check_resources(cpus, gpus, devices)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # which importing it reads
@@ -73,7 +55,7 @@ def run(
         ) from None
     out = pathlib.Path(out).absolute()
     with Progress(study, out, show) as progress:
-        results = prepare(study, out, fresh)
+        results = prepare(study, out, fresh, progress)
         if len(results) < len(study.trials):
             log = out / study.name / "ray.log"
             # Ray prints to standard output, where a command may have promised JSON.
@@ -84,14 +66,12 @@ def run(
 
 def check_resources(cpus, gpus, devices):
     """Raises a `ValueError` if no trial can have these; the arguments are those of `run`."""
-    if cpus < 1:
-        raise ValueError(f"A trial needs a processor core at least. Received: cpus={cpus}")
-    if gpus is not None and (gpus < 0 or (gpus > 1 and gpus != int(gpus))):
-        raise ValueError(f"A trial takes a part of one GPU, or whole ones. Received: gpus={gpus}")
-    if gpus and devices > 1 and gpus < devices:
+    whole = gpus is None or gpus == int(gpus) or gpus < 1
+    shared = devices > 1 and gpus and gpus < devices
+    if cpus < 1 or (gpus or 0) < 0 or not whole or shared:
         raise ValueError(
-            "A batch is spread over whole GPUs of the trial's own. Received: "
-            f"devices={devices}, gpus={gpus}"
+            "A trial takes a processor core at least, a part of one GPU or whole ones, and as many "
+            f"as `devices`. Received: cpus={cpus}, gpus={gpus}, devices={devices}"
         )
 
 
@@ -102,15 +82,13 @@ def _connected(address):
     if ray.is_initialized() and address is None:
         yield
         return
-    own = {"include_dashboard": False, "_system_config": {"task_oom_retries": 1}}
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        options |= {"include_dashboard": False, "_system_config": {"task_oom_retries": 1}}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address or "local",  # None might find a cluster that somebody else has started
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({} if address else own),
-        )
+        # "local": None might find a cluster that somebody else has started.
+        ray.init(address=address or "local", **options)
         with contextlib.suppress(ValueError):  # not the main thread: Ray has left it alone
             signal.signal(signal.SIGTERM, before)  # Ray's own would end us without a word
     except (OSError, RuntimeError, ValueError) as error:
@@ -135,12 +113,9 @@ def _run(study, out, cpus, gpus, devices, progress, results):
             f"No node has what a trial asks for, {cpus} processor cores and {gpus} GPUs: ask for "
             "less with --cpus and --gpus, or let a larger node join first."
         )
-    task = ray.remote(
-        num_cpus=cpus,
-        num_gpus=gpus,
-        max_retries=RETRIES,
-        runtime_env={"env_vars": _variables(cpus, gpus)},
-    )(_work)
+    environment = {"env_vars": _variables(cpus, gpus)}
+    options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": RETRIES}
+    task = ray.remote(runtime_env=environment, **options)(_work)
     # A process that ends one trial is given the next in line, so those of one shape stand together.
     shapes = list(dict.fromkeys(map(study.shape_of, study.trials)))
     order = sorted(study.trials, key=lambda trial: shapes.index(study.shape_of(trial)))

@@ -25,15 +25,7 @@ import traceback
 
 import filelock
 
-from ganlib.experiment.machine import (
-    FREE_SPACE,
-    StudyError,
-    environment,
-    in_words,
-    is_full,
-    is_out_of_memory,
-    naming,
-)
+from ganlib.experiment.machine import StudyError, environment, in_words, is_out_of_memory, naming
 
 DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
 BUSY = "busy"  # another process has it
@@ -83,11 +75,11 @@ class Run:
             before: int, epochs of the phases before it.
             epochs: int, epochs of the whole run, for the time left.
         """
-        return Run(
-            self.path / name,
-            lambda epoch, _: self.progress(before + epoch, epochs),
-            self.callbacks,
-        )
+
+        def progress(epoch, _):
+            self.progress(before + epoch, epochs)
+
+        return Run(self.path / name, progress, self.callbacks)
 
     def result(self):
         """The parsed result.json, or None where there is none that can be believed."""
@@ -231,8 +223,7 @@ def _conclude(study, trial, run, outcome, seconds):
     try:
         write_json(run.path / "result.json", result)
     except OSError as error:  # the checkpoints stand: the next command goes on from them
-        text = f"The result can't be written: {error}{f'. {FREE_SPACE}' if is_full(error) else ''}"
-        return {**result, "status": FAILED, "error": text}
+        return {**result, "status": FAILED, "error": in_words(error, trial.id)}
     run.finished()
     return result
 
@@ -248,14 +239,11 @@ def results(study, out="runs"):
 
 
 def run_stages(study, run):
-    """Runs a study and then, unless a trial failed, what follows it.
+    """Runs a study and then, unless a trial failed, what follows it; returns all results.
 
     Args:
         study: `ganlib.experiment.study.Study`.
         run: `(study) -> list of result dicts`, an engine with its options.
-
-    Returns:
-        The results of all stages.
     """
     every = []
     while study is not None:

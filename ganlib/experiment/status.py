@@ -1,7 +1,7 @@
 """What is done, running and still to do, read from the run directories; and a progress bar."""
 
 import collections
-import math
+import contextlib
 import statistics
 import sys
 import time
@@ -9,7 +9,7 @@ import time
 import filelock
 
 from ganlib.experiment import machine
-from ganlib.experiment.run import DONE, FAILED, FINAL, STOPPED, Run, run_folder
+from ganlib.experiment.run import DONE, FINAL, STOPPED, Run, run_folder
 
 LOOK_SECONDS = 5.0  # between two looks at the machine
 
@@ -50,9 +50,8 @@ class Progress:
 
     def look(self, trials):
         """Counts the epochs of trials that other processes train."""
-        if self.show:
-            for trial in trials:
-                self.epoch(trial, Run(run_folder(self.study, trial, self.out)).epochs_done())
+        for trial in trials:
+            self.epoch(trial, Run(run_folder(self.study, trial, self.out)).epochs_done())
 
     def epoch(self, trial, epoch):
         """The trial has come so far."""
@@ -86,7 +85,7 @@ class Progress:
 
 
 def study_status(study, out="runs"):
-    """A dict for each trial of a study: id, status, epochs done and asked for, seconds.
+    """A dict for each trial of a study: id, status, epochs done and asked for.
 
     The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
     process holds the trial's lock, "interrupted" with a checkpoint to resume from, else "to do".
@@ -104,27 +103,15 @@ def study_status(study, out="runs"):
 def _trial_status(study, trial, out):
     run = Run(run_folder(study, trial, out))
     result, done = run.result(), run.epochs_done()
-    if _is_locked(run.path / ".lock"):
-        status, result = "running", None
-    else:
-        status = result["status"] if result else "interrupted" if done else "to do"
-    return {
-        "id": trial.id,
-        "status": status,
-        "epoch": done,
-        "epochs": study.epochs(trial.recipe),
-        "seconds": result and result.get("seconds"),
-    }
-
-
-def _is_locked(path):
-    if not path.exists():
-        return False
-    try:
-        with filelock.FileLock(path, timeout=0):
-            return False
-    except filelock.Timeout:
-        return True
+    status = result["status"] if result else "interrupted" if done else "to do"
+    if run.path.exists():
+        try:
+            with run.lock():
+                pass
+        except filelock.Timeout:
+            status = "running"
+    epochs = study.epochs(trial.recipe)
+    return {"id": trial.id, "status": status, "epoch": done, "epochs": epochs}
 
 
 def summary(study, rows, out="runs"):
@@ -148,35 +135,25 @@ def summary(study, rows, out="runs"):
 
 def _seconds_left(study, rows, out):
     """By the seconds an epoch of trials of the same shape, or else of all."""
-    shapes = {trial.id: study.shape_of(trial) for trial in study.trials}
-    timed = collections.defaultdict(list)
+    import pandas  # `ganlib --help` comes this way, too
+
+    timed, trials = collections.defaultdict(list), {trial.id: trial for trial in study.trials}
     for row in rows:
-        if (seconds := _seconds_an_epoch(study, row, out)) is not None:
-            timed[shapes[row["id"]]].append(seconds)
-    every = [seconds for some in timed.values() for seconds in some]
-    if not every:
+        path = run_folder(study, trials[row["id"]], out) / "history.csv"
+        # Not read where another process is just replacing it, or before its first row.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            seconds = float(pandas.read_csv(path)["seconds"].mean())
+            timed[study.shape_of(trials[row["id"]])].append(seconds)
+    if not timed:
         return None
+    every = statistics.mean(map(statistics.mean, timed.values()))
+    means = {shape: statistics.mean(seconds) for shape, seconds in timed.items()}
     left = sum(
-        (row["epochs"] - row["epoch"]) * statistics.mean(timed.get(shapes[row["id"]], every))
+        (row["epochs"] - row["epoch"]) * means.get(study.shape_of(trials[row["id"]]), every)
         for row in rows
         if row["status"] not in FINAL
     )
     return left / max(1, sum(row["status"] == "running" for row in rows))
-
-
-def _seconds_an_epoch(study, row, out):
-    if row["status"] in (DONE, STOPPED) and row["seconds"] and row["epoch"]:
-        return row["seconds"] / row["epoch"]  # with what comes after the training
-    if row["status"] == FAILED or not row["epoch"]:
-        return None
-    import pandas  # `ganlib --help` comes this way, too
-
-    folder = run_folder(study, study.trial(row["id"]), out)
-    try:
-        seconds = float(pandas.read_csv(folder / "history.csv")["seconds"].mean())
-    except (OSError, ValueError, KeyError):  # none yet, or of another phase
-        return None
-    return seconds if math.isfinite(seconds) else None
 
 
 def describe(found):

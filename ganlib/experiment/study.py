@@ -216,12 +216,10 @@ class Study:
             for seed in range(self.options["seeds"])
             for name, recipe in self.recipes.items()
         )
-        if self._pattern is None:
+        pattern = self._pattern
+        if pattern is None:
             return trials
-        return tuple(t for t in trials if self._pattern in (t.name, t.id) or self._fits(t.id))
-
-    def _fits(self, trial_id):
-        return fnmatch.fnmatchcase(trial_id, self._pattern)
+        return tuple(t for t in trials if t.name == pattern or fnmatch.fnmatchcase(t.id, pattern))
 
     def trial(self, trial_id):
         """The trial with that id."""

