@@ -57,7 +57,6 @@ def build(size=SIZE):
 
     Raises:
         OSError: the package is not installed.
-        ValueError: the package's file is another one.
     """
     path = weights_path()
     if path is None:
@@ -139,13 +138,10 @@ def _folded(tensors, name, norm, layer):
 
 
 def read_weights(path):
-    """Reads the tensors of the one known file, without torch, and without running its code.
+    """Returns the arrays of the one known .pth file by name, and runs none of its code.
 
     Args:
-        path: path of the .pth file.
-
-    Returns:
-        dict of str and arrays.
+        path: path of the file.
 
     Raises:
         ValueError: it is another file.

@@ -26,8 +26,9 @@ def build_unet(
     """Builds a U-Net: images `(batch_size, height, width, channels)` in [0, 1] to logits.
 
     At every level two 3×3 convolutions with batch normalisation and ReLU; `depth` times max pooling
-    on the way down, nearest-neighbour upsampling and the skip's channels on the way up. As in the
-    tutorial, but for three things:
+    on the way down, nearest-neighbour upsampling and the skip's channels on the way up. With 64
+    filters, depth 4 and one channel it has 31,395,457 ("unet"), 37,325,701 ("attention_unet") or
+    39,078,341 parameters ("attention_resunet"). As in the tutorial, but for three things:
 
     - No sigmoid, and no batch normalisation before it: losses take logits, and
       `ganlib.models.boundary.with_probabilities` adds the sigmoid.
@@ -35,10 +36,6 @@ def build_unet(
       noise, and Adam would blow that up.
     - In a gate the tutorial has a transposed 3×3 convolution with stride 1. It is a convolution
       with its kernel turned round, and is one here: on JAX its kernel's gradient is fast.
-
-    With 64 filters, depth 4 and one channel there are 31,395,457 parameters ("unet"), 37,325,701
-    ("attention_unet") and 39,078,341 ("attention_resunet"). The tutorial's have 5,892, 7,812 and
-    10,756 more: the biases and the normalisation that are left out here.
 
     Args:
         architecture: "unet"; "attention_unet", with a gate on each skip that the level below
