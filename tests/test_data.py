@@ -36,13 +36,6 @@ def test_bytes_stay_bytes_and_floats_become_float32():
     assert Images(np.zeros((2, 4, 5)), value_range="signed").shape == (2, 4, 5, 1)
 
 
-def test_as_range_is_float32_and_exact():
-    for value_range in ("byte", "unit", "signed"):
-        assert Images(BYTES).as_range(value_range).dtype == np.float32
-    signed = Images(Images(BYTES).as_range("signed"), value_range="signed")
-    np.testing.assert_array_equal(signed.as_range("byte"), BYTES)
-
-
 def test_lists_of_one_size_become_an_array_and_others_a_tuple():
     assert Images(list(BYTES)).shape == BYTES.shape
     mixed = Images([BYTES[0], BYTES[1, :5]], [MASKS[0], MASKS[1, :5]], names="ab")
@@ -149,11 +142,6 @@ def test_representations():
 
 
 # -- check -----------------------------------------------------------------------------------------
-
-
-def test_check_returns_what_is_good():
-    images = Images(BYTES, MASKS, labels=[0, 1, 2, 0, 1, 2])
-    assert check(images, channels=3, size=8, classes=3, minimum=6, at_least=8) is images
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def _jax_transposed_convolution():
 class Conv2DTranspose(layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose`, with a fast kernel gradient on JAX; the same elsewhere.
 
-    It knows no `output_padding`, no dilation and only channels last.
+    Args and errors as of Keras' layer; `output_padding`, dilation and channels first are left out.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -100,7 +100,8 @@ class ThinConv2D(layers.Conv2D):
     convolution to k channels (one for each column of the kernel) and a fixed one-hot 1×k
     convolution that shifts and adds them: the same products in another order, 2 to 5 times faster
     (benchmarks/README.md). Weights and configuration are Keras' own.
-    It knows only stride 1, no dilation, no groups, padding="same" and channels last.
+    Args and errors as of Keras' layer, with stride 1, no dilation, no groups, padding="same" and
+    channels last.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -223,9 +224,12 @@ def _unit(x):
 
 @register
 class CheckSize(layers.Layer):
-    """Raises unless images' height and width are multiples of `divisor`, an int.
+    """Passes images on, if their height and width can be halved often enough.
 
     Otherwise a U-Net fails at its first concatenation, with two shapes that nobody chose.
+
+    Args:
+        divisor: int, that height and width must be multiples of; ValueError where they are not.
     """
 
     def __init__(self, divisor, **kwargs):

@@ -20,7 +20,6 @@ def build_unet(
     channels=1,
     dropout=0.0,
     momentum=0.9,
-    synchronized=False,
     seed=0,
 ):
     """Builds a U-Net: images `(batch_size, height, width, channels)` in [0, 1] to logits.
@@ -49,8 +48,6 @@ def build_unet(
         momentum: float in [0, 1), of the moving statistics of batch normalisation. With Keras' 0.99
             a test IoU was 0.015 after 120 steps, and 0.922 with 0.9: inference still normalised
             with much of the untrained network's statistics.
-        synchronized: bool, normalise over the batches of all devices. Only TensorFlow knows it, and
-            only under `tf.distribute.MirroredStrategy` does it do anything.
         seed: int, of the weights' initial values and of the dropout masks.
 
     Returns:
@@ -63,7 +60,6 @@ def build_unet(
     gated, residual = architecture != "unet", architecture == "attention_resunet"
     kernel_seeds = iter(range(1000 * seed, 1000 * seed + 500))
     mask_seeds = iter(range(1000 * seed + 500, 1000 * seed + 1000))  # apart: same weights without
-    norm_options = {"momentum": momentum, **({"synchronized": True} if synchronized else {})}
 
     def convolution(x, width, size, name, **options):
         initializer = keras.initializers.GlorotUniform(seed=next(kernel_seeds))
@@ -72,7 +68,7 @@ def build_unet(
 
     def normalised(x, width, size, name, number=""):
         x = convolution(x, width, size, f"{name}_conv{number}", use_bias=False)
-        return layers.BatchNormalization(name=f"{name}_norm{number}", **norm_options)(x)
+        return layers.BatchNormalization(name=f"{name}_norm{number}", momentum=momentum)(x)
 
     def drop(x, name):
         if not dropout:
