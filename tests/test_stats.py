@@ -99,22 +99,10 @@ def test_paired_interval():
         paired_interval([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
-@pytest.mark.parametrize(
-    ("ends", "verdict"),
-    [
-        ((1.0, 2.0), SUPPORTED),  # the ends belong to it
-        ((0.5, 1.5), CANNOT_TELL),
-        ((0.5, 2.5), CANNOT_TELL),
-        ((0.2, 0.9), REFUTED),
-        ((2.1, 3.0), REFUTED),
-        ((None, None), CANNOT_TELL),
-    ],
-)
-def test_judge_interval(ends, verdict):
-    assert judge_interval(Interval(1.5, *ends, 3), low=1.0, high=2.0) == verdict
-
-
-def test_claims():
+def test_verdicts_and_claims():
+    intervals = {(1.0, 2.0): SUPPORTED, (2.1, 3.0): REFUTED, (None, None): CANNOT_TELL}
+    for ends, verdict in (intervals | {(0.5, 1.5): CANNOT_TELL, (0.5, 2.5): CANNOT_TELL}).items():
+        assert judge_interval(Interval(1.5, *ends, 3), low=1.0, high=2.0) == verdict
     assert judge_negative(mean_interval([0.0, 0.0])) == REFUTED  # no difference is no improvement
     assert [judge(x) for x in (True, False, None)] == [SUPPORTED, REFUTED, CANNOT_TELL]
     claims = Claims((Claim("a < b", SUPPORTED, "0.25 (n = 3)"), Claim("b", REFUTED, "")))

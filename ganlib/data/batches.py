@@ -22,10 +22,9 @@ CHANGES = ("orientation", "mirror", "intensity")
 class Batches(DataAdapter):
     """Mini-batches for `fit`, such that a resumed run sees what an unbroken one would.
 
-    Batch b of epoch e is a function of `(seed, e, b)` alone: it depends neither on the batches
-    before, nor on the backend, nor on any global random state. Arrays are shuffled, in the order
-    `np.random.default_rng((seed, e)).permutation(n)`; a function is called for each batch.
-    `EpochOrder` tells which epoch it is; without it, all epochs are like `epoch`. Leave
+    Batch b of epoch e is a function of `(seed, e, b)` alone, on any backend. Arrays are shuffled,
+    in the order `np.random.default_rng((seed, e)).permutation(n)`; a function is called for each
+    batch. `EpochOrder` tells which epoch it is; without it, all epochs are like `epoch`. Leave
     `batch_size`, `shuffle` and `steps_per_epoch` of `fit` alone, for they have no say here.
 
     Args:
@@ -238,9 +237,8 @@ class Patches:
     """Draws aligned pairs of patches in low and high resolution: a `source` of `Batches`.
 
     The low-resolution pictures are made once, by MATLAB's bicubic downscaling, rounded to 8 bits.
-    From them and their originals, patches are cut at the same place, as wanted: each picture has
-    the same chance, so that one large picture does not crowd out the rest, and each pair is flipped
-    and turned to one of the 8 orientations of a square.
+    Each picture has the same chance, so that a large one does not crowd out the rest, and each pair
+    is flipped and turned to one of the 8 orientations of a square.
 
     Args:
         images: `Images` of three channels, of any sizes.
@@ -282,26 +280,22 @@ class Patches:
         scale, side = self.scale, self.size // self.scale
         pictures = rng.integers(len(self.high), size=n)
         corners = rng.integers(self._sides[pictures] - side + 1)
-        orientations = rng.integers(8, size=n)
-        low = np.empty((n, side, side, 3), np.uint8)
-        high = np.empty((n, self.size, self.size, 3), np.uint8)
-        for i, (picture, corner, orientation) in enumerate(
-            zip(pictures, corners, orientations, strict=True)
-        ):
-            low[i] = _oriented(_cut(self.low[picture], corner, side), orientation)
-            high[i] = _oriented(_cut(self.high[picture], scale * corner, self.size), orientation)
-        return convert(low, "byte", "unit"), convert(high, "byte", self.high_range)
+        drawn = list(zip(pictures, corners, rng.integers(8, size=n), strict=True))
+        low = [_oriented(_cut(self.low[i], at, side), way) for i, at, way in drawn]
+        high = [_oriented(_cut(self.high[i], scale * at, self.size), way) for i, at, way in drawn]
+        return (
+            convert(np.stack(low), "byte", "unit"),
+            convert(np.stack(high), "byte", self.high_range),
+        )
 
 
 def _cut(image, corner, size):
-    top, left = corner
-    return image[top : top + size, left : left + size]
+    return image[corner[0] : corner[0] + size, corner[1] : corner[1] + size]
 
 
 def _oriented(patch, orientation):
     """One of the 8 orientations of a square: four quarter turns, of it and of its mirror image."""
-    mirrored = patch[:, ::-1] if orientation >= 4 else patch
-    return np.rot90(mirrored, orientation % 4)
+    return np.rot90(patch[:, ::-1] if orientation >= 4 else patch, orientation % 4)
 
 
 def _turned(image, turns, mirrored):

@@ -3,8 +3,6 @@
 The masks are exact, for what is drawn is known. `ganlib.data.cell_drawing` draws.
 """
 
-import numbers
-
 import numpy as np
 
 from ganlib.data import cell_drawing
@@ -26,15 +24,12 @@ def nuclei(split=None, size=128, n=None):
 
     Args:
         split: "train" or "test", which share no image; `None` is "train".
-        size: int from 32 to 512, height and width in pixels. Nuclei are as large in any size: a
+        size: int from 32 to 512, height and width in pixels. Things are as large in any size: a
             larger image shows more of them.
         n: int, number of images. `None`: 64 in "train" and 24 in "test".
 
     Returns:
-        `Images`, marked as synthetic.
-
-    Raises:
-        DataError: there is no such split, or a number is out of its range.
+        `Images` with masks; the images are independent, not slices of a stack.
     """
     return _drawn("nuclei", cell_drawing.nuclei, "Nuclei", 1, split, size, n)
 
@@ -43,19 +38,8 @@ def membranes(split=None, size=128, n=None):
     """Synthetic cells in electron microscopy, grey, mask 1 = cell interior and 0 = membrane.
 
     Cells of many sizes and distorted shapes, parted by dark membranes of 3 to 4 pixels, some of
-    them faint, with texture, and organelles that are as dark as membranes and are none.
-
-    Args:
-        split: "train" or "test", which share no image; `None` is "train".
-        size: int from 32 to 512, height and width in pixels. Cells are as large in any size: a
-            larger image shows more of them.
-        n: int, number of images. `None`: 64 in "train" and 24 in "test".
-
-    Returns:
-        `Images`, marked as synthetic; the images are independent, not slices of a stack.
-
-    Raises:
-        DataError: there is no such split, or a number is out of its range.
+    them faint, with texture, and organelles that are as dark as membranes and are none. Arguments
+    and result as of `nuclei`.
     """
     return _drawn("membranes", cell_drawing.membranes, "Cells", 2, split, size, n)
 
@@ -63,14 +47,12 @@ def membranes(split=None, size=128, n=None):
 def _drawn(name, draw, what, number, split, size, n):
     check_split(split, name)
     part = split or "train"
-    if not isinstance(size, numbers.Integral) or size not in SIZES:
-        raise DataError(
-            f"The {name} are drawn {SIZES[0]} to {SIZES[-1]} pixels wide, an integer. Received: "
-            f"size={size!r}"
-        )
     n = COUNTS[part] if n is None else n
-    if not isinstance(n, numbers.Integral) or not 1 <= n <= 10**6:
-        raise DataError(f"`n` must be an integer from 1 to 1,000,000. Received: n={n!r}")
+    if size not in SIZES or n not in range(1, 10**6 + 1):
+        raise DataError(
+            f"The {name} are drawn {SIZES[0]} to {SIZES[-1]} pixels wide, 1 to 1,000,000 of them. "
+            f"Received: size={size!r}, n={n!r}"
+        )
     # Each image has a generator of its own: it is the same whatever is drawn beside it.
     rngs = (np.random.default_rng((number, _STARTS[part] + i)) for i in range(n))
     images, masks = zip(*(draw(rng, size) for rng in rngs), strict=True)

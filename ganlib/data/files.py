@@ -57,6 +57,7 @@ def open_image(path, *, pixels=True, pages=False):
         with path.open("rb") as file:
             head = file.read(2**16)
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd EXIF, which may be any program's
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             if head[:2] in (b"II", b"MM"):  # a TIFF cut short: Pillow would leave pages out
                 warnings.filterwarnings("error", "Corrupt EXIF data|Truncated File Read")

@@ -106,7 +106,7 @@ def _with_masks(root, channels):
     if all(stacks):
         images, masks = (open_image(place, pages=True) for place in places)
         names = list(map(str, range(len(images))))
-        where = [f"page {name} of {places[1]}" for name in names]
+        where = [f"page {i} of {places[1]}" for i in range(len(masks))]
     elif any(stacks):
         raise DataError(
             "Images and masks must both be folders or both be TIFF stacks. Received: "

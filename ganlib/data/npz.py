@@ -54,11 +54,7 @@ def load_npz(path, split=None):
 
 
 def read_headers(path):
-    """What an .npz file declares: dict of key to (shape, dtype), from each member's first bytes.
-
-    Raises:
-        DataError: the file is broken, or holds Python objects.
-    """
+    """What an .npz file declares, key → (shape, dtype); errors as of `read_arrays`."""
     with _opened(path) as archive:
         return {key: header for key, (_, header) in _members(path, archive).items()}
 
@@ -101,19 +97,16 @@ def read_arrays(path, keys=None, limit=LIMIT):
 
 
 def check_members(path, archive, packed=None):
-    """Looks at an archive's table of contents, before anything in it is read.
+    """How many bytes an archive expands to, by its table of contents.
 
     Args:
         path: path of the file, for messages.
         archive: `zipfile.ZipFile`.
         packed: number or `None`, how many times its own size the archive may expand to.
 
-    Returns:
-        int, the bytes of all members together, as the archive declares them.
-
     Raises:
-        DataError: a member's name leads out of the folder that it would be unpacked into, or the
-            archive expands to more than that.
+        DataError: it expands to more, or a member's name leads out of the folder that it would be
+            unpacked into.
     """
     for name in archive.namelist():
         place = pathlib.PurePosixPath(name.replace("\\", "/"))

@@ -1,5 +1,7 @@
 """TensorFlow Datasets, imported only when asked for."""
 
+import contextlib
+
 import numpy as np
 
 from ganlib.data.container import Images
@@ -16,8 +18,8 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
     Args:
         name: str, such as "mnist" or "lsun/bedroom".
         split: str, TFDS' own syntax, such as "train" or "train[:10%]". `None` is "train".
-        size, channels: as of `ganlib.data.fit.fit`; applied image by image, so that only the
-            small images need memory.
+        size, channels: as of `ganlib.data.fit.fit`; applied image by image, so that only the small
+            images need memory.
         any_size: bool, whether images may differ in size.
         masks: bool, whether to take the feature `segmentation_mask`, and images of any size.
 
@@ -30,8 +32,7 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
     """
     split = split or "train"
     builder = prepared(name)
-    n = count(builder, split)
-    features = builder.info.features
+    n, features = count(builder, split), builder.info.features
     key = next((key for key in IMAGE_KEYS if key in features), None)
     if key is None or (masks and "segmentation_mask" not in features):
         missing = "no image" if key is None else "no masks, the feature segmentation_mask"
@@ -43,12 +44,12 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
     labels, planes = [], []
 
     def images():
-        for i, example in enumerate(_examples(builder, split)):
-            if labelled:
-                labels.append(example["label"])
-            if masks:
-                planes.append(np.asarray(example["segmentation_mask"])[..., 0])
-            yield f"number {i}", np.asarray(example[key])
+        with _errors(name, "cannot be read"):
+            stored = builder.as_dataset(split=split, shuffle_files=False)
+            for i, example in enumerate(_import_tfds().as_numpy(stored)):
+                labels.append(example["label"] if labelled else None)
+                planes.append(np.asarray(example["segmentation_mask"])[..., 0] if masks else None)
+                yield f"number {i}", np.asarray(example[key])
 
     # A mask is resized with its image, at the end.
     pixels = gather(images(), n, None if masks else size, channels, any_size or masks)
@@ -57,7 +58,7 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
     return Images(
         pixels,
         planes if masks else None,
-        np.array(labels) if labelled else None,
+        labels if labelled else None,
         names=[f"{split} {i}" for i in range(n)],
         name=builder.info.full_name,
         origin=f"TensorFlow Datasets, {builder.info.full_name}.",
@@ -68,19 +69,10 @@ def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=
 def prepared(name):
     """The TFDS builder of a set, once the set is downloaded and prepared; errors as above."""
     tfds = _import_tfds()
-    try:
+    with _errors(name, "is unknown or cannot be set up (https://www.tensorflow.org/datasets)"):
         builder = tfds.builder(name)
-    except tfds.core.DatasetNotFoundError as error:
-        raise DataError(
-            "TensorFlow Datasets knows no such set: its names are listed at "
-            f"https://www.tensorflow.org/datasets/catalog. Received: {name!r}"
-        ) from error
-    except Exception as error:
-        raise _wrapped(name, "cannot be set up", error) from error
-    try:
+    with _errors(name, "cannot be downloaded or prepared"):
         builder.download_and_prepare()
-    except Exception as error:
-        raise _wrapped(name, "cannot be downloaded or prepared", error) from error
     return builder
 
 
@@ -90,22 +82,9 @@ def count(builder, split):
         return builder.info.splits[split].num_examples
     except Exception as error:
         raise NoSplitError(
-            f"TFDS {_name(builder)!r} has no such split; it has {sorted(builder.info.splits)}. "
-            f"Received: split={split!r} ({error})"
+            f"TFDS {builder.info.full_name!r} has no such split; it has "
+            f"{sorted(builder.info.splits)}. Received: split={split!r} ({error})"
         ) from error
-
-
-def _examples(builder, split):
-    try:
-        stored = builder.as_dataset(split=split, shuffle_files=False)
-        yield from _import_tfds().as_numpy(stored)
-    except Exception as error:
-        raise _wrapped(_name(builder), "cannot be read", error) from error
-
-
-def _name(builder):
-    """The name as users give it, without the version."""
-    return builder.info.full_name.rpartition("/")[0]
 
 
 def _import_tfds():
@@ -119,9 +98,16 @@ def _import_tfds():
     return tensorflow_datasets
 
 
-def _wrapped(name, what, error):
-    if isinstance(error, ModuleNotFoundError):
-        remedy = f"a package is missing: pip install {error.name}"
-    else:
+@contextlib.contextmanager
+def _errors(name, what):
+    """Whatever goes wrong in TFDS as one `DataError` that says what to do."""
+    try:
+        yield
+    except Exception as error:
         remedy = "check the internet connection and the disk, or give an .npz or a folder"
-    return DataError(f"TFDS {name!r} {what}: {remedy}. Received: {type(error).__name__}: {error}")
+        if isinstance(error, ModuleNotFoundError):
+            remedy = f"a package is missing: pip install {error.name}"
+        lines = str(error).strip().splitlines() or [""]
+        raise DataError(
+            f"TFDS {name!r} {what}: {remedy}. Received: {type(error).__name__}: {lines[0]}"
+        ) from error

@@ -19,13 +19,10 @@ OUTLIERS = 0.125  # per digit
 
 
 def build_classifier(seed=0):
-    """Builds a two-convolution network: 28×28×1 images in [0, 1] to (logits, features).
+    """Returns a two-convolution `keras.Model`: 28×28×1 images in [0, 1] to (logits, features).
 
     Args:
         seed: int, of the weights' initial values and of the dropout masks.
-
-    Returns:
-        A `keras.Model`, `(batch_size, 28, 28, 1)` to `(batch_size, 10)` and `(batch_size, 64)`.
     """
     seeds = iter(range(1000 * seed, 1000 * seed + 10))
 
@@ -76,13 +73,12 @@ def train_classifier(train, test, seed=0, steps=700):
     and its confidence then says nothing about quality.
 
     Args:
-        train: `ganlib.data.Images` of 28×28 grey pictures with labels 0 to 9.
-        test: the same, other digits.
+        train, test: labelled `ganlib.data.Images` of 28×28 grey pictures.
         seed: int.
         steps: int, number of batches of 64.
 
     Returns:
-        A `DigitClassifier`.
+        A `DigitClassifier`, with its accuracy on `test`.
     """
     model = build_classifier(seed)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
@@ -105,7 +101,7 @@ def load_or_train(path, train, test, seed=0, steps=700):
         train, test, seed, steps: as `train_classifier` takes them.
 
     Returns:
-        A `DigitClassifier`, with its accuracy on `test`.
+        A `DigitClassifier`.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

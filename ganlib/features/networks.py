@@ -27,11 +27,9 @@ INCEPTION_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
 class Seen(typing.NamedTuple):
-    """What a network makes of n images.
+    """What a network makes of n images: features `(n, dimension)` and probabilities `(n, classes)`.
 
-    Attributes:
-        features: float32 array `(n, dimension)`.
-        probabilities: float32 array `(n, classes)`, rows that sum to 1.
+    Both are float32 arrays; rows of probabilities sum to 1.
     """
 
     features: np.ndarray
@@ -49,10 +47,8 @@ class Network:
     Attributes:
         name: str, as `get` knows it.
         title: str, as it stands beside a number.
-        size: int, side of its input in pixels.
-        channels: int, 1 or 3.
+        size, channels, dimension: int, side of its input in pixels, 1 or 3, number of features.
         resize: str, how images are brought to that size.
-        dimension: int, number of features.
         checksum: str, SHA-256 of its weights.
         forward: function, uint8 `(batch_size, size, size, channels)` to features and probabilities.
         batch_size: int, images that go through at once.
@@ -69,16 +65,10 @@ class Network:
     batch_size: int = 32
 
     def __call__(self, images, value_range=None, progress=False):
-        """Returns `Seen` of the images.
+        """Returns `Seen` of images: `ganlib.data.Images`, or an array `(n, height, width, 1 or 3)`.
 
-        Args:
-            images: `ganlib.data.Images`, or array `(n, height, width, channels)` of 1 or 3
-                channels, n at least 1. Grey and RGB become each other where needed.
-            value_range: `ganlib.images.ValueRange` or its name; an `Images` brings its own.
-            progress: bool, whether a progress bar is shown.
-
-        Raises:
-            ValueError: another shape, or values that do not match the value range.
+        Grey and RGB become each other where needed. An array needs a `value_range`; `progress`
+        shows a bar. ValueError for another shape, or values that do not match the value range.
         """
         from tqdm.auto import tqdm
 
@@ -128,11 +118,12 @@ def _unpacked(images, value_range):
 def cached(network, images, folder, value_range=None):
     """Returns `network(images)`, kept in a folder under the content of both.
 
+    Of several processes that want the same, one works and the others wait for it; a damaged file is
+    made again.
+
     Args:
-        network: a `Network`.
-        images, value_range: as the network takes them.
-        folder: path, made where it is missing. Of several processes that want the same, one works
-            and the others wait for it; a damaged file is made again.
+        network, images, value_range: the `Network`, and what it takes.
+        folder: path, made where it is missing.
     """
     images, value_range = _unpacked(images, value_range)
     facts = (network.name, network.checksum, network.resize, network.size, value_range)
@@ -197,17 +188,16 @@ def efficientnet_lite0(size=efficientnet.SIZE):
     Args:
         size: int, pixels of the side that pictures are resized to.
     """
-    model = efficientnet.build(size=size)
     small = size != efficientnet.SIZE
     return Network(
         name="efficientnet_lite0" + ("_small" if small else ""),
         title="EfficientNet-Lite0" + (f" at {size} px" if small else ""),
+        checksum=efficientnet.SHA256,
+        forward=_forward(efficientnet.build(size)),
         size=size,
         channels=3,
         resize=BICUBIC,
         dimension=efficientnet.FEATURES,
-        checksum=efficientnet.SHA256,
-        forward=_forward(model),
     )
 
 
@@ -238,12 +228,12 @@ def inception_v3():
     return Network(
         name="inception_v3",
         title="Inception-v3 (Keras)",
+        checksum=hashlib.sha256(inception_weights().read_bytes()).hexdigest(),
+        forward=_forward(model),
         size=299,
         channels=3,
         resize=BICUBIC,
         dimension=2048,
-        checksum=hashlib.sha256(inception_weights().read_bytes()).hexdigest(),
-        forward=_forward(model),
     )
 
 
@@ -260,13 +250,13 @@ def digit_network(classifier):
     return Network(
         name="digits",
         title="digit classifier",
+        checksum=digest.hexdigest(),
+        forward=forward,
+        batch_size=512,
         size=28,
         channels=1,
         resize=BICUBIC,
         dimension=digits.FEATURES,
-        checksum=digest.hexdigest(),
-        forward=forward,
-        batch_size=512,
     )
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ganlib.data import DataError
+from ganlib.data import check as check_images
 from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
@@ -30,7 +30,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: has `images`, uint8 arrays `(h, w, 3)` of any sizes, and `names`.
+        photos: `ganlib.data.Images` of three channels and any sizes.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -44,22 +44,18 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         DataError: there is no photograph, or one is too small.
         ValueError: the upscaler's pictures are in a wrong value range.
     """
-    names = list(map(str, range(len(photos.images)))) if photos.names is None else photos.names
-    least = max(SMALLEST, 12 + 2 * scale)
-    small = [n for n, x in zip(names, photos.images, strict=True) if min(x.shape[:2]) < least]
-    if small or not len(photos.images):
-        raise DataError(
-            f"Scores need a photograph, and {least} pixels in height and width of each: leave "
-            f"smaller ones out. Received: {', '.join(small[:8]) or 'no photographs'}"
-        )
+    check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
-    for name, image in zip(names, photos.images, strict=True):
+    for name, image in zip(photos.names, photos.images, strict=True):
         low, high = low_resolution(image, scale)
         large = enlarge(low)
         row = {"name": name, **compare(large, high, "byte", border=scale, check=check)}
         row["sharpness"] = sharpness(large, high)
         if features is not None:
-            row["perceptual"] = perceptual_distance(*_centre((large, high), side), features)
+            tops = [max(0, (length - (side or length)) // 2) for length in high.shape[:2]]
+            down, across = (slice(top, None if side is None else top + side) for top in tops)
+            pair = (convert(x[down, across], "byte", "unit")[np.newaxis] for x in (large, high))
+            row["perceptual"] = float(features.distance(*pair))
         rows.append(row)
     return rows
 
@@ -96,25 +92,6 @@ def sharpness(image, original):
     """
     mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
     return float(mine / its) if its else math.inf
-
-
-def _centre(images, side):
-    if side is None:
-        return images
-    height, width = images[0].shape[:2]
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return [image[top : top + side, left : left + side] for image in images]
-
-
-def perceptual_distance(image, original, features):
-    """Returns the distance of the feature maps of two pictures; 0 for equal ones.
-
-    Args:
-        image, original: uint8 arrays `(h, w, 3)` of one shape.
-        features: `ganlib.features.perceptual.Extractor`.
-    """
-    pair = (convert(x, "byte", "unit")[np.newaxis] for x in (image, original))
-    return float(features.distance(*pair))
 
 
 def flat_grey(scale):

@@ -30,9 +30,8 @@ def build_generator(
 
     Args:
         size: int, a power of two from 8 on; images are `(batch_size, size, size, channels)`.
-        channels: int, 1 or 3.
-        latent_dim: int, number of latent values.
-        filters: int, filters of the last hidden layer; each earlier one has twice as many.
+        channels, latent_dim: int.
+        filters: int, of the last hidden layer; each earlier one has twice as many.
         normalisation: "batch" after every layer but the last, or `None`.
         upsample: "transpose", transposed 4×4 convolutions with stride 2 as in the paper; or
             "resize", nearest-neighbour upsampling and a 3×3 convolution, which cannot paint a
@@ -44,9 +43,6 @@ def build_generator(
 
     Returns:
         A `keras.Model` named `generator`.
-
-    Raises:
-        ValueError: `size`, `normalisation`, `upsample` or `initializer` is none of the above.
     """
     levels = _levels(size)
     check_choice("normalisation", normalisation, ("batch", None))
@@ -90,20 +86,15 @@ def build_discriminator(
 
     Args:
         size: int, a power of two from 8 on.
-        channels: int, 1 or 3.
-        filters: int, filters of the first layer; each later one has twice as many.
+        channels: int.
+        filters: int, of the first layer; each later one has twice as many.
         normalisation: "batch" after every convolution but the first, as in the paper; "spectral" in
             every layer (Miyato et al., 2018); or `None`.
-        initializer: "normal" or "keras", as in `build_generator`.
-        momentum: float, of the moving statistics of batch normalisation.
+        initializer, momentum, seed: as in `build_generator`.
         slope: float, negative slope of the LeakyReLUs.
-        seed: int, of the weights' initial values.
 
     Returns:
         A `keras.Model` named `discriminator`; its logits are `(batch_size, 1)`.
-
-    Raises:
-        ValueError: `size`, `normalisation` or `initializer` is none of the above.
     """
     levels = _levels(size)
     check_choice("normalisation", normalisation, ("batch", "spectral", None))
@@ -125,7 +116,7 @@ def build_discriminator(
 
 
 def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
-    """Builds the bedroom assignment's generator: latents to images in [-1, 1].
+    """Returns the bedroom assignment's generator: latents to images in [-1, 1].
 
     The assignment states size 64 and 32 filters: Dense 16,384, reshaped to 8×8×256; transposed
     convolutions of 128, 64 and 32 filters with stride 2, each with BatchNorm and LeakyReLU, which
@@ -133,13 +124,10 @@ def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
     the kernels' size open: 5×5, as in TensorFlow's DCGAN tutorial; all else is Keras' default.
 
     Args:
-        latent_dim: int, number of latent values.
+        latent_dim: int.
         size: int, a multiple of 8 from 16 on; images are `(batch_size, size, size, 3)`.
-        filters: int, filters of the last hidden layer; each earlier one has twice as many.
+        filters: int, of the last hidden layer; each earlier one has twice as many.
         seed: int, of the weights' initial values.
-
-    Returns:
-        A `keras.Model` named `generator`.
     """
     _check_multiple(size)
     kernel = new_kernels("keras", range(100 * seed, 100 * seed + 50))
@@ -156,20 +144,14 @@ def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
 
 
 def build_assignment_discriminator(*, size=64, filters=32, seed=0):
-    """Builds the bedroom assignment's discriminator: images to logits `(batch_size, 1)`.
+    """Returns the bedroom assignment's discriminator: images to logits `(batch_size, 1)`.
 
     The assignment states size 64 and 32 filters: convolutions of 32, 128 and 256 with stride 2 and
     LeakyReLU; Flatten; Dense 1; what it leaves open is as in `build_assignment_generator`. Its
     output is the probability that an image is real, the sigmoid of the logit: ganlib's losses take
     logits, where a saturated sigmoid can't round their gradient to zero.
 
-    Args:
-        size: int, a multiple of 8 from 16 on; images are `(batch_size, size, size, 3)`.
-        filters: int, filters of the first layer; the others have four and eight times as many.
-        seed: int, of the weights' initial values.
-
-    Returns:
-        A `keras.Model` named `discriminator`.
+    Args and errors as of `build_assignment_generator`; `filters` are those of the first layer.
     """
     _check_multiple(size)
     kernel = new_kernels("keras", range(100 * seed + 50, 100 * seed + 100))

@@ -19,7 +19,7 @@ def build_generator(
     """Builds the generator: latents `(batch_size, latent_dim)` to images `(batch_size, 28, 28, 1)`.
 
     Args:
-        latent_dim: int, number of latent values.
+        latent_dim: int.
         width: int, filters of the hidden layers; the tutorial's is 128.
         output: activation of the last layer. `"sigmoid"` makes images in [0, 1], `"tanh"` in
             [-1, 1]: the data must be scaled to match.

@@ -41,10 +41,9 @@ def check_choice(name, value, choices):
 def _jax_transposed_convolution():
     """A transposed convolution for JAX whose kernel gradient is not a naive loop.
 
-    JAX turns the kernel gradient of an input-dilated convolution into one that XLA runs 4 to 10
-    times slower on the CPU (jax-ml/jax#31662). But a transposed convolution is the input gradient
-    of a strided one, F, so its own gradients are F itself (for the input) and F's kernel gradient
-    (for the kernel), both of them fast.
+    XLA runs the kernel gradient that JAX makes of it 4 to 10 times slower on the CPU
+    (jax-ml/jax#31662). But a transposed convolution is the input gradient of a strided one, F, so
+    its own gradients are F itself (for the input) and F's kernel gradient (for the kernel).
     """
     import jax
 
@@ -76,7 +75,7 @@ def _jax_transposed_convolution():
 class Conv2DTranspose(layers.Conv2DTranspose):
     """`keras.layers.Conv2DTranspose`, with a fast kernel gradient on JAX; the same elsewhere.
 
-    It knows no `output_padding`, no dilation and only channels last.
+    Args and errors as of Keras' layer; `output_padding`, dilation and channels first are left out.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -97,12 +96,13 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 class ThinConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` for few output channels, faster on TensorFlow's CPU.
 
-    A k×k convolution to one channel leaves the CPU's vector units idle: they work across output
-    channels. Here it becomes a k×1 convolution to k channels (one for each column of the kernel)
-    and a fixed one-hot 1×k convolution that shifts and adds them: the same products in another
-    order, 2 to 5 times faster (benchmarks/README.md). Weights and configuration are Keras' own.
+    A k×k convolution to one channel leaves the CPU's vector units idle. Here it becomes a k×1
+    convolution to k channels (one for each column of the kernel) and a fixed one-hot 1×k
+    convolution that shifts and adds them: the same products in another order, 2 to 5 times faster
+    (benchmarks/README.md). Weights and configuration are Keras' own.
 
-    It knows only stride 1, no dilation, no groups, padding="same" and channels last.
+    Args and errors as of Keras' layer, with stride 1, no dilation, no groups, padding="same" and
+    channels last.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -227,13 +227,10 @@ def _unit(x):
 class CheckSize(layers.Layer):
     """Passes images on, if their height and width can be halved often enough.
 
-    Where they can't, a U-Net fails at its first concatenation, with two shapes that nobody chose.
+    Otherwise a U-Net fails at its first concatenation, with two shapes that nobody chose.
 
     Args:
-        divisor: int, that height and width must be multiples of.
-
-    Raises:
-        ValueError: they are not.
+        divisor: int, that height and width must be multiples of; ValueError where they are not.
     """
 
     def __init__(self, divisor, **kwargs):
@@ -276,7 +273,7 @@ class PixelShuffle(layers.Layer):
     """Moves channels to space: `(n, h, w, scale²·c)` to `(n, scale·h, scale·w, c)`.
 
     Channel `(i·scale + j)·c + k` becomes channel k of the pixel at row i, column j of its block
-    (Shi et al., 2016, "Real-time single image … sub-pixel convolution").
+    (Shi et al., 2016).
 
     Args:
         scale: int.

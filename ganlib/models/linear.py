@@ -34,8 +34,7 @@ def fit_kernel(pairs, scale, ridge=1e-4):
     All colour channels share it. The 25 taps sum to 1, so that a flat picture stays flat.
 
     Args:
-        pairs: iterable of pairs of float arrays in [0, 1]: `(height, width, channels)` and `scale`
-            times as high and wide.
+        pairs: iterable of pairs of float arrays `(height, width, channels)`, small and large.
         scale: int, 2 to 4.
         ridge: float above 0, how strongly the kernel is drawn to the bicubic one, as a fraction of
             the mean squared difference between a pixel and its neighbours.
@@ -92,14 +91,12 @@ def _windows(image):
 
 @keras.saving.register_keras_serializable("ganlib")
 class LinearUpscaling(layers.Layer):
-    """`apply_kernel` as a layer: each colour by itself, symmetric at the borders.
-
-    The kernel is a weight, so a saved model brings it back; it is never trained.
+    """`apply_kernel` as a layer: its kernel is a weight that is saved, and never trained.
 
     Args:
         scale: int.
         kernel: array `(size, size, scale²)` as `fit_kernel` returns it. `None`: bicubic.
-        size: int, of the kernel; only where there is none yet, as in a model that is loaded.
+        size: int, of the kernel of a model that is loaded.
     """
 
     def __init__(self, scale, kernel=None, size=SIDE, **kwargs):

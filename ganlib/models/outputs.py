@@ -137,7 +137,7 @@ def looks_across_batch(discriminator):
         return True
     first, last, joined = (ops.convert_to_numpy(ops.cast(x, "float32")) for x in parts)
     alone = np.concatenate([first, last])
-    return np.ptp(alone) == 0 or not np.allclose(joined, alone, rtol=1e-3, atol=1e-5)
+    return bool(np.ptp(alone) == 0 or not np.allclose(joined, alone, rtol=1e-3, atol=1e-5))
 
 
 def _of_tensor(x, given):

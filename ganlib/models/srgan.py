@@ -21,8 +21,7 @@ def build_generator(scale=4, filters=64, blocks=16, *, kernel=None, channels=3, 
 
     Args:
         scale: int, 2, 3 or 4.
-        filters: int, width of the trunk.
-        blocks: int, residual blocks.
+        filters, blocks: int, width and residual blocks of the trunk.
         kernel: array `(size, size, scale²)`, the linear upscaler, such as
             `ganlib.models.linear.fit_kernel` makes. `None`: bicubic.
         channels: int.
@@ -49,23 +48,19 @@ def build_generator(scale=4, filters=64, blocks=16, *, kernel=None, channels=3, 
 def build_paper_generator(
     scale=4, filters=64, blocks=16, *, output="tanh", momentum=0.9, channels=3, seed=0
 ):
-    """Builds SRResNet as Ledig et al. (2017) drew it.
+    """Builds SRResNet as Ledig et al. (2017) drew it: pictures in [0, 1] to `scale` times the size.
 
     9×9 convolutions at both ends, batch normalisation and PReLU, sub-pixel upsampling in steps (by
     2 and 2 for a scale of 4), no skip from the input: what it knows of the picture's colours it has
     to learn.
 
     Args:
-        scale: int, 2, 3 or 4.
-        filters: int, width of the trunk.
-        blocks: int, residual blocks.
+        scale, filters, blocks, channels, seed: as in `build_generator`.
         output: `"tanh"`, pictures in [-1, 1], or `"linear"`.
         momentum: float, of batch normalisation.
-        channels: int.
-        seed: int, of the weights' initial values.
 
     Returns:
-        A `keras.Model` named `generator`: pictures in [0, 1] to pictures in the output's range.
+        A `keras.Model` named `generator`.
     """
     check_choice("scale", scale, SCALES)
     check_choice("output", output, ("tanh", "linear"))
@@ -93,7 +88,7 @@ def build_paper_generator(
 
 
 def build_discriminator(filters=64, *, levels=4, batch_norm=False, size=None, channels=3, seed=0):
-    """Builds SRGAN's discriminator: pictures of any size to logits `(n, 1)`.
+    """Returns SRGAN's discriminator, a `keras.Model`: pictures of any size to logits `(n, 1)`.
 
     Pairs of convolutions, the second of each pair with stride 2 and the width doubled from level to
     level; then the mean over all places, so that one network judges patches of every size.
@@ -105,9 +100,6 @@ def build_discriminator(filters=64, *, levels=4, batch_norm=False, size=None, ch
         size: int, height and width of the patches. `None`: any from 2**levels on.
         channels: int.
         seed: int, of the convolutions' initial values; the dense layers follow Keras' global seed.
-
-    Returns:
-        A `keras.Model` named `discriminator`.
     """
     convolution = _convolutions(seed + 1)
     images = keras.Input((size, size, channels), name="images")

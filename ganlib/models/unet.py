@@ -20,14 +20,14 @@ def build_unet(
     channels=1,
     dropout=0.0,
     momentum=0.9,
-    synchronized=False,
     seed=0,
 ):
     """Builds a U-Net: images `(batch_size, height, width, channels)` in [0, 1] to logits.
 
     At every level two 3×3 convolutions with batch normalisation and ReLU; `depth` times max pooling
-    on the way down, nearest-neighbour upsampling and the skip's channels on the way up. As in the
-    tutorial, but for three things:
+    on the way down, nearest-neighbour upsampling and the skip's channels on the way up. With 64
+    filters, depth 4 and one channel it has 31,395,457 ("unet"), 37,325,701 ("attention_unet") or
+    39,078,341 parameters ("attention_resunet"). As in the tutorial, but for three things:
 
     - No sigmoid, and no batch normalisation before it: losses take logits, and
       `ganlib.models.boundary.with_probabilities` adds the sigmoid.
@@ -35,10 +35,6 @@ def build_unet(
       noise, and Adam would blow that up.
     - In a gate the tutorial has a transposed 3×3 convolution with stride 1. It is a convolution
       with its kernel turned round, and is one here: on JAX its kernel's gradient is fast.
-
-    With 64 filters, depth 4 and one channel there are 31,395,457 parameters ("unet"), 37,325,701
-    ("attention_unet") and 39,078,341 ("attention_resunet"). The tutorial's have 5,892, 7,812 and
-    10,756 more: the biases and the normalisation that are left out here.
 
     Args:
         architecture: "unet"; "attention_unet", with a gate on each skip that the level below
@@ -52,8 +48,6 @@ def build_unet(
         momentum: float in [0, 1), of the moving statistics of batch normalisation. With Keras' 0.99
             a test IoU was 0.015 after 120 steps, and 0.922 with 0.9: inference still normalised
             with much of the untrained network's statistics.
-        synchronized: bool, normalise over the batches of all devices. Only TensorFlow knows it, and
-            only under `tf.distribute.MirroredStrategy` does it do anything.
         seed: int, of the weights' initial values and of the dropout masks.
 
     Returns:
@@ -66,7 +60,6 @@ def build_unet(
     gated, residual = architecture != "unet", architecture == "attention_resunet"
     kernel_seeds = iter(range(1000 * seed, 1000 * seed + 500))
     mask_seeds = iter(range(1000 * seed + 500, 1000 * seed + 1000))  # apart: same weights without
-    norm_options = {"momentum": momentum, **({"synchronized": True} if synchronized else {})}
 
     def convolution(x, width, size, name, **options):
         initializer = keras.initializers.GlorotUniform(seed=next(kernel_seeds))
@@ -75,7 +68,7 @@ def build_unet(
 
     def normalised(x, width, size, name, number=""):
         x = convolution(x, width, size, f"{name}_conv{number}", use_bias=False)
-        return layers.BatchNormalization(name=f"{name}_norm{number}", **norm_options)(x)
+        return layers.BatchNormalization(name=f"{name}_norm{number}", momentum=momentum)(x)
 
     def drop(x, name):
         if not dropout:

@@ -55,7 +55,7 @@ class Interval:
 
 
 def mean_interval(values, confidence=0.95, scale=None, bounds=(0, 1)):
-    """Student's t interval for the mean of `values`, one a seed.
+    """Returns Student's t `Interval` for the mean of `values`, one a seed.
 
     With a scale, the interval of the same mean is made by the delta method where the measure has
     no bounds, and brought back: it stays where the number can live.
@@ -65,9 +65,6 @@ def mean_interval(values, confidence=0.95, scale=None, bounds=(0, 1)):
         confidence: float in (0, 1).
         scale: "log" for measures ≥ 0, "logit" for measures within `bounds`, or None.
         bounds: pair of floats, for "logit".
-
-    Returns:
-        An `Interval`; its ends are None for fewer than two values.
 
     Raises:
         ValueError: no values, or some that are not finite or leave the scale.
@@ -104,32 +101,26 @@ def brief(values, spec=".3g"):
 
 
 def paired_interval(values, baseline, confidence=0.95, scale=None, bounds=(0, 1)):
-    """The interval of the mean difference, where the i-th entries share a seed.
+    """Returns the `Interval` of the mean difference; without pairs its n is 0.
 
     Args:
-        values, baseline: sequences of floats, one a seed, of the same seeds.
+        values, baseline: sequences of floats, one a seed, of the same seeds in the same order.
         confidence: float in (0, 1).
         scale: None; "logit", where both lie within `bounds`, and a difference within their width;
             or "log", where both are positive: of their ratio (geometric mean), 1 where equal.
         bounds: pair of floats, for "logit".
-
-    Returns:
-        An `Interval`; where there are no pairs its n is 0, which every verdict calls undecided.
 
     Raises:
         ValueError: lengths that differ, or values that are not finite or leave the scale.
     """
     values, baseline = np.asarray(values, "float64"), np.asarray(baseline, "float64")
     if values.shape != baseline.shape:
-        raise ValueError(
-            "Pairs need as many values as baselines, by seed. Received: "
-            f"{len(values)} and {len(baseline)}"
-        )
+        raise ValueError(f"Pairs share seeds. Received: {len(values)} and {len(baseline)} values")
     if not len(values):
         return Interval(math.nan, None, None, 0)
     if scale == "log":
         if min(values.min(), baseline.min()) <= 0:
-            raise ValueError(f"A ratio needs positive values. Received: {values} and {baseline}")
+            raise ValueError(f"Ratios are of positive values. Received: {values}, {baseline}")
         found = mean_interval(np.log(values / baseline), confidence)
         ends = (None if x is None else math.exp(x) for x in (found.mean, found.low, found.high))
         return Interval(*ends, found.n)
@@ -176,8 +167,7 @@ class Correlation:
     """A correlation with its confidence interval, which is judged as an `Interval` is.
 
     Attributes:
-        value: float, or None where one side is constant or there are fewer than three pairs.
-        low, high: floats, or None with fewer than four pairs.
+        value, low, high: floats, or None where one side is constant or there are too few pairs.
         n: int, number of pairs.
     """
 
@@ -221,11 +211,11 @@ def correlation(a, b, confidence=0.95):
 
 
 def pareto_front(cost, value):
-    """Returns an array of bool: the runs that no other beats, cheaper and as good or the reverse.
+    """Returns an array of bool: the runs that no other beats in both.
 
     Args:
-        cost, value: sequences of floats; lower and higher is better. A run that has one which is
-            not finite is not on the front and beats none.
+        cost, value: sequences of floats; lower and higher is better. What is not finite is not on
+            the front and beats none.
     """
     cost, value = np.asarray(cost, "float64"), np.asarray(value, "float64")
     known = np.isfinite(cost) & np.isfinite(value)
@@ -235,19 +225,15 @@ def pareto_front(cost, value):
 
 
 def detectable_difference(sd, n, k, power=0.8, alpha=0.05, comparisons=1):
-    """The smallest difference between two cells' means that a grid would probably find.
+    """Returns the smallest difference between two cells that a grid would probably find, or None.
 
-    By the two-sided t test with the noise pooled over all cells, which under a difference is
-    noncentral t (Cohen, 1988).
+    By the two-sided t test with the noise pooled over all cells (Cohen, 1988).
 
     Args:
         sd: float, standard deviation over seeds within a cell.
-        n, k: ints, seeds a cell, and cells.
+        n, k: ints, seeds a cell, and cells. With one seed noise is unknown: None.
         power, alpha: floats, the probability to find it, and to find one where there is none.
         comparisons: int, how many differences are looked at; each gets its share of `alpha`.
-
-    Returns:
-        float in the units of `sd`; None with one seed a cell, whose noise is unknown.
     """
     from scipy.optimize import brentq
     from scipy.stats import ncf, t

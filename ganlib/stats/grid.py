@@ -9,6 +9,8 @@ import types
 import numpy as np
 
 JOIN = " × "  # of an interaction's factors
+NUMBERS = ("sum_sq", "F", "p", "p_adjusted", "eta2", "omega2_partial")
+EFFECT = {"effect": "", "df": 0, **dict.fromkeys(NUMBERS, math.nan), "significant": None}
 ROUNDING = 1e-24  # a share of the sum of squares that is none
 DRAWS = 40_000  # standard error of a p of 0.05: 0.001
 
@@ -23,9 +25,8 @@ class Best:
         table: `pandas.DataFrame`, a row a cell, best first: `cell`, `mean`, `n`, `difference` to
             the best, `p` adjusted over all cells, `in_group`.
         sd: float, standard deviation over seeds within a cell, or None without replicates.
-        alike: bool, False where one cell is noisier than chance would have it (Cochran's test).
-            `group`, `worse`, `p` and `sd` are then still those of one noise for all cells, which
-            is not so: judge nothing by them. None without replicates.
+        alike: bool, False where one cell is noisier than chance would have it (Cochran's test):
+            all else is then still returned as of one noise for all cells, and proves nothing.
         reason: str, why nothing can be said, or what else to know; None where there is nothing.
     """
 
@@ -42,7 +43,7 @@ class Best:
 
 
 def indistinguishable(table, cell, response, confidence=0.95, higher=True):
-    """Which cells of a grid cannot be told from the best.
+    """Returns which cells of a grid cannot be told from the best: a `Best`.
 
     Multiple comparisons with the best (Hsu, 1984), with the noise pooled over all cells, stepped
     down as by Romano & Wolf (2005): the first step is Tukey's test, the last one Dunnett's. The
@@ -55,9 +56,6 @@ def indistinguishable(table, cell, response, confidence=0.95, higher=True):
         response: str, the column that is compared. Runs where it is not finite are left out.
         confidence: float in (0, 1).
         higher: bool, whether higher is better.
-
-    Returns:
-        `Best`. With one seed a cell noise is unknown, and all cells are in the group.
     """
     import pandas
 
@@ -76,8 +74,8 @@ def indistinguishable(table, cell, response, confidence=0.95, higher=True):
         alike, noisiest = _alike(squares, counts - 1, 1 - confidence)
         if not alike:
             name = names[noisiest]
-            name = ", ".join(map(str, name)) if isinstance(name, tuple) else name
-            reasons.append(f"Noise is not alike: highest in {name}.")
+            what = ", ".join(map(str, name)) if isinstance(name, tuple) else name
+            reasons.append(f"Noise is not alike: highest in {what}.")
             reasons.append("What is said here assumes it alike.")
     elif len(names) > 1:
         reasons.append("One seed a cell: noise is unknown, and no cell can be called worse.")
@@ -87,10 +85,8 @@ def indistinguishable(table, cell, response, confidence=0.95, higher=True):
     columns = {"mean": means, "n": counts, "difference": means - means[:1], "p": p}
     labels = pandas.Series(names, dtype=object)
     ranked = pandas.DataFrame({"cell": labels, **columns, "in_group": inside})
-    group, worse = list(labels[inside]), list(labels[~inside])
-    return Best(
-        names[0] if names else None, group, worse, ranked, sd, alike, " ".join(reasons) or None
-    )
+    group, worse, reason = list(labels[inside]), list(labels[~inside]), " ".join(reasons) or None
+    return Best(names[0] if names else None, group, worse, ranked, sd, alike, reason)
 
 
 def _p_values(means, counts, df, sd):
@@ -149,10 +145,9 @@ class Anova:
 
     Attributes:
         table: `pandas.DataFrame`, a row an effect: `effect`, such as "learning_rate × batch" for
-            an interaction; `df`, `sum_sq` (type II), `F`, `p`; `p_adjusted`, by Holm over all
-            effects; `eta2`, share of the total sum of squares; `omega2_partial`, share of the
-            variance of what the other effects leave, without bias; `significant`, True, False, or
-            None where nothing can be said, as for a block.
+            an interaction; `df`, `sum_sq`, `F`, `p`; `p_adjusted`, by Holm over all effects;
+            `eta2` and `omega2_partial`, effect sizes; `significant`, True, False, or None where
+            nothing can be said, as for a block.
         residual_df, residual_sd: int and float, of the noise; without the first the second is None.
         n: int, number of runs.
         note: str, what to know with it; None where there is nothing.
@@ -175,18 +170,13 @@ class Anova:
         return f"<analysis of variance of {self.n} runs>"
 
 
-NUMBERS = ("sum_sq", "F", "p", "p_adjusted", "eta2", "omega2_partial")
-EFFECT = {"effect": "", "df": 0, **dict.fromkeys(NUMBERS, math.nan), "significant": None}
-
-
 def anova(table, response, factors, interactions=2, alpha=0.05, block=None):
-    """Type II analysis of variance over hyperparameters, each taken as a set of levels.
+    """Returns a type II `Anova` over hyperparameters, each taken as a set of levels.
 
     Each effect is tested after all others that don't contain it, so that unequal numbers of runs
     and missing cells (out of memory) are allowed for (Langsrud, 2003). Sums of squares are
-    differences between nested fits: statsmodels' own `anova_lm` tests those coefficients that a
-    missing cell leaves undetermined. p values are adjusted over all effects (Holm, 1979): of grids
-    without any effect at most `alpha` call anything significant.
+    differences between nested fits: statsmodels' `anova_lm` tests coefficients that a missing cell
+    leaves undetermined. Holm's p: of grids without any effect at most `alpha` call one significant.
 
     Args:
         table: `pandas.DataFrame` with a row a run.
@@ -196,9 +186,6 @@ def anova(table, response, factors, interactions=2, alpha=0.05, block=None):
             of freedom would be left for the noise.
         alpha: float in (0, 1).
         block: str, a column that runs have in common, such as the seed. Fitted, and not judged.
-
-    Returns:
-        `Anova`.
 
     Raises:
         ValueError: a factor without a value in some run.

@@ -122,9 +122,6 @@ def variations(study):
     return recipes
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 def load(spec, study):
     """Photographs in three parts that share no picture, nor scene where it is known.
 
@@ -139,7 +136,7 @@ def load(spec, study):
 
 
 def best_linear_kernel(photos, scale):
-    """The linear upscaler of least squared error on `Images`; see `ganlib.images.fit_kernel`."""
+    """The best linear upscaler of `Images`; see `ganlib.models.linear.fit_kernel`."""
     pairs = (metrics.low_resolution(image, scale) for image in photos.images)
     return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
 
@@ -163,9 +160,6 @@ def baselines(data, recipe):
     upscalers["linear"] = lambda low: enlarge_linearly(low, kernel, scale)
     judging = data.test, scale, perceptual.get(recipe.judge), recipe.judged_side
     return {name: metrics.evaluate(enlarge, *judging) for name, enlarge in upscalers.items()}
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def train(trial, data, run):
@@ -262,9 +256,6 @@ def train_adversarially(gan, batches, trial, data, run):
         **{key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")},
         "d_accuracy": float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2),
     }
-
-
-# -- scoring ---------------------------------------------------------------------------------------
 
 
 def score(generator, recipe, data, run):

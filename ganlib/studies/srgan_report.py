@@ -91,8 +91,6 @@ class SRResults(Results):
         tables = TABLES | (ledger if self.attempts else {})
         return Contents({draw.__name__: draw for draw in figures}, tables)
 
-    # -- tables ------------------------------------------------------------------------------------
-
     def ledger(self):
         """A row an attempt: what changed, what was expected, what came out, and the verdict."""
         verdicts = {claim.statement.partition(":")[0]: claim.verdict for claim in self.claims}
@@ -174,8 +172,6 @@ class SRResults(Results):
         """Every number of every trial, a row a trial and phase."""
         return super().trials("phase").rename(columns=lambda c: SCORES.get(c, c.replace("_", " ")))
 
-    # -- pictures ----------------------------------------------------------------------------------
-
     @functools.cached_property
     def shown(self):
         """The test pictures in the panels: (name, low, high), the latter two uint8."""
@@ -196,9 +192,6 @@ class SRResults(Results):
         rows = next((s["pictures"] for s in self.after(phase, variation)), [])
         rows = self.baselines.get(label, rows)
         return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
-
-
-# -- claims ----------------------------------------------------------------------------------------
 
 
 def _claims(found):

@@ -134,9 +134,6 @@ def best_cell(study, results):
     return dict(zip(FIELDS, best, strict=True))
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(eq=False)
 class TileData:
     """Tiles with their masks: those of the grid, and of the set on which its best cell is tried."""
@@ -170,9 +167,6 @@ def load(spec, study):
     most = {part: count for part, count in most.items() if count}
     options = {"tile": recipe.size, "channels": recipe.channels, "most": most}
     return TileData(load_parts(first, **options), load_parts(second, **options))
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def train(trial, data, run):

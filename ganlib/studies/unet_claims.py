@@ -57,9 +57,6 @@ def _rates_matter(found):
     )
 
 
-# -- the hypotheses --------------------------------------------------------------------------------
-
-
 def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
     """A claim that contrasts (words → `pandas.Series` over matched cells) are all above zero."""
     contrasts = {words: values.dropna() for words, values in contrasts.items()}
@@ -151,9 +148,6 @@ def _third_hypothesis(found):
     yield _above_zero(statement, _less_others(-table, "attention_resunet", "to {}:"), text)
 
 
-# -- what the grid can tell ------------------------------------------------------------------------
-
-
 def _stability_pays(found):
     related = correlation(found.grid["loss_std"], found.grid["jaccard"])
     statement = "The steadier the validation loss, the better the Jaccard."
@@ -190,9 +184,6 @@ def _consistent(found):
     return Claim(
         statement, judge(holds), f"Pooled std {sd:.3g} [{low:.3g}, {high:.3g}] (n = {n} runs)."
     )
-
-
-# -- the criteria of success, and what followed ----------------------------------------------------
 
 
 def _test(result):

@@ -152,20 +152,20 @@ def pareto(found):
     means = cells.agg(dict.fromkeys(columns[:3], "first") | dict.fromkeys(columns[3:], "mean"))
     front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
     with style() as plt:
-        figure, ax = plt.subplots(figsize=(0.8 * PAGE, 3.4))
+        figure, ax = plt.subplots(figsize=(PAGE, 3.2))
         for architecture, look, part in _by_architecture(means):
             at = part["training_seconds"], part["jaccard"]
             ax.plot(*at, ls="", label=SPOKEN[architecture], **look)
         ax.step(front["training_seconds"], front["jaccard"], "k-", where="post", lw=0.8, zorder=0)
-        # Numbers at alternating heights, with a key below: settings would cover one another.
+        # Numbers with a key beside them: settings would cover one another.
+        key = {}
         for i, row in enumerate(front.itertuples(), 1):
-            at, above = (row.training_seconds, row.jaccard), 6 + 8 * (i % 2)
-            line = {"arrowstyle": "-", "lw": 0.4, "color": "0.4", "shrinkB": 2}
-            place = {"textcoords": "offset points", "ha": "center", "fontsize": SMALL}
-            ax.annotate(str(i), at, (0, above), arrowprops=line, **place)
-            key = f"{i}: {SPOKEN[row.architecture]}, {_setting(row)}"
-            ax.plot([], [], ls="", label=key)
-        ax.margins(y=0.12)
+            at = row.training_seconds, row.jaccard
+            ax.plot(*at, MARKS[row.architecture], color=COLOURS[row.architecture], ms=8)
+            ax.annotate(str(i), at, color="white", fontsize=5, ha="center", va="center")
+            key[f"{i}  {SPOKEN[row.architecture]}, {_setting(row)}"] = plt.Line2D([], [], ls="")
+        place = {"loc": "outside right upper", "handlelength": 0, "fontsize": SMALL}
+        figure.legend(key.values(), key, title="not beaten", title_fontsize=SMALL, **place)
         ax.set(xscale="log", ylabel="validation Jaccard")
         ax.set_xlabel("processor- or GPU-seconds of training")
         for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):

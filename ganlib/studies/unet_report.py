@@ -22,22 +22,11 @@ from ganlib.studies.results import Contents, Results
 from ganlib.studies.unet import FIELDS, GRID, MISPAIRED
 
 ENSEMBLE = 5  # of the best cells, whose probabilities are averaged
-OF_CELLS = {
-    "jaccard": "Jaccard",
-    "test_jaccard": "test Jaccard",
-    "test_dice": "test Dice",
-    "loss_std": "std of loss",
-    "loss_mad": "MAD of loss",
-    "best_epoch": "best epoch",
-    "gap": "gap",
-    "seconds_per_epoch": "s per epoch",
-    "gib": "GiB",
-}
-RESPONSES = {
-    "jaccard": "validation Jaccard",
-    "loss_std": "std of the validation loss",
-    "best_epoch": "epochs to the best",
-}
+OF_CELLS = {"jaccard": "Jaccard", "test_jaccard": "test Jaccard", "test_dice": "test Dice"}
+OF_CELLS |= {"loss_std": "std of loss", "loss_mad": "MAD of loss", "best_epoch": "best epoch"}
+OF_CELLS |= {"gap": "gap", "seconds_per_epoch": "s per epoch", "gib": "GiB"}
+RESPONSES = {"jaccard": "validation Jaccard", "loss_std": "std of the validation loss"}
+RESPONSES |= {"best_epoch": "epochs to the best"}
 TESTED = {"jaccard": "Jaccard", "jaccard_soft": "soft Jaccard", "dice": "Dice"}
 SPOKEN = {"p_adjusted": "p (Holm)", "omega2_partial": "partial ω²", "gib": "GiB"}
 TABLES = {
@@ -104,8 +93,6 @@ class UnetResults(Results):
         """Settings of the cells of which a trial ran out of memory."""
         lost = (r["recipe"] for r in self.lost if r["status"] == OUT_OF_MEMORY)
         return {tuple(recipe[field] for field in FIELDS) for recipe in lost}
-
-    # -- statistics --------------------------------------------------------------------------------
 
     @functools.cached_property
     def variance(self):
@@ -175,8 +162,6 @@ class UnetResults(Results):
             for seed, some in runs.groupby("seed")
             if len(some) == len(self.members)
         }
-
-    # -- tables ------------------------------------------------------------------------------------
 
     def statements(self):
         return unet_claims.claims(self)
