@@ -122,7 +122,8 @@ class SRResults(Results):
                 row["seeds"] = "" if name in self.baselines else len(runs)
                 rows.append({"method": name, **row, "pictures": len(self.data.test)})
         ceiling = dict(zip(SCORES.values(), CEILING, strict=True))
-        return pandas.DataFrame([*rows, {"method": "original (ceiling)", **ceiling}]).fillna("")
+        rows.append({"method": "original (ceiling)", **ceiling})
+        return pandas.DataFrame(rows, dtype=object).fillna("")
 
     @functools.cached_property
     def mistakes(self):
