@@ -20,19 +20,14 @@ def examine(data=None, import_error=None):
         import_error: exception, what an import of Keras that was tried before has raised.
 
     Returns:
-        dict of facts: `python`, `platform`, `packages` and `backends` (name → version or None),
-        `backend` (in use), `device`, `gpus`, `data`; `notes`, a list of remarks; and `problems`, a
-        list of messages with their remedies that is empty when all is well.
+        dict of facts. `problems` is a list of messages with their remedies, empty when all is well.
     """
     facts = {
-        "python": platform.python_version(),
-        "platform": platform.platform(terse=True),
+        "python": f"{platform.python_version()} on {platform.platform(terse=True)}",
         "packages": {name: _version(name) for name in PACKAGES},
         "backends": {name: _version(name) for name in BACKENDS},
-        "backend": None,
-        "device": None,
+        **dict.fromkeys(("backend", "device", "data")),
         "gpus": [],
-        "data": None,
         "notes": [],
         "problems": [],
     }
@@ -119,19 +114,17 @@ def _look_at_data(data, facts):
     }
     if images.masks is not None:
         facts["data"]["foreground"] = round(images.foreground, 4)
-        for what, count in (
-            ("empty", sum(not mask.any() for mask in images.masks)),
-            ("full", sum(bool(mask.all()) for mask in images.masks)),
-        ):
-            if count:
-                facts["notes"].append(f"{count} of {len(images)} masks are {what}.")
+        empty = sum(not mask.any() for mask in images.masks)
+        full = sum(bool(mask.all()) for mask in images.masks)
+        if empty or full:
+            facts["notes"].append(f"Of {len(images)} masks {empty} are empty and {full} full.")
     if others:
         facts["notes"].append(f"Files of other kinds are passed over: {', '.join(others)}.")
     for name in studies.STUDIES:
         try:
             studies.build(name, data=data).data  # noqa: B018  the study's own check
             facts["data"]["for_studies"].append(name)
-        except DataError as error:
+        except ValueError as error:
             facts["notes"].append(f"Not for the study {name}: {error}")
     if not facts["data"]["for_studies"]:
         facts["problems"].append(f"No study can take {images.name!r}; the notes say why.")
@@ -139,7 +132,7 @@ def _look_at_data(data, facts):
 
 def describe(facts):
     """The facts as text for a person, a line a problem."""
-    lines = [f"Python {facts['python']} on {facts['platform']}"]
+    lines = [f"Python {facts['python']}"]
     for name in ("packages", "backends"):
         listed = (f"{key} {version or '(not installed)'}" for key, version in facts[name].items())
         lines.append(f"{name}: {', '.join(listed)}")

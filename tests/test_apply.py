@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganlib import apply
 from ganlib.adversarial import Adversarial
-from ganlib.apply import files, tiles
+from ganlib.apply import files
 from ganlib.data import DataError
 from ganlib.images import upscale
 from ganlib.models import outputs, srgan, unet
@@ -153,12 +153,9 @@ def conditional():
 def test_what_makes_no_pictures_of_latents_is_refused_in_one_message(make):
     with pytest.raises(DataError, match=r"must make pictures .* of latents alone"):
         apply.sample_images(make(), 3)
-
-
-def test_a_generator_without_bounds_is_refused():
-    generator = keras.Sequential([keras.Input((4,)), layers.Dense(64), layers.Reshape((8, 8, 1))])
+    linear = keras.Sequential([keras.Input((4,)), layers.Dense(64), layers.Reshape((8, 8, 1))])
     with pytest.raises(DataError, match=r"sigmoid or tanh.*Received: outputs without bounds"):
-        apply.sample_images(generator, 3)
+        apply.sample_images(linear, 3)
 
 
 @pytest.mark.backend
@@ -202,16 +199,6 @@ def test_grids_and_gifs(tmp_path):
 
 
 # -- tiles ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("length", "tile", "overlap"), [(10, 3, 1), (7, 9, 2), (64, 16, 16)])
-def test_windows_make_up_a_side(length, tile, overlap):
-    windows = tiles._windows(length, tile, overlap)
-    kept = [place for _, _, first, last in windows for place in range(first, last)]
-    assert kept == list(range(length))
-    for start, size, first, last in windows:
-        assert 0 <= start <= max(0, first - overlap) or start == 0
-        assert min(length, last + overlap) <= start + size <= length
 
 
 def make_upscaler(activation="sigmoid"):
@@ -279,10 +266,6 @@ def test_upscalers_in_any_range(kind):
     assert np.abs(large.astype(int) - expected).max() <= 1
 
 
-def test_grey_is_upscaled_as_grey():
-    assert apply.upscale_image(make_nearest(3), noise(4, 5, 1)).shape == (12, 15, 1)
-
-
 @pytest.mark.parametrize("last", ["sigmoid", "nested", "operation"])
 def test_a_segmenter_of_probabilities_is_refused(last):
     net = make_brightness()
@@ -298,14 +281,6 @@ def test_a_segmenter_of_probabilities_is_refused(last):
         apply.divisor_of(keras.Model(inputs, found))
 
 
-def test_colours_for_a_model_of_grey_images():
-    model = make_brightness(4)
-    colour = np.broadcast_to(np.array([200, 10, 90], "uint8"), (8, 8, 3)).copy()
-    luma = 0.299 * 200 + 0.587 * 10 + 0.114 * 90
-    expected = 1 / (1 + np.exp(-4 * (luma / 255 - 0.5)))
-    np.testing.assert_allclose(apply.segment(model, colour), expected, atol=5e-3)
-
-
 @pytest.mark.parametrize("load", ["load_upscaler", "load_segmenter"])
 def test_another_model_is_refused(load, model_file):
     with pytest.raises(DataError, match=r"build it with keras\.Input"):
@@ -317,6 +292,8 @@ def test_numbers_that_are_none(tmp_path):
         apply.segment(make_brightness(np.nan), noise(4, 5, 1))
     with pytest.raises(ValueError, match="Received: float64"):
         apply.segment(make_brightness(), noise(4, 5, 1) / 255)
+    assert apply.segment(make_brightness(), noise(4, 5, 3)).shape == (4, 5, 1)
+    assert apply.upscale_image(make_nearest(3), noise(4, 5, 1)).shape == (12, 15, 1)
 
 
 def test_the_sampler_of_an_adversarial_upscales(tmp_path):

@@ -89,14 +89,6 @@ print("loaded:", *sorted({HEAVY!r} & set(sys.modules)))
     assert run_python("-c", script, backend=BACKEND).splitlines()[-1] == "loaded:"
 
 
-def test_studies(ganlib):
-    code, output, _ = ganlib("studies", "--json")
-    assert code == 0
-    names = list(json.loads(output))
-    assert "digits" in names
-    assert [line.split()[0] for line in ganlib("studies")[1].splitlines()] == names
-
-
 WITHOUT_TENSORFLOW = '''
 import importlib, pkgutil, sys
 
@@ -152,11 +144,9 @@ def test_imports_and_trains_without_tensorflow(backend):
         ("run digit", "did you mean digits"),
         ("run digits --trials bse", "the names are base, "),
         ("run digits --profile fast", "Received: profile='fast'"),
-        ("run digits --workers 0", "--workers"),
-        ("run digits --engine cloud", "'cloud' is not one of 'local', 'ray'"),
         ("run digits --gpus 0.5", "--gpus is not for --engine local"),
         ("run digits --engine ray --workers 2", "--workers is not for --engine ray"),
-        ("run digits --engine ray --gpus 1.5", "Received: gpus=1.5"),
+        ("run digits --engine ray --gpus 1.5", "gpus=1.5"),
         ("run digits --set epochs=5 --set epochs", "as name=value, e.g. epochs=5. Received: 'ep"),
         ("status digits --set epochs=five", "epochs must be a whole number. Received: 'five'"),
         ("status digits --set g_learning_rate=-1", "g_learning_rate must be at least 0"),
@@ -164,7 +154,6 @@ def test_imports_and_trains_without_tensorflow(backend):
         ("run digits --data none.npz", "none.npz"),
         ("run digits --data tiny.npz", "has too few images"),
         ("report digits", "No trial in runs/digits has finished: ganlib run digits"),
-        ("report", "Give the name of one study, or --all"),
         ("report --all", "There is no report in reports"),
         ("sample none.keras", "There is no model file there"),
         ("sample tiny.npz", "can't be loaded as a Keras model"),
@@ -172,12 +161,10 @@ def test_imports_and_trains_without_tensorflow(backend):
         ("score gan plain.keras digits", "must make pictures"),
         ("score gan plain.keras digits --threshold 0.5", "no option --threshold"),
         ("score boundary plain.keras digits", "must hold a ganlib Adversarial model"),
-        ("score boundary plain.keras digits -n 0", "-n"),
         ("score sr plain.keras photos", "The model must enlarge RGB pictures"),
         ("score segmentation plain.keras nuclei", "The model must turn images of any size"),
         ("score cells plain.keras nuclei", "'cells' is not one of 'gan', 'boundary'"),
         ("segment plain.keras tiny.npz", "The model must turn images of any size"),
-        ("paint", "paint"),
     ],
 )
 def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, command, message):
@@ -219,13 +206,6 @@ def test_engines(ganlib, monkeypatch):
         {"workers": 3, "devices": 1, "fresh": False, "show": False},
         {"address": "auto", "cpus": 4, "gpus": 0.5},
     ]
-
-
-def test_ray_is_not_installed(ganlib, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails
-    code, output, errors = ganlib("run", "digits", "--engine", "ray")
-    assert (code, output) == (2, "")
-    assert "Ray is not installed: pip install 'ganlib[ray]'" in errors
 
 
 # -- one study from the command to its report ------------------------------------------------------
@@ -271,7 +251,7 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     written = folder / "again" / "quick" / "digits"
     run = json.loads((written / "run.json").read_text())
     assert [trial["name"] for trial in run["trials"]] == ["base"]
-    for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "claims.md"):
+    for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"):
         assert (written / name).stat().st_size > 0
         assert name in run["files"]
     for path in written.glob("*.tex"):  # pdfLaTeX stops at a character that no package declares
@@ -336,7 +316,7 @@ def test_score_sr_and_segmentation(ganlib, tmp_path):
     assert scores["n"] == 2
     code, _, errors = ganlib("score", "sr", "sr.keras", "digits")
     assert code == 2
-    assert "smaller than 32×32" in squeezed(errors)
+    assert "32 pixels in height and width" in squeezed(errors)
 
     make_brightness().save("net.keras")
     masks = np.zeros((4, 20, 30), "uint8")

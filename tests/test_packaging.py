@@ -16,15 +16,11 @@ MOST_LINES = 400
 # The one declaration of the layers, from the top: a module imports from its own layer (where names
 # are listed together) and from those below. `ganlib` itself loads its names on first use.
 LAYERS = (
-    ("__main__", "notebooks"),
-    ("file_commands", "score_commands", "reporting", "write_up"),
-    ("scoring", "terminal"),
+    ("__main__", "doctor"),
     ("studies",),
-    ("doctor", "doctor_checks", "estimate"),
-    (
-        *("report", "kept", "stats"),
-        *("experiment", "callbacks"),
-    ),
+    ("report", "stats"),
+    ("experiment",),
+    ("callbacks",),
     ("apply",),
     ("adversarial",),
     ("backends",),
@@ -42,7 +38,7 @@ DATA_PACKAGES = {
 }
 IMPORTED_AS = {
     "PIL": "pillow",
-    "nbformat": "nbclient",
+    "IPython": "jupyter",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }

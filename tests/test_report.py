@@ -15,7 +15,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
 from ganlib.experiment.machine import StudyError
-from ganlib.report import export
 from ganlib.report.export import Report, Table, git_revision, kept, write_page
 from ganlib.report.figures import STRIP, close, show_images, style
 
@@ -83,17 +82,6 @@ def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path, profile
     assert not marks or grey[450:].min() < 200  # something is written there
 
 
-def test_long_labels_are_not_cut_off(tmp_path):
-    """At this size text is narrower on a screen than in a file."""
-    with style() as plt:
-        figure, ax = plt.subplots(figsize=(5, 3))
-        ax.set_yticks(range(36), ["attention_resunet-lr0.0005-bs16"] * 36, fontsize=5)
-    with Image.open(Report("toy", "quick", tmp_path).figure("cells", figure)) as saved:
-        edge = np.asarray(saved.convert("L"))[:, :4]
-    close(figure)
-    assert edge.min() == 255
-
-
 # -- tables and provenance -----------------------------------------------------------------------
 
 
@@ -152,24 +140,6 @@ def test_provenance(figure, tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    ("files", "changes", "revision"),
-    [
-        ("ganlib/study.py\n", "", "abc"),
-        ("ganlib/study.py\n", " M ganlib/study.py\n", "abc+"),
-        ("", "", None),  # inside another project's repository
-    ],
-)
-def test_git_revision(monkeypatch, files, changes, revision):
-    outputs = {"rev-parse": "abc\n", "ls-files": files, "status": changes}
-
-    def run(command, **_):
-        return types.SimpleNamespace(stdout=outputs[command[3]])
-
-    monkeypatch.setattr(export.subprocess, "run", run)
-    assert git_revision() == revision
-
-
 # -- kept results --------------------------------------------------------------------------------
 
 
@@ -185,6 +155,8 @@ def shown(monkeypatch):
 
 def test_kept_results_are_those_of_the_largest_profile(tmp_path, figure, shown):
     write_report(tmp_path, "cpu", figure)
+    kept("none", tmp_path, ["scores"])
+    assert "ganlib run none --profile cpu" in shown.pop()["data"]["text/html"]
     kept("toy", tmp_path, {"scores": ["n"]}, ["curve"])
     line, table, picture = (output["data"] for output in shown)
     for part in ("below the write-up", "toys (synthetic)", "c" * 64, "seeds: 1", "not recorded"):
@@ -193,24 +165,6 @@ def test_kept_results_are_those_of_the_largest_profile(tmp_path, figure, shown):
     assert table["text/plain"] == "<table of 3 rows: n>"
     assert "image/png" in picture
     assert not re.search(r"0\.3|30000", "".join(output["text/plain"] for output in (line, picture)))
-
-
-def test_nothing_is_kept(tmp_path, shown):
-    write_report(tmp_path, "quick")
-    kept("toy", tmp_path, ["scores"])
-    assert "ganlib run toy --profile cpu" in shown[0]["data"]["text/html"]
-    assert len(shown) == 1
-
-
-def test_large_figures_are_made_smaller(tmp_path):
-    rng = np.random.default_rng(0)
-    photograph = rng.integers(0, 256, (60, 100, 3), "uint8").repeat(20, 0).repeat(20, 1)
-    photograph[::3] //= 2
-    Image.fromarray(photograph).save(tmp_path / "large.png", compress_level=0)
-    kind, content, width = export._on_screen(tmp_path / "large.png")
-    assert kind in ("png", "jpeg")
-    assert len(content) < (tmp_path / "large.png").stat().st_size / 4
-    assert width == 800
 
 
 def test_one_page_of_all_studies(tmp_path, figure):

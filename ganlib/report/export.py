@@ -288,6 +288,8 @@ def _told(folder, record):
 
 
 def _read(path, columns=None):
+    if not path.read_text(encoding="utf-8").strip():  # a table without columns
+        return pandas.DataFrame()
     frame = pandas.read_csv(path, keep_default_na=False, na_values=[""])
     shown = [column for column in columns or frame if column in frame]
     return frame[shown].astype(object).fillna("")

@@ -44,12 +44,11 @@ def score(kind, path, data, **options):
         ValueError: an option is not for this kind, or out of its range.
     """
     read, measure = KINDS[kind]
-    options = {name: value for name, value in options.items() if value is not None}
-    if foreign := options.keys() - inspect.signature(measure).parameters.keys() - {"progress"}:
+    known = inspect.signature(measure).parameters
+    given = {name: value for name, value in options.items() if value is not None}
+    if foreign := given.keys() - known.keys() - {"progress"}:
         raise ValueError(f"`ganlib score {kind}` has no option --{min(foreign)}: leave it out.")
-    if "progress" not in inspect.signature(measure).parameters:
-        options.pop("progress", None)
-    return measure(read(path), data, **options)
+    return measure(read(path), data, **{name: given[name] for name in known if name in given})
 
 
 def describe(scores):
@@ -195,7 +194,8 @@ def score_upscaler(model, high, scale=None):
     if scale not in (None, actual := scale_of(model)):
         raise DataError(f"The model enlarges by {actual}: leave out --scale. Received: {scale}")
     photographs = {"channels": 3, "any_size": True}
-    photos = load(high, "test" if str(high) in ("photos", "embedded:photos") else None, **photographs)
+    part = "test" if str(high) in ("photos", "embedded:photos") else None
+    photos = load(high, part, **photographs)
     kernel = best_linear_kernel(load("embedded:photos", "train", **photographs), actual)
     upscalers = {
         "model": lambda low: upscale_image(model, low),
@@ -206,6 +206,8 @@ def score_upscaler(model, high, scale=None):
     for name, enlarge in upscalers.items():
         try:
             means = super_resolution.mean_scores(super_resolution.evaluate(enlarge, photos, actual))
+        except DataError:  # of the photographs
+            raise
         except ValueError as error:
             raise DataError(f"The pictures of {name!r} can't be scored. {error}") from error
         scores[name] = {key: means[key] for key in super_resolution.FIDELITY}
