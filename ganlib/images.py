@@ -135,10 +135,11 @@ def _rescaled(images, source, target):
 def _guess(images):
     if images.dtype == np.uint8:
         return ValueRange.BYTE
-    finite = images[np.isfinite(images)]
+    finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    order = [ValueRange.UNIT, ValueRange.SIGNED, *[ValueRange.BYTE][: _is_whole(finite)]]
-    return next((guess for guess in order if _inside(low, high, guess)), None)
+    order = (ValueRange.UNIT, ValueRange.SIGNED, ValueRange.BYTE)
+    guess = next((guess for guess in order if _inside(low, high, guess)), None)
+    return None if guess is ValueRange.BYTE and not _is_whole(finite) else guess
 
 
 def _is_whole(values):
@@ -151,7 +152,8 @@ def _inside(low, high, value_range, tolerance=1e-3):
 
 
 def _described(images):
-    return f"dtype={images.dtype}, minimum={images.min():.6g}, maximum={images.max():.6g}"
+    low, high = float(images.min()), float(images.max())
+    return f"dtype={images.dtype}, minimum={low:.6g}, maximum={high:.6g}"
 
 
 def crop_to_multiple(image, scale):

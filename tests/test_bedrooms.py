@@ -7,6 +7,7 @@ import pandas
 import pytest
 import tiny
 
+from ganlib.data import parts
 from ganlib.data.rooms import rooms
 from ganlib.features import networks
 from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
@@ -50,7 +51,8 @@ def test_variations(profile, monkeypatch):
 
 def test_from_data_to_report(tmp_path, monkeypatch):
     monkeypatch.setattr(bedrooms, "COUNTED", 30)
-    drawn = dataclasses.replace(rooms(size=32, train=400, test=0), name="rooms")
+    monkeypatch.setattr(parts, "LEAST", 10)
+    drawn = dataclasses.replace(rooms(size=32, train=120, test=0), name="rooms")
     names = ("repaired", "transposed", "batch-128")
     study = tiny.some(bedrooms.STUDY, names, drawn, SMALL)
     results = tiny.run(study, tmp_path)

@@ -11,7 +11,7 @@ import tiny
 
 from ganlib import losses
 from ganlib.content import LikenessLoss
-from ganlib.data import load
+from ganlib.data import load, parts
 from ganlib.metrics.boundary import s3_ceiling
 from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import boundary
@@ -31,7 +31,12 @@ SMALL |= {"judged": 12, "samples": 16, "patience": 0}
 
 
 def cells():
-    return load("tissue").subset(slice(0, 1600, 4))
+    return load("tissue").subset(slice(0, 1600, 12))
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+    monkeypatch.setattr(parts, "LEAST", 10)
 
 
 @pytest.mark.parametrize("profile", ["quick", "cpu", "full"])
@@ -65,16 +70,16 @@ def test_a_gan_is_made_of_its_recipe():
 
 
 def test_criteria_by_hand():
-    parts = boundary.load_data(cells(), None)
+    data = boundary.load_data(cells(), None)
     recipe = boundary.Recipe(g_filters=2, d_filters=3, latent_dim=4, judged=12)
     gan = boundary.build_gan(recipe, 0)
     kernel, bias = gan.discriminator.get_layer("logits").get_weights()
     gan.discriminator.get_layer("logits").set_weights([30 * kernel, bias + 0.5])
-    criteria = boundary.Criteria(gan, parts, recipe)
+    criteria = boundary.Criteria(gan, data, recipe)
     latents = np.random.default_rng(0).normal(size=(12, 4)).astype("float32")
     made = keras.ops.convert_to_numpy(gan.generator(latents, training=False))
-    real = parts.validation.as_range("signed")
-    trained = parts.train.as_range("signed")[: len(real)]
+    real = data.validation.as_range("signed")
+    trained = data.train.as_range("signed")[: len(real)]
     d_made, d_real, d_trained = (
         1 / (1 + np.exp(-keras.ops.convert_to_numpy(gan.discriminator(x)).astype("float64")))
         for x in (made, real, trained)
@@ -88,7 +93,7 @@ def test_criteria_by_hand():
     wanted = {"s1": d_real.mean(), "s2": np.mean(1 - 4 * (d_made - 0.5) ** 2), "s3": s3}
     wanted |= {"score": math.prod(wanted.values()), "s1_train": d_trained.mean()}
     assert criteria() == pytest.approx(wanted, abs=1e-5)
-    assert criteria.ceiling == s3_ceiling(parts.validation.as_range("unit"), "unit").value
+    assert criteria.ceiling == s3_ceiling(data.validation.as_range("unit"), "unit").value
     weights = gan.generator.get_weights()
     gan.generator.set_weights([np.full_like(weight, np.nan) for weight in weights])
     assert criteria() is None

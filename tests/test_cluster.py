@@ -115,7 +115,7 @@ def test_nodes_that_can_not_do_it(tmp_path, head, monkeypatch):
     study = build(plan)
     assert study.trials
     write_plan(plan, checksum="d" * 64, a="work")
-    with pytest.raises(StudyError, match="has other data or another version of the study"):
+    with pytest.raises(StudyError, match=r"On node .*: There is no such trial with these data"):
         cluster.run(study, tmp_path, address=head.address, show=False)
     with pytest.raises(StudyError, match="asks for, 1 processor cores and 2 GPUs"):
         run(plan, tmp_path, address=head.address, gpus=2)

@@ -1,6 +1,7 @@
 """Runs in this process and in workers: what is killed, interrupted, busy or out of memory."""
 
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
 import errno
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import psutil
 import pytest
 from helpers import TESTS
@@ -239,6 +241,28 @@ def test_a_worker_that_grows_or_was_out_of_memory_is_replaced(tmp_path, monkeypa
     monkeypatch.setattr(local, "MEMORY", 1e-6)
     run(plan, tmp_path / "grown", workers=1)
     assert len({pid for pid, _ in read_log(plan)[4:]}) == 4
+
+
+def test_a_worker_that_dies_between_two_trials(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a="work", b="work")
+    study = build(plan)
+    folder = run_folder(study, study.trials[1], tmp_path)
+    folder.mkdir(parents=True)
+    lock = filelock.FileLock(folder / ".lock", thread_local=False)
+
+    def kill():
+        wait_for(lambda: len(read_log(plan)) == 1)
+        time.sleep(1)  # it waits for "b", which we have
+        os.kill(read_log(plan)[0][0], signal.SIGKILL)
+        time.sleep(0.2)
+        lock.release()
+
+    with lock, concurrent.futures.ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill)
+        found = run(plan, tmp_path, workers=1)
+        killed.result()
+    assert statuses(found) == {"a": "done", "b": "done"}
+    assert len({pid for pid, _ in read_log(plan)}) == 2
 
 
 @pytest.mark.parametrize("workers", [0, 2])

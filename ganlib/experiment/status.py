@@ -21,10 +21,11 @@ class Progress:
         study: `ganlib.experiment.study.Study`.
         out: folder of all runs.
         show: bool; without, nothing is printed.
+        results: dict of id → result of the trials that are finished already.
     """
 
-    def __init__(self, study, out, show):
-        self.study, self.out, self.show = study, out, show
+    def __init__(self, study, out, show, results):
+        self.study, self.out, self.show, self.results = study, out, show, dict(results)
         self.done = {}  # id → epochs
         self.running, self.elsewhere, self.ended = set(), set(), collections.Counter()
         self._looked, self._machine = -LOOK_SECONDS, ""
@@ -38,6 +39,8 @@ class Progress:
             # Of the clock on the wall it would make a wrong time left, if that is set meanwhile.
             self.bar._time = time.monotonic
             self.bar.start_t = self.bar.last_print_t = time.monotonic()
+        for trial_id, result in self.results.items():
+            self.end(self.study.trial(trial_id), result["status"])
         return self
 
     def __exit__(self, *exception):

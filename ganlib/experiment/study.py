@@ -17,6 +17,7 @@ from typing import Any
 
 from ganlib.data import DataError
 from ganlib.experiment.changes import changed, meant
+from ganlib.experiment.machine import StudyError
 
 QUICK, CPU, FULL = PROFILES = ("quick", "cpu", "full")
 # On every figure of a profile; nothing stands on those of the write-up's own scale.
@@ -222,8 +223,14 @@ class Study:
         return tuple(t for t in trials if t.name == pattern or fnmatch.fnmatchcase(t.id, pattern))
 
     def trial(self, trial_id):
-        """The trial with that id."""
-        return next(trial for trial in self.trials if trial.id == trial_id)
+        """The trial with that id; errors as a `StudyError`."""
+        for trial in self.trials:
+            if trial.id == trial_id:
+                return trial
+        raise StudyError(
+            f"There is no such trial with these data and this version of {self.name!r}: give the "
+            f"same everywhere. Received: {trial_id!r}"
+        )
 
     def alike(self, trial):
         """The other trials of the same shape."""

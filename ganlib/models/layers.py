@@ -100,6 +100,7 @@ class ThinConv2D(layers.Conv2D):
     convolution to k channels (one for each column of the kernel) and a fixed one-hot 1×k
     convolution that shifts and adds them: the same products in another order, 2 to 5 times faster
     (benchmarks/README.md). Weights and configuration are Keras' own.
+
     Args and errors as of Keras' layer, with stride 1, no dilation, no groups, padding="same" and
     channels last.
     """

@@ -90,7 +90,7 @@ class Report:
             "study": study.name,
             "profile": self.profile,
             "scale": self.mark or "the write-up's",
-            "options": study.options,
+            "options": study.options | {"data": _named(study.options.get("data"))},
             "environment": environment(),
             "git_revision": git_revision(),
             "data": about,
@@ -138,6 +138,11 @@ class Table:
         )
         table = f'<table class="dataframe">\n<thead>{head}</thead>\n<tbody>{rows}</tbody></table>'
         return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
+
+
+def _named(data):
+    """The data as JSON has them: a path as text, images by what they say of themselves."""
+    return data if data is None else str(data)
 
 
 def git_revision():

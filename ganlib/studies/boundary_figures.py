@@ -135,7 +135,8 @@ def _histogram(ax, logits):
         values = expit(logits[name].ravel())
         shares = np.full(values.size, 100 / values.size)
         # An odd number of bins: ½ lies in the middle of one.
-        ax.hist(values, 41, (0, 1), weights=shares, **{"histtype": "step", "lw": 1.1} | look)
+        look = {"histtype": "step", "lw": 1.1, "range": (0, 1)} | look
+        ax.hist(values, 41, weights=shares, **look)
     most = max(logits[name].size for name in looks)
     # Shares are on a logarithmic axis: one picture far from the rest can be seen.
     ax.set(yscale="log", ylim=(50 / most, 150), xlim=(-0.02, 1.02), xticks=(0, 0.5, 1))
