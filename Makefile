@@ -28,7 +28,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	touch $@
 
 reproduce: setup ## run all notebooks in the quick profile into reports/quick/
-	$(BIN)/python -m ganlib.notebooks run
+	$(BIN)/python notebooks/refresh.py --html
 
 # Stop it whenever you like, and give it again, elsewhere too with runs/ copied there: it goes on.
 # One study's fault does not keep the others from running. A machine without a package index, where
@@ -39,9 +39,6 @@ else
 full: GANLIB := $(BIN)/ganlib
 full: setup ## all studies at the write-up's scale, into reports/full/
 endif
-	@for study in $(STUDIES); do \
-	  $(GANLIB) estimate $$study --profile $(PROFILE) || exit 1; \
-	done
 	@failed=""; for study in $(STUDIES); do \
 	  $(GANLIB) run $$study --profile $(PROFILE) || failed="$$failed $$study"; \
 	done; \
@@ -77,7 +74,7 @@ $(VENV)-floors/ready: requirements.txt pyproject.toml
 	touch $@
 
 notebooks: setup ## execute all notebooks and commit-clean their outputs
-	$(BIN)/python -m ganlib.notebooks refresh
+	$(BIN)/python notebooks/refresh.py
 
 benchmark: setup ## speed against peers, as ratios
 	$(BIN)/python benchmarks/speed.py

@@ -5,6 +5,10 @@ Nothing here imports a Keras backend before a command needs it, so `--help` answ
 
 import contextlib
 import enum
+import functools
+import importlib
+import inspect
+import json
 import os
 import pathlib
 import shlex
@@ -14,52 +18,83 @@ from typing import Annotated
 
 import typer
 
-from ganlib.file_commands import files
-from ganlib.score_commands import score
-from ganlib.terminal import AsJson, load_keras, print_json, print_table
+import ganlib
 
 app = typer.Typer(
-    help="Reproduce, diagnose and repair the GAN experiments people learn with.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(files)  # without a name: its commands stand beside those below
-app.add_typer(score, name="score")
+DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
+RUNS, REPORTS, GRID = pathlib.Path("runs"), pathlib.Path("reports"), pathlib.Path("grid.png")
 
 StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
-Profile = Annotated[
-    str,
-    typer.Option(
-        help="quick: minutes; cpu: hours on two cores, real data; full: the write-up's, on a GPU."
-    ),
-]
+Profile = Annotated[str, typer.Option(help="quick: minutes; cpu: hours; full: the write-up's.")]
 Data = Annotated[
-    str | None,
-    typer.Option(
-        help="digits, tissue, rooms, photos, nuclei, membranes, tfds:NAME, an .npz or a folder."
-    ),
+    str | None, typer.Option(help="An embedded set's name, tfds:NAME, an .npz or a folder.")
 ]
-Seeds = Annotated[
-    int | None, typer.Option(min=1, help="Seeds a variation; default: the profile's.")
-]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Of each variation.")]
 Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="Change every recipe, e.g. epochs=5; may be repeated."
-    ),
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change every recipe.")
 ]
 Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
-DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Model = Annotated[pathlib.Path, typer.Argument(help="A .keras file.")]
+Images = Annotated[list[pathlib.Path], typer.Argument(help="Image files, or folders of them.")]
+Folder = Annotated[pathlib.Path, typer.Option(help="Folder for the results.")]
+Tile = Annotated[int, typer.Option(min=16, help="Side in pixels; smaller needs less memory.")]
+Text, Number = str | None, int | None
+Engine = enum.StrEnum("Engine", ["local", "ray"])
+Kind = enum.StrEnum("Kind", ["gan", "boundary", "sr", "segmentation"])
 
 
-class Engine(enum.StrEnum):
-    """What runs the trials."""
+def load_keras():
+    """Imports Keras without TensorFlow's greeting; returns None, or the exception."""
+    greeting = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import keras  # noqa: F401
+        except Exception as error:  # a broken backend raises whatever it likes
+            return error
+        finally:
+            os.dup2(greeting, 2)
+            os.close(greeting)
+    return None
 
-    local = "local"
-    ray = "ray"
+
+@contextlib.contextmanager
+def _asked_for_wrongly():
+    """What is wrong with an option is said beside the command's usage; exit code 2."""
+    from ganlib.data import DataError
+
+    try:
+        yield
+    except DataError:
+        raise
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _show(value, as_json, in_words):
+    from ganlib.experiment.run import plain
+
+    typer.echo(json.dumps(plain(value), indent=2) if as_json else in_words(value))
+
+
+def _version(asked: bool):
+    if asked:
+        typer.echo(f"ganlib {ganlib.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+):
+    """Reproduce, diagnose and repair the GAN experiments people learn with."""
 
 
 def _study(name, profile, data, seeds, changes, trials=None):
@@ -69,30 +104,10 @@ def _study(name, profile, data, seeds, changes, trials=None):
 
     if name not in studies.STUDIES and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
-    try:
+    with _asked_for_wrongly():
         changes = parse(changes or ())
         study = studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
         return study.select(trials) if trials else study
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-@app.command(epilog="Example: ganlib doctor --data digits")
-def doctor(data: Data = None, out: Out = pathlib.Path("runs"), as_json: AsJson = False):
-    """Checks the environment: backends, devices, folders, data. Every problem comes with a remedy.
-
-    With --data it loads a data set and says what is in it, or what is wrong with it.
-    """
-    error = load_keras()
-    from ganlib import doctor
-
-    facts = doctor.examine(data, out, error)
-    if as_json:
-        print_json(facts)
-    else:
-        typer.echo(doctor.describe(facts))
-    if facts["problems"]:
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: ganlib studies --json")
@@ -100,11 +115,7 @@ def studies(as_json: AsJson = False):
     """Lists the studies."""
     from ganlib.studies import STUDIES
 
-    if as_json:
-        print_json(STUDIES)
-        return
-    for name, title in STUDIES.items():
-        typer.echo(f"{name:12} {title}")
+    _show(STUDIES, as_json, lambda found: "\n".join(f"{n:12} {t}" for n, t in found.items()))
 
 
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
@@ -112,31 +123,17 @@ def run(
     study: StudyName,
     profile: Profile = DEFAULT_PROFILE,
     data: Data = None,
-    trials: Annotated[str | None, typer.Option(help="A variation, or a pattern of ids.")] = None,
+    trials: Annotated[Text, typer.Option(help="A variation, or a pattern of ids.")] = None,
     seeds: Seeds = None,
     changes: Changes = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Worker processes; default: one a core, none beside a GPU."),
-    ] = None,
-    devices: Annotated[
-        int, typer.Option(min=1, help="Spread each batch over so many devices (JAX, TensorFlow).")
-    ] = 1,
-    engine: Annotated[Engine, typer.Option(help="local: this machine; ray: a cluster.")] = (
-        Engine.local
-    ),
-    address: Annotated[
-        str | None,
-        typer.Option(help="Of a Ray cluster: auto or HOST:PORT; default: one of this machine."),
-    ] = None,
-    cpus: Annotated[
-        int | None, typer.Option(min=1, help="Cores a trial, on Ray; default: 1.")
-    ] = None,
-    gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs a trial, on Ray, e.g. 0.5; default: 1 if any.")
-    ] = None,
-    out: Out = pathlib.Path("runs"),
-    reports: Reports = pathlib.Path("reports"),
+    workers: Annotated[Number, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch, on JAX.")] = 1,
+    engine: Annotated[Engine, typer.Option(help="This machine, or a cluster.")] = Engine.local,
+    address: Annotated[Text, typer.Option(help="Of a Ray cluster: auto or HOST:PORT.")] = None,
+    cpus: Annotated[Number, typer.Option(min=1, help="Cores a trial, on Ray.")] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="A trial, on Ray, e.g. 0.5.")] = None,
+    out: Out = RUNS,
+    reports: Reports = REPORTS,
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
     as_json: AsJson = False,
 ):
@@ -148,26 +145,21 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _resumable():
         chosen = _study(study, profile, data, seeds, changes, trials)
-        try:
-            if engine is Engine.ray:
-                run_study, options = _ray(workers, devices, address, cpus, gpus)
-            else:
-                run_study, options = _local(workers, devices, address, cpus, gpus)
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
-        options |= {"devices": devices, "fresh": fresh, "show": not as_json}
-        from ganlib.experiment.faults import check_writable
-        from ganlib.experiment.stages import run_stages
+        from ganlib.experiment.machine import check_writable
+        from ganlib.experiment.run import run_stages
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
-        results = run_stages(chosen, lambda stage: run_study(stage, out, **options))
+        given = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
+        with _asked_for_wrongly():
+            go = functools.partial(_engine(engine, devices, **given), fresh=fresh, show=not as_json)
+            results = run_stages(chosen, lambda stage: go(stage, out))
         failed = [r for r in results if r["status"] not in ("done", "stopped")]
         if as_json:
-            print_json(results)
+            _show(results, as_json, str)
         for result in failed:
             typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
         if len(failed) < len(results):
-            path = _report(_study(study, profile, data, seeds, changes), out, reports)
+            path = _write_report(_study(study, profile, data, seeds, changes), out, reports)
             typer.echo(f"Report: {path}", err=as_json)
     if failed:
         raise typer.Exit(1)
@@ -185,34 +177,18 @@ def _resumable():
         raise typer.Exit(1) from None
 
 
-def _local(workers, devices, address, cpus, gpus):
-    """The local engine, and the options that it alone has."""
-    from ganlib.experiment import local
-    from ganlib.experiment.devices import check_devices
+def _engine(engine, devices, **options):
+    """An engine's `run`, and those of the options that were given."""
+    run_study = importlib.import_module(f"ganlib.experiment.{engine}").run
+    given = {name: value for name, value in options.items() if value is not None}
+    if foreign := given.keys() - inspect.signature(run_study).parameters.keys():
+        raise ValueError(f"--{min(foreign)} is not for --engine {engine}: leave it out.")
+    if engine is Engine.local and "workers" not in given:
+        from ganlib.experiment.local import default_workers
 
-    for name, value in (("--address", address), ("--cpus", cpus), ("--gpus", gpus)):
-        if value is not None:
-            raise ValueError(f"{name} is for --engine ray: add that, or leave {name} out.")
-    if workers is None:  # asking claims an accelerator, which a worker would then lack
-        workers = local.default_workers() if devices == 1 else 0
-    check_devices(devices)
-    if devices > 1 and workers:
-        raise ValueError("Several devices share one trial: leave --workers out.")
-    return local.run, {"workers": workers}
-
-
-def _ray(workers, devices, address, cpus, gpus):
-    """The Ray engine, and the options that it alone has."""
-    from ganlib.experiment import ray as cluster
-
-    if workers is not None:
-        raise ValueError(
-            "--workers is for --engine local. On Ray as many trials run at once as have their "
-            "--cpus and --gpus."
-        )
-    cpus = 1 if cpus is None else cpus
-    cluster.check_resources(cpus, gpus, devices)
-    return cluster.run, {"address": address, "cpus": cpus, "gpus": gpus}
+        # Asking claims an accelerator, which a worker would then lack.
+        given["workers"] = default_workers() if devices == 1 else 0
+    return functools.partial(run_study, devices=devices, **given)
 
 
 @app.command(epilog="Example: ganlib status digits --profile full")
@@ -222,124 +198,199 @@ def status(
     data: Data = None,
     seeds: Seeds = None,
     changes: Changes = None,
-    out: Out = pathlib.Path("runs"),
+    out: Out = RUNS,
     as_json: AsJson = False,
 ):
     """Shows what is done, running and still to do, the time left, and how busy the machine is.
 
     Changed recipes are trials of their own: give the same --set as to `run`.
     """
+    import pandas
+
     from ganlib.experiment.status import describe, study_status, summary
 
     chosen = _study(study, profile, data, seeds, changes)
-    rows = study_status(chosen, out)
-    if as_json:
-        print_json(rows)
-        return
-    import pandas
 
-    print_table(pandas.DataFrame(rows))
-    typer.echo(describe(summary(chosen, rows, out)))
+    def in_words(rows):
+        table = pandas.DataFrame(rows).to_string(index=False)
+        return f"{table}\n{describe(summary(chosen, rows, out))}"
 
-
-@app.command(epilog="Example: ganlib estimate srgan --profile full --data photographs/")
-def estimate(
-    study: StudyName,
-    profile: Profile = DEFAULT_PROFILE,
-    data: Data = None,
-    seeds: Seeds = None,
-    changes: Changes = None,
-    out: Out = pathlib.Path("runs"),
-    as_json: AsJson = False,
-):
-    """Measures some training steps, and says how long the rest of a study takes on this machine.
-
-    And how much memory. What is finished already takes no time.
-    """
-    chosen = _study(study, profile, data, seeds, changes)
-    from ganlib import estimate
-
-    parts = estimate.estimate(chosen, out)
-    if as_json:
-        print_json([{**vars(part), "seconds": part.seconds} for part in parts])
-        return
-    if parts:
-        print_table(estimate.table(parts))
-    typer.echo(f"{study}: {estimate.describe(parts)}")
+    _show(study_status(chosen, out), as_json, in_words)
 
 
 @app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")
 def report(
     study: Annotated[str | None, typer.Argument(help="Name of a study.")] = None,
-    every: Annotated[
-        bool, typer.Option("--all", help="One page of all studies, from the reports there are.")
-    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="One page of all studies.")] = False,
     profile: Profile = DEFAULT_PROFILE,
     data: Data = None,
     seeds: Seeds = None,
     changes: Changes = None,
-    out: Out = pathlib.Path("runs"),
-    reports: Reports = pathlib.Path("reports"),
+    out: Out = RUNS,
+    reports: Reports = REPORTS,
 ):
-    """Writes figures and tables from the trials that have finished.
+    """Writes figures, tables and claims of the trials that have finished.
 
-    With --all it puts the five studies together on one page that needs no network, of each the
-    largest profile that has a report.
-
-    Changed recipes are trials of their own: give the same --set as to `run`.
+    With --all one page of all studies, which needs no network: of each the largest profile that has
+    a report. Changed recipes are trials of their own: give the same --set as to `run`.
     """
-    from ganlib.experiment.faults import check_writable
+    from ganlib.experiment.machine import check_writable
 
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
+    check_writable(reports, "--reports")
     if every:
-        from ganlib.write_up import write_up
+        from ganlib.report.export import write_page
+        from ganlib.studies import STUDIES
 
-        check_writable(reports, "--reports")
-        typer.echo(f"Write-up: {write_up(reports)}")
-        return
-    chosen = _study(study, profile, data, seeds, changes)
-    check_writable(reports / profile / study, "--reports")
-    typer.echo(f"Report: {_report(chosen, out, reports)}")
+        typer.echo(f"Page: {write_page(STUDIES, reports)}")
+    else:
+        chosen = _study(study, profile, data, seeds, changes)
+        typer.echo(f"Report: {_write_report(chosen, out, reports)}")
 
 
-def _report(study, out, reports):
-    from ganlib.reporting import make_report
+def _write_report(study, out, reports):
+    from ganlib.experiment.machine import StudyError
+    from ganlib.experiment.run import DONE, STOPPED, results
+    from ganlib.studies import report_module
 
-    return make_report(study, out, reports)
+    finished = [r for r in results(study, out) if r["status"] in (DONE, STOPPED)]
+    if not finished:
+        raise StudyError(f"No trial in {out / study.name} has finished: ganlib run {study.name}")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    return report_module(study.name).write_report(study, finished, study.data, out, reports).path
 
 
 @app.command(epilog="Example: ganlib sample runs/digits/base-…/model.keras -n 64 --out grid.png")
 def sample(
-    model: Annotated[pathlib.Path, typer.Argument(help="A .keras file of an Adversarial model.")],
+    model: Model,
     n: Annotated[int, typer.Option("-n", min=1, help="Number of pictures.")] = 64,
-    out: Annotated[pathlib.Path, typer.Option(help="PNG file to write.")] = pathlib.Path(
-        "grid.png"
-    ),
+    out: Annotated[pathlib.Path, typer.Option(help="PNG file to write.")] = GRID,
     seed: Annotated[int, typer.Option(help="Of the latents.")] = 0,
 ):
-    """Draws pictures from a trained generator."""
+    """Draws pictures from a trained GAN, or from a generator."""
     load_keras()
-    from ganlib.sampling import load_gan, sample_images, save_grid
+    from ganlib.apply import load_model, sample_images, save_grid
 
-    images = sample_images(load_gan(model), n, seed)
-    save_grid(images, out)
+    images = sample_images(load_model(model, compile=False), n, seed)
+    with _asked_for_wrongly():  # Pillow knows no such file
+        save_grid(images, out)
     typer.echo(f"{out}: {n} pictures of {images.shape[1]}×{images.shape[2]}")
+
+
+@app.command(epilog="Example: ganlib score gan model.keras digits --json")
+def score(
+    kind: Annotated[Kind, typer.Argument(help="What the model is.")],
+    model: Model,
+    data: Annotated[str, typer.Argument(help="Real images: as --data of `ganlib run`.")],
+    n: Annotated[Number, typer.Option("-n", min=1, help="Pictures to make.")] = None,
+    seed: Annotated[Number, typer.Option(help="Of the latents; default: 0.")] = None,
+    network: Annotated[Text, typer.Option(help="gan: efficientnet_lite0, inception_v3.")] = None,
+    similarity: Annotated[Text, typer.Option(help="boundary: correlation, cosine, ssim.")] = None,
+    scale: Annotated[Number, typer.Option(help="sr: how often the model enlarges.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="segmentation: 0.5.")] = None,
+    as_json: AsJson = False,
+):
+    """Scores a trained model on the test part of real data, beside a ceiling and a floor.
+
+    gan: KID, Fréchet distance, precision, recall, density and coverage, beside more real images and
+    noise. boundary: s1, s2 and s3. sr: PSNR and SSIM of pictures made small and enlarged again,
+    beside bicubic and the best linear upscaler. segmentation: Jaccard and Dice, beside predictors
+    that do not look at the image.
+    """
+    load_keras()
+    from ganlib.studies import score as scoring
+
+    options = {"n": n, "seed": seed, "network": network, "similarity": similarity}
+    options |= {"scale": scale, "threshold": threshold, "progress": not as_json}
+    with _asked_for_wrongly():
+        scores = scoring.score(kind, model, data, **options)
+    _show(scores, as_json, scoring.describe)
+
+
+@app.command(epilog="Example: ganlib upscale model.keras photo.jpg scan.png --out large/")
+def upscale(
+    model: Model,
+    images: Images,
+    out: Folder = pathlib.Path("upscaled"),
+    tile: Tile = 256,
+    as_json: AsJson = False,
+):
+    """Enlarges image files of any size; each becomes a PNG with the scale in its name.
+
+    If one fails, the others are still made, and the exit code is 1.
+    """
+    load_keras()
+    from ganlib.apply import load_upscaler
+    from ganlib.apply.files import upscale_files
+
+    _print_results(upscale_files(load_upscaler(model), images, out, tile, not as_json), as_json)
+
+
+@app.command(epilog="Example: ganlib segment model.keras slide.png scan.tif --out masks/")
+def segment(
+    model: Model,
+    images: Images,
+    out: Folder = pathlib.Path("segmented"),
+    tile: Tile = 256,
+    threshold: Annotated[float, typer.Option(help="Probability of foreground.")] = 0.5,
+    probabilities: Annotated[bool, typer.Option(help="Write these, as grey levels.")] = False,
+    as_json: AsJson = False,
+):
+    """Writes a mask for image files of any size, as PNG: 255 for the foreground, 0 for the rest.
+
+    If one fails, the others are still made, and the exit code is 1.
+    """
+    load_keras()
+    from ganlib.apply import load_segmenter
+    from ganlib.apply.files import segment_files
+
+    level = None if probabilities else threshold
+    with _asked_for_wrongly():
+        found = segment_files(load_segmenter(model), images, out, tile, level, not as_json)
+    _print_results(found, as_json)
+
+
+def _print_results(results, as_json):
+    if as_json:
+        _show(results, as_json, str)
+    for result in results:
+        if result["output"] is None:
+            typer.echo(f"{result['input']}: {result['error']}", err=True)
+        elif not as_json:
+            share = f"{result['foreground']:.1%} foreground, " if "foreground" in result else ""
+            typer.echo(f"{result['output']}: {share}{result['seconds']:.1f} s")
+    if any(result["output"] is None for result in results):
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: ganlib doctor --data digits")
+def doctor(data: Data = None, as_json: AsJson = False):
+    """Shows versions, backend and device, and what is wrong with them, with the remedy.
+
+    With --data it loads a data set and says what is in it, and for which studies.
+    """
+    from ganlib import doctor
+
+    facts = doctor.examine(data, load_keras())
+    _show(facts, as_json, doctor.describe)
+    if facts["problems"]:
+        raise typer.Exit(1)
 
 
 def main():
     """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from ganlib.data import DataError
-    from ganlib.experiment.faults import StudyError, of_a_file
+    from ganlib.experiment.machine import StudyError, of_a_file
 
     try:
         app(prog_name="ganlib")
-    except (DataError, StudyError) as error:  # one clear message; only a bug shows its traceback
-        typer.echo(str(error), err=True)
-        sys.exit(2)
-    except OSError as error:
-        if (message := of_a_file(error)) is None:
+    except (DataError, StudyError, OSError) as error:  # only a bug shows its traceback
+        message = of_a_file(error) if isinstance(error, OSError) else str(error)
+        if message is None:
             raise
         typer.echo(message, err=True)
         sys.exit(2)

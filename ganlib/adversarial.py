@@ -4,48 +4,45 @@ import keras
 from keras import ops
 
 from ganlib import losses
-from ganlib.adversarial_options import check_options, check_pairing, check_players
 from ganlib.backends import BackendStep
-from ganlib.optimizers import OptimizerPair
-from ganlib.penalties import input_gradient_penalty
+from ganlib.backends.optimizers import OptimizerPair
+from ganlib.models.outputs import check_networks, looks_across_batch
 
 DISCRIMINATOR, GENERATOR = 0, 1
+UPDATES = ("alternating", "shared", "joint")
 
 
 @keras.saving.register_keras_serializable("ganlib")
 class Adversarial(BackendStep, keras.Model):
     """A generator and a discriminator, with an optimizer each, as one `keras.Model`.
 
-    `fit`, `evaluate`, `save`, `load_model`, `save_weights` and Keras' callbacks work as on any
-    model. A saved model holds both players, both optimizers and every random state, so training
-    goes on from it exactly. Calling the model (or `predict`) maps latents to images.
+    `fit`, `evaluate`, `save` and Keras' callbacks work as on any model. A saved model holds both
+    networks, both optimizers and every random state: training goes on from it exactly. Calling the
+    model maps latents to images. The `loss` in the logs is the sum of all that is minimised.
 
-    No single number falls when a GAN gets better. The `loss` in the logs is the sum of all that the
-    players minimise, for callbacks that watch whether it is finite (`TerminateOnNaN`); give others
-    something to go by, such as `EarlyStopping(monitor="d_loss", mode="min")`.
-
-    Three ways to take a step, from most to least work:
+    Three ways to take a step (`update`), from most to least work:
 
     * `"alternating"`: `d_steps` steps of the discriminator, then one of the generator through the
       updated discriminator, on fresh latents (Goodfellow et al., 2014).
-    * `"shared"`: the same, but the generator's step reuses the fakes of the discriminator's, which
-      saves a generator pass (the PyTorch DCGAN tutorial).
+    * `"shared"`: the same, but the generator's step reuses the fakes of the discriminator's (the
+      PyTorch DCGAN tutorial).
     * `"joint"`: both gradients from one forward pass (the TensorFlow DCGAN tutorial).
 
-    The discriminator sees real and generated images in separate passes, so that its batch
-    normalisation, if any, never mixes them.
+    Real and generated images go through the discriminator in one batch, unless its outputs depend
+    on the other images of a batch, as with batch normalisation: then in two, which never mix them.
+    Spectral normalisation sees no images: its power iteration is taken once a pass.
 
-    A conditional GAN trains on pairs `(inputs, images)`: the generator gets the inputs in place of
-    latents, as low-resolution pictures in super-resolution. Pairs allow a `content` loss, which
-    says how far an image is from the very one that belongs to its input.
+    On pairs `(inputs, images)` the generator gets the inputs in place of latents, and a `content`
+    loss may compare its images with those of the pairs.
 
     Args:
-        generator: `keras.Model`, latents `(batch_size, …)` to images `(batch_size, …)`.
-        discriminator: `keras.Model`, images to logits `(batch_size, 1)`; no sigmoid at its end.
+        generator: functional or Sequential `keras.Model`, latents to images `(batch_size, …)`.
+        discriminator: the same, images to logits: one an image, `(batch_size, 1)`, or one a patch,
+            `(batch_size, height, width, 1)`; no sigmoid at its end.
         loss: `ganlib.losses.AdversarialLoss`, or the name of one.
         update: one of `"alternating"`, `"shared"`, `"joint"`.
-        d_steps: int, discriminator steps per generator step; only with `"alternating"`. They see
-            the same real images and fresh fakes.
+        d_steps: int, discriminator steps a generator step, on the same real images and fresh
+            fakes; only with `"alternating"`.
         generator_batch: int, number of latents in the generator's own step; only with
             `"alternating"`. `None`: as many as there are real images.
         gradient_penalty: float, weight of the two-sided penalty on the gradient's norm between
@@ -53,31 +50,28 @@ class Adversarial(BackendStep, keras.Model):
         r1: float, weight γ of the R1 penalty γ/2·‖∇D(x)‖² on real images (Mescheder et al., 2018).
         instance_noise: float, standard deviation of Gaussian noise added to everything that the
             discriminator sees in training (Sønderby et al., 2017), in units of the images.
-        instance_noise_steps: int, the noise falls linearly to zero over so many discriminator
-            steps. 0: it stays.
+        instance_noise_steps: int, discriminator steps in which the noise falls to 0, linearly. 0:
+            it stays.
         ema: float in [0, 1), decay of an exponential moving average of the generator, which then
             makes the samples (`sampler`). Warmed up as min(ema, (1 + t) / (10 + t)). 0: none.
         content: callable `(fake, real) -> scalar`, added to what the generator minimises, such as
-            `ganlib.content.ContentLoss` of pairs; with an attribute `paired` that is False it needs
-            none, such as `ganlib.likeness.LikenessLoss`. Serializable by Keras if the model is to
-            be saved. Its `prepare()`, if it has one, is called when the model is compiled.
+            `ganlib.content.ContentLoss`. Needs pairs, unless its attribute `paired` is False. Its
+            `prepare()`, if it has one, is called when the model is compiled.
         adversarial_weight: float, of the adversarial part of the generator's loss.
         augment: callable `(images, seed_generator) -> images`, such as
-            `ganlib.augment.DiffAugment`; changes all that the discriminator sees in training, real
-            and generated, and the penalties are taken on the changed images. Serializable by Keras
-            if the model is to be saved.
-        seed: int, seeds latents, penalties, augmentation and instance noise.
+            `ganlib.augment.DiffAugment`; changes all that the discriminator sees in training, also
+            in the penalties. Like `content`, serializable by Keras if the model is to be saved.
+        seed: int, of latents, penalties, augmentation and instance noise.
 
     Raises:
-        ValueError: an option is out of its range, does nothing with this `update`, or the players
-            do not fit each other.
+        ValueError: an option is out of its range or does nothing with this `update`, the networks
+            do not fit each other, or the discriminator does not give logits.
 
     Example:
 
     >>> gan = Adversarial(generator, discriminator, loss="hinge", ema=0.999)
     >>> gan.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
     >>> gan.fit(images, batch_size=64, epochs=10)
-    >>> gan.save("gan.keras")
     """
 
     def __init__(
@@ -117,24 +111,22 @@ class Adversarial(BackendStep, keras.Model):
             "adversarial_weight": adversarial_weight,
             "seed": seed,
         }
-        check_options(**self.options)
-        check_players(generator, discriminator)
+        _check_options(**self.options)
+        check_networks(generator, discriminator)
         self.generator = generator
         self.discriminator = discriminator
+        self.one_pass = not looks_across_batch(discriminator)
         self.average = _frozen_copy(generator) if ema else None
         self.random = keras.random.SeedGenerator(seed)
         self.images_seen = self.add_weight(
             shape=(), dtype="int32", initializer="zeros", trainable=False, name="images_seen"
         )
         names = ["d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"]
-        if content is not None:
-            names.append("g_content")
-        if gradient_penalty or r1:
-            names.append("d_penalty")
-        names.append("loss")
-        self.trackers = [keras.metrics.Mean(name=name) for name in names]
-        # Both players arrive built. Without this, fit() would build symbolically, and loading would
-        # leave weights and optimizer slots unrestored with no more than a warning.
+        names += ["g_content"] if content is not None else []
+        names += ["d_penalty"] if gradient_penalty or r1 else []
+        self.trackers = [keras.metrics.Mean(name=name) for name in (*names, "loss")]
+        # Both networks arrive built. Without this, loading would leave weights and optimizer slots
+        # unrestored with no more than a warning.
         self.built = True
 
     @property
@@ -152,19 +144,11 @@ class Adversarial(BackendStep, keras.Model):
         return tuple(self.generator.input_shape[1:])
 
     def call(self, latents, training=False):
-        player = self.generator if training else self.sampler
-        return player(latents, training=training)
-
-    # -- the step ----------------------------------------------------------------------------------
+        network = self.generator if training else self.sampler
+        return network(latents, training=training)
 
     def play(self, real, inputs=None):
-        """One training step on `real`, images `(batch_size, …)`; returns the logs.
-
-        Args:
-            real: images.
-            inputs: what the generator makes its images from, in the same order. `None`: latents.
-        """
-        check_pairing(inputs, self.content, self.options["generator_batch"])
+        """One training step on real images, made from `inputs` or latents; returns the logs."""
         update = getattr(self, f"_{self.options['update']}_update")
         g_parts, d_parts = update(real, inputs)
         self.images_seen.assign_add(ops.cast(ops.shape(real)[0], "int32"))
@@ -174,15 +158,13 @@ class Adversarial(BackendStep, keras.Model):
 
     def score(self, real, inputs=None):
         """The losses and accuracies on `real` in inference mode; returns the logs."""
-        check_pairing(inputs, self.content, self.options["generator_batch"])
         n = ops.shape(real)[0]
         fake = self.sampler(self._inputs(n, inputs), training=False)
-        real_logits = self._logits(real, training=False)
-        fake_logits = self._logits(fake, training=False)
-        d_loss = self.adversarial_loss.discriminator_loss(real_logits, fake_logits)
+        logits = [self._logits(images, training=False) for images in (real, fake)]
+        d_loss = self.adversarial_loss.discriminator_loss(*logits)
         penalty = self._penalty(real, fake)
-        g_parts = self._generator_loss(fake, fake_logits, real)
-        return self._report(g_parts, (d_loss, penalty, real_logits, fake_logits), n)
+        g_parts = self._generator_loss(fake, logits[1], real)
+        return self._report(g_parts, (d_loss, penalty, *logits), n)
 
     def _alternating_update(self, real, inputs):
         n = ops.shape(real)[0]
@@ -190,26 +172,12 @@ class Adversarial(BackendStep, keras.Model):
             fake = self.generator(self._inputs(n, inputs), training=True)
             d_parts = self._discriminator_step(real, fake)
         source = self._inputs(self.options["generator_batch"] or n, inputs)
-
-        def objective():
-            fake = self.generator(source, training=True)
-            loss, content = self._generator_loss(fake, self._logits(self._seen(fake)), real)
-            return (loss,), (content,)
-
-        (g_loss,), (content,) = self._descend(objective, GENERATOR)
-        return (g_loss, content), d_parts
+        g_parts, _ = self._generator_step(real, source)
+        return g_parts, d_parts
 
     def _shared_update(self, real, inputs):
         source = self._inputs(ops.shape(real)[0], inputs)
-
-        def objective():  # the discriminator's own descent happens inside the generator's pass
-            fake = self.generator(source, training=True)
-            d_parts = self._discriminator_step(real, fake)
-            loss, content = self._generator_loss(fake, self._logits(self._seen(fake)), real)
-            return (loss,), (content, *d_parts)
-
-        (g_loss,), (content, *d_parts) = self._descend(objective, GENERATOR)
-        return (g_loss, content), d_parts
+        return self._generator_step(real, source, self._discriminator_step)
 
     def _joint_update(self, real, inputs):
         source = self._inputs(ops.shape(real)[0], inputs)
@@ -225,13 +193,22 @@ class Adversarial(BackendStep, keras.Model):
 
     def _generator_loss(self, fake, fake_logits, real):
         """All that the generator minimises, and the content part of it."""
-        loss = self.options["adversarial_weight"] * self.adversarial_loss.generator_loss(
-            fake_logits
-        )
+        weight = self.options["adversarial_weight"]
+        loss = weight * self.adversarial_loss.generator_loss(fake_logits)
         if self.content is None:
             return loss, ops.zeros((), "float32")
         content = ops.cast(self.content(fake, real), "float32")
         return loss + content, content
+
+    def _generator_step(self, real, source, first=None):
+        def objective():
+            fake = self.generator(source, training=True)
+            d_parts = first(real, fake) if first else ()  # the discriminator descends within
+            loss, content = self._generator_loss(fake, self._logits(self._seen(fake)), real)
+            return (loss,), (content, *d_parts)
+
+        (g_loss,), (content, *d_parts) = self._descend(objective, GENERATOR)
+        return (g_loss, content), d_parts
 
     def _discriminator_step(self, real, fake):
         def objective():
@@ -244,58 +221,63 @@ class Adversarial(BackendStep, keras.Model):
     def _judge(self, real, fake):
         """The discriminator's total loss, and (loss, penalty, real logits, fake logits)."""
         real, fake = self._seen(real), self._seen(fake)
-        real_logits, fake_logits = self._logits(real), self._logits(fake)
+        if self.one_pass:
+            logits, n = self._logits(real, fake), ops.shape(real)[0]
+            real_logits, fake_logits = logits[:n], logits[n:]
+        else:
+            real_logits, fake_logits = self._logits(real), self._logits(fake)
         loss = self.adversarial_loss.discriminator_loss(real_logits, fake_logits)
         penalty = self._penalty(real, fake)
         return loss + penalty, (loss, penalty, real_logits, fake_logits)
 
-    def _descend(self, objective, *players):
-        """Each player descends its own loss: `objective()` returns (losses, auxiliary tensors).
+    def _descend(self, objective, *which):
+        """Each network descends its own loss: `objective()` returns (losses, auxiliary tensors).
 
-        A player's loss is differentiated with respect to that player's variables alone. Nothing
-        toggles `trainable`, which Keras 3 reads once, when it traces.
+        A loss is differentiated with respect to that network's variables alone. Nothing toggles
+        `trainable`, which Keras 3 reads once, when it traces.
         """
-        optimizers = [self.optimizer.optimizers[player] for player in players]
-        groups = [self.optimizer.groups()[player] for player in players]
+        optimizers = [self.optimizer.optimizers[i] for i in which]
+        groups = [self.optimizer.groups()[i] for i in which]
         results, aux, gradients = self.value_and_gradients(objective, optimizers, groups)
         for optimizer, gradient, group in zip(optimizers, gradients, groups, strict=True):
             optimizer.apply(gradient, group)
         return results, aux
 
-    # -- its parts ---------------------------------------------------------------------------------
-
     def _inputs(self, n, inputs):
-        return self._latents(n) if inputs is None else inputs
-
-    def _latents(self, n):
+        if inputs is not None:
+            return inputs
         return keras.random.normal((n, *self.latent_shape), seed=self.random)
 
     def _seen(self, images):
         """What the discriminator gets to see of the images in training."""
         return images if self.augment is None else self.augment(images, self.random)
 
-    def _logits(self, images, training=True):
+    def _logits(self, *images, training=True):
+        """Float32, whatever the discriminator computes in; of several batches in one pass."""
+        batches = [self._noisy(x) for x in images] if training else images
+        joined = ops.concatenate(batches) if len(batches) > 1 else batches[0]
+        return ops.cast(self.discriminator(joined, training=training), "float32")
+
+    def _noisy(self, images):
         noise = self.options["instance_noise"]
-        if training and noise:
-            steps = self.options["instance_noise_steps"]
-            if steps:
-                done = ops.cast(self.optimizer.discriminator.iterations, "float32")
-                noise = noise * ops.maximum(0.0, 1.0 - done / steps)
-            images = ops.cast(images, self.compute_dtype)
-            random = keras.random.normal(ops.shape(images), seed=self.random)
-            images = images + ops.cast(noise * random, images.dtype)
-        # Losses and accuracies are computed in float32 whatever the players compute in.
-        return ops.cast(self.discriminator(images, training=training), "float32")
+        if not noise:
+            return images
+        if steps := self.options["instance_noise_steps"]:
+            done = ops.cast(self.optimizer.discriminator.iterations, "float32")
+            noise = noise * ops.maximum(0.0, 1.0 - done / steps)
+        images = ops.cast(images, self.compute_dtype)
+        random = keras.random.normal(ops.shape(images), seed=self.random)
+        return images + ops.cast(noise * random, images.dtype)
 
     def _penalty(self, real, fake):
-        # The discriminator runs in inference mode here: dropout masks and batch statistics would
-        # make one image's gradient depend on others.
-        weights = {name: self.options[name] for name in ("gradient_penalty", "r1")}
-        return input_gradient_penalty(self._squared_gradient, real, fake, self.random, **weights)
+        def squared_norm(images):
+            # In inference mode: dropout masks and batch statistics would make one image's gradient
+            # depend on others.
+            gradient = self.input_gradient(lambda x: self._logits(x, training=False), images)
+            return ops.sum(ops.square(gradient), axis=tuple(range(1, len(images.shape))))
 
-    def _squared_gradient(self, images):
-        gradient = self.input_gradient(lambda x: self._logits(x, training=False), images)
-        return ops.sum(ops.square(gradient), axis=tuple(range(1, len(images.shape))))
+        weights = {name: self.options[name] for name in ("gradient_penalty", "r1")}
+        return losses.input_gradient_penalty(squared_norm, real, fake, self.random, **weights)
 
     def _update_average(self):
         t = ops.cast(self.optimizer.generator.iterations, "float32")
@@ -324,25 +306,24 @@ class Adversarial(BackendStep, keras.Model):
             tracker.update_state(values[tracker.name], sample_weight=n)
         return self.get_metrics_result()
 
-    # -- compiling and saving ----------------------------------------------------------------------
-
     def compile(self, d_optimizer="adam", g_optimizer="adam", **kwargs):
         """Sets the two optimizers; other arguments as for `keras.Model.compile`.
 
         Raises:
-            ValueError: `loss` or `optimizer` is given; both are set elsewhere.
+            ValueError: `loss` or `optimizer` is given, which are set elsewhere; both optimizers are
+                one object; or a network has nothing to train.
         """
-        for name in ("loss", "optimizer"):
-            if name in kwargs:
-                raise ValueError(
-                    f"`{name}` is not an argument here: the loss belongs to Adversarial(…), the "
-                    "optimizers are `d_optimizer` and `g_optimizer`. "
-                    f"Received: {name}={kwargs[name]!r}"
-                )
+        for name in {"loss", "optimizer"} & kwargs.keys():
+            raise ValueError(
+                f"`{name}` is not an argument here: the loss belongs to Adversarial(…), the "
+                "optimizers are `d_optimizer` and `g_optimizer`. Received: "
+                f"{name}={kwargs[name]!r}"
+            )
+        networks = self.discriminator, self.generator
         pair = OptimizerPair(
             keras.optimizers.get(d_optimizer),
             keras.optimizers.get(g_optimizer),
-            lambda: (self.discriminator.trainable_variables, self.generator.trainable_variables),
+            lambda: [network.trainable_variables for network in networks],
         )
         if hasattr(self.content, "prepare"):
             self.content.prepare()
@@ -350,6 +331,10 @@ class Adversarial(BackendStep, keras.Model):
         # Not at the first step: a model saved before it, or one to load weights into, needs slots.
         pair.build()
         self._compile_options = kwargs
+
+    def export(self, filepath, *args, **kwargs):
+        """Exports the `sampler`, latents to images; arguments as of `keras.Model.export`."""
+        self.sampler.export(filepath, *args, **kwargs)
 
     def get_compile_config(self):
         if not self.compiled:
@@ -398,3 +383,21 @@ def _frozen_copy(generator):
     copy.trainable = False
     copy.set_weights(generator.get_weights())
     return copy
+
+
+def _check_options(update, d_steps, generator_batch, ema, seed, **weights):
+    if update not in UPDATES:
+        raise ValueError(f"`update` must be one of {UPDATES}. Received: update={update!r}")
+    if update != "alternating" and (d_steps != 1 or generator_batch is not None):
+        raise ValueError(
+            '`d_steps` and `generator_batch` only mean something with update="alternating". '
+            f"Received: update={update!r}, d_steps={d_steps}, generator_batch={generator_batch}"
+        )
+    for name, value in (("d_steps", d_steps), ("generator_batch", generator_batch)):
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
+    for name, value in weights.items():
+        if value < 0:
+            raise ValueError(f"`{name}` must not be negative. Received: {name}={value}")
+    if not 0.0 <= ema < 1.0:
+        raise ValueError(f"`ema` must lie in [0, 1). Received: ema={ema}")

@@ -11,22 +11,17 @@ from keras import ops
 class DiffAugment:
     """Random changes of everything that a discriminator sees (Zhao et al., 2020, DiffAugment).
 
-    A discriminator that sees few real images learns them by heart. Changing real *and* generated
-    images at random before it looks keeps it from that, and as every change is differentiable, the
-    generator learns through it without copying the changes.
-
-    Each image is changed by itself, in this order whatever the policy's, with the paper's strengths
-    for images in [-1, 1]:
+    Changing real *and* generated images keeps the discriminator from learning few real ones by
+    heart; the generator learns through the changes without copying them. Each image is changed by
+    itself, in this order whatever the policy's, with the paper's strengths for images in [-1, 1]:
 
     * `"brightness"`: adds a number from [-0.5, 0.5).
     * `"saturation"`: scales the distance from each pixel's mean over the channels by [0, 2).
     * `"contrast"`: scales the distance from the image's mean by [0.5, 1.5).
     * `"translation"`: shifts by up to an eighth of height and width, filled with 0 (mid-grey).
-    * `"cutout"`: sets a box of half the height and width to 0; its centre lies anywhere in the
-      image, so it may be cut off at the border.
-    * `"orientation"`: mirrors left and right, top and bottom, and across the diagonal, each with
-      even odds: one of the eight symmetries of a square. Not in the paper; for square pictures that
-      have no up or down, such as cells under a microscope, of which it makes eight for one.
+    * `"cutout"`: sets a box of half the height and width to 0, centred anywhere in the image.
+    * `"orientation"`: one of the eight symmetries of a square. Not in the paper; for pictures that
+      have no up or down, such as cells under a microscope.
 
     Args:
         policy: tuple of str, which of these changes.
@@ -51,19 +46,7 @@ class DiffAugment:
         object.__setattr__(self, "policy", policy)
 
     def __call__(self, images, seed_generator):
-        """Changes images at random.
-
-        Args:
-            images: tensor `(batch_size, height, width, channels)` in [-1, 1].
-            seed_generator: `keras.random.SeedGenerator`; the same state makes the same changes.
-
-        Returns:
-            A float32 tensor of the same shape; brightness, saturation and contrast may leave
-            [-1, 1], as in the paper.
-
-        Raises:
-            ValueError: "orientation" on images that are not square.
-        """
+        """Changes images `(batch_size, height, width, channels)` in [-1, 1], in float32."""
         images = ops.cast(images, "float32")
         shape = (ops.shape(images)[0], 1, 1, 1)
         for name, change in CHANGES.items():

@@ -1,4 +1,4 @@
-"""What ties a generated picture to the one it should be: pixels, and features of a network."""
+"""What ties generated pictures to real ones: to the very one each should be, or to the set."""
 
 import dataclasses
 
@@ -8,7 +8,8 @@ from keras import ops
 from ganlib.features.perceptual import Extractor, get
 from ganlib.images import ValueRange
 
-DISTANCES = {"l1": lambda x: ops.abs(x), "l2": lambda x: ops.square(x)}
+DISTANCES = {"l1": ops.abs, "l2": ops.square}
+EMPTY = 1e-6  # sum of squares; what rounding leaves of a picture of one colour is below it
 
 
 @keras.saving.register_keras_serializable("ganlib")
@@ -66,13 +67,10 @@ class ContentLoss:
         if self.pixel:
             total = total + self.pixel * ops.mean(DISTANCES[self.distance](fake - real))
         if self.perceptual:
-            low, width = ValueRange(self.value_range).low, self._width()
-            fake, real = (fake - low) / width, (real - low) / width
+            low, high = ValueRange(self.value_range).low, ValueRange(self.value_range).high
+            fake, real = (fake - low) / (high - low), (real - low) / (high - low)
             total = total + self.perceptual * self.features.distance(fake, real)
         return total
-
-    def _width(self):
-        return ValueRange(self.value_range).high - ValueRange(self.value_range).low
 
     def get_config(self):
         config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -83,3 +81,54 @@ class ContentLoss:
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "features": get(config["features"])})
+
+
+@keras.saving.register_keras_serializable("ganlib")
+@dataclasses.dataclass(frozen=True)
+class LikenessLoss:
+    """How far a batch of generated pictures is from a batch of real ones, each to its nearest.
+
+    The distance of two pictures is 1 - c with their concordance c (Lin, 1989), 2⟨x, y⟩ over
+    ⟨x, x⟩ + ⟨y, y⟩, of the pixels less each picture's mean colour. Its mean over the nearest
+    neighbours is taken both ways, as in the chamfer distance of point sets (Barrow et al., 1977):
+    from generated to real pictures, which asks for likeness, and back, which asks for variety.
+
+    As `content` of `ganlib.adversarial.Adversarial` it needs no pairs: `paired` says so.
+
+    Args:
+        weight: float above 0.
+
+    Raises:
+        ValueError: the weight is not above 0.
+    """
+
+    weight: float = 1.0
+    paired = False
+
+    def __post_init__(self):
+        if not self.weight > 0:
+            raise ValueError(f"`weight` must be above 0. Received: weight={self.weight}")
+
+    def __call__(self, fake, real):
+        """Scalar loss, from 0 to 2 × `weight`, of pictures `(n, h, w, c)` and `(m, h, w, c)`."""
+        a, b = _details(fake), _details(real)
+        squares = [ops.sum(ops.square(x), axis=1) for x in (a, b)]
+        products = ops.matmul(a, ops.transpose(b))
+        # Of two pictures of one colour the concordance is 0.
+        concordances = 2.0 * products / (squares[0][:, None] + squares[1][None, :] + EMPTY)
+        there, back = (ops.mean(ops.max(concordances, axis=axis)) for axis in (1, 0))
+        return self.weight * (1.0 - 0.5 * (there + back))
+
+    def get_config(self):
+        return {"weight": self.weight}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _details(images):
+    """Pixel vectors `(n, values)`, less each picture's mean colour."""
+    images = ops.cast(images, "float32")
+    images = images - ops.mean(images, axis=(1, 2), keepdims=True)
+    return ops.reshape(images, (ops.shape(images)[0], -1))

@@ -1,4 +1,4 @@
-"""Adversarial losses and the U-Nets' focal loss, written once in `keras.ops`, on logits.
+"""Adversarial losses, gradient penalties and the focal loss of U-Nets, on logits.
 
 An adversarial loss is a frozen dataclass with three element-wise functions: what the discriminator
 pays for a real logit, what it pays for a fake one, and what the generator pays for a fake one. A
@@ -30,21 +30,27 @@ register = keras.saving.register_keras_serializable("ganlib")
 class AdversarialLoss:
     """Base class of all adversarial losses.
 
-    `real`, `fake` and `generator` map logits of any shape to a loss of the same shape; the players'
-    losses are their means. The three properties tell `HealthMonitor` how to read a loss value and
-    may stay `None` where a loss has no such value.
+    A subclass defines `real`, `fake` and `generator`, which map logits of any shape to losses of
+    the same shape. The properties tell `HealthMonitor` how to read a loss value:
+
+    * `chance`: the discriminator's loss at its best constant output, without information, or None.
+    * `floor`: its loss when it is never wrong; None if unbounded.
+    * `boundary`: the logit above which it says "real"; None if only the order counts.
+    * `gradient_penalty`: weight of the gradient penalty that the loss's paper asks for.
     """
 
+    chance = None
+    floor = None
+    boundary = 0.0
+    gradient_penalty = 0.0
+
     def real(self, logits):
-        """What the discriminator pays for the logits of real images."""
         raise NotImplementedError(f"{type(self).__name__} must define real(logits).")
 
     def fake(self, logits):
-        """What the discriminator pays for the logits of generated images."""
         raise NotImplementedError(f"{type(self).__name__} must define fake(logits).")
 
     def generator(self, logits):
-        """What the generator pays for the logits of its images."""
         raise NotImplementedError(f"{type(self).__name__} must define generator(logits).")
 
     def discriminator_loss(self, real_logits, fake_logits):
@@ -55,26 +61,6 @@ class AdversarialLoss:
         """Scalar: mean over the generated images."""
         return ops.mean(self.generator(fake_logits))
 
-    @property
-    def chance(self):
-        """The discriminator's loss at its best constant output: it has no information."""
-        return None
-
-    @property
-    def floor(self):
-        """The discriminator's loss when it is never wrong; `None` if unbounded."""
-        return None
-
-    @property
-    def boundary(self):
-        """The logit above which the discriminator says "real"; `None` if only order counts."""
-        return 0.0
-
-    @property
-    def gradient_penalty(self):
-        """The weight of the gradient penalty that the loss's paper asks for."""
-        return 0.0
-
     def get_config(self):
         return dataclasses.asdict(self)
 
@@ -83,12 +69,16 @@ class AdversarialLoss:
         return cls(**config)
 
 
-def _check_real_label(value):
-    if not 0.5 < value <= 1.0:
-        raise ValueError(
-            "`real_label` must lie in (0.5, 1]: 1 is no smoothing, 0.9 the usual one-sided "
-            f"smoothing. Received: real_label={value}"
-        )
+@dataclasses.dataclass(frozen=True)
+class _WithRealLabel(AdversarialLoss):
+    real_label: float = 1.0
+
+    def __post_init__(self):
+        if not 0.5 < self.real_label <= 1.0:
+            raise ValueError(
+                "`real_label` must lie in (0.5, 1]: 1 is no smoothing, 0.9 the usual one-sided "
+                f"smoothing. Received: real_label={self.real_label}"
+            )
 
 
 def _entropy(p):
@@ -97,18 +87,13 @@ def _entropy(p):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class NonSaturating(AdversarialLoss):
+class NonSaturating(_WithRealLabel):
     """Binary cross-entropy, with the generator's non-saturating form (Goodfellow et al., 2014).
 
     Args:
         real_label: float in (0.5, 1], the discriminator's target for real images. Below 1 it is
             one-sided label smoothing (Salimans et al., 2016). The generator still aims at 1.
     """
-
-    real_label: float = 1.0
-
-    def __post_init__(self):
-        _check_real_label(self.real_label)
 
     # softplus(-l) = -log(sigmoid(l)): finite at every logit.
     def real(self, logits):
@@ -132,17 +117,14 @@ class NonSaturating(AdversarialLoss):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class LeastSquares(AdversarialLoss):
+class LeastSquares(_WithRealLabel):
     """Least squares (LSGAN; Mao et al., 2017, with a = 0, b = c = 1).
 
     Args:
         real_label: float in (0.5, 1], the discriminator's target for real images.
     """
 
-    real_label: float = 1.0
-
-    def __post_init__(self):
-        _check_real_label(self.real_label)
+    floor = 0.0
 
     def real(self, logits):
         return 0.5 * ops.square(logits - self.real_label)
@@ -158,10 +140,6 @@ class LeastSquares(AdversarialLoss):
         return 0.25 * self.real_label**2
 
     @property
-    def floor(self):
-        return 0.0
-
-    @property
     def boundary(self):
         return self.real_label / 2.0
 
@@ -171,10 +149,13 @@ class LeastSquares(AdversarialLoss):
 class AbsoluteError(AdversarialLoss):
     """Mean absolute error between probabilities and labels: 1 - D(x) + D(G(z)).
 
-    What many SRGAN repositories write down. Any constant output costs the discriminator exactly 1,
-    and both players' gradients vanish where it is sure, so a loss near 1 may be chance or a
-    discriminator that has lost its way. Here to reproduce such runs; prefer another for new ones.
+    What many SRGAN repositories write down, here to reproduce such runs. Any constant output costs
+    the discriminator exactly 1, and the gradients vanish where it is sure, so a loss near 1 may be
+    chance or a discriminator that has lost its way.
     """
+
+    chance = 1.0
+    floor = 0.0
 
     def real(self, logits):
         return ops.sigmoid(-logits)
@@ -185,19 +166,14 @@ class AbsoluteError(AdversarialLoss):
     def generator(self, logits):
         return ops.sigmoid(-logits)
 
-    @property
-    def chance(self):
-        return 1.0
-
-    @property
-    def floor(self):
-        return 0.0
-
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Hinge(AdversarialLoss):
     """Hinge loss (Lim & Ye, 2017; Miyato et al., 2018)."""
+
+    chance = 2.0
+    floor = 0.0
 
     def real(self, logits):
         return ops.relu(1.0 - logits)
@@ -207,14 +183,6 @@ class Hinge(AdversarialLoss):
 
     def generator(self, logits):
         return -logits
-
-    @property
-    def chance(self):
-        return 2.0
-
-    @property
-    def floor(self):
-        return 0.0
 
 
 @register
@@ -226,6 +194,10 @@ class Wasserstein(AdversarialLoss):
     midway between the mean real and the mean fake output.
     """
 
+    chance = 0.0
+    boundary = None
+    gradient_penalty = 10.0
+
     def real(self, logits):
         return -logits
 
@@ -235,18 +207,6 @@ class Wasserstein(AdversarialLoss):
     def generator(self, logits):
         return -logits
 
-    @property
-    def chance(self):
-        return 0.0
-
-    @property
-    def boundary(self):
-        return None
-
-    @property
-    def gradient_penalty(self):
-        return 10.0
-
 
 @register
 @dataclasses.dataclass(frozen=True)
@@ -254,17 +214,15 @@ class Boundary(AdversarialLoss):
     """Holds generated images on the discriminator's decision boundary, D(G(z)) = ½.
 
     The discriminator pays -log D(x) for a real image and -γ·log(1 - 4(D(G(z)) - ½)²) for a fake
-    one, which is least at ½; the generator still aims at 1 (`NonSaturating`). The two pull against
-    each other on purpose.
+    one, which is least at ½; the generator still aims at 1 (`NonSaturating`).
 
     With D = sigmoid(l), 1 - 4(D - ½)² is 4·D·(1 - D), and its negative logarithm is
     softplus(l) + softplus(-l) - 2·log 2: finite, with the gradient tanh(l/2), at every logit. The
     literal form is infinite in float32 from |l| of about 17 on, where D rounds to 1.
 
-    Not to be taken for its relatives. In the boundary-seeking GAN (BGAN; Hjelm et al., 2018) and in
-    Fence GAN (Ngo et al., 2019) the *generator* is drawn to the boundary, at ½ and at a chosen
-    level, and the discriminator goes on telling real from fake. Here the *discriminator* draws the
-    boundary to where the fakes are.
+    Neither the boundary-seeking GAN (BGAN; Hjelm et al., 2018) nor Fence GAN (Ngo et al., 2019):
+    there the *generator* is drawn to the boundary, here the *discriminator* draws the boundary to
+    where the fakes are.
 
     Args:
         gamma: float above 0, γ; the weight of the generated images. The source has 0.8.
@@ -274,12 +232,11 @@ class Boundary(AdversarialLoss):
     """
 
     gamma: float = 0.8
+    floor = 0.0
 
     def __post_init__(self):
         if not 0 < self.gamma < math.inf:  # NaN, too
-            raise ValueError(
-                f"`gamma` must be a positive finite number. Received: gamma={self.gamma}"
-            )
+            raise ValueError(f"`gamma` must be a positive finite number. Received: {self.gamma}")
 
     def real(self, logits):
         return ops.softplus(-logits)
@@ -296,10 +253,6 @@ class Boundary(AdversarialLoss):
         # The best constant D solves -(1 - D) + γ(2D - 1) = 0.
         d = (1.0 + self.gamma) / (1.0 + 2.0 * self.gamma)
         return -math.log(d) - self.gamma * math.log(4.0 * d * (1.0 - d))
-
-    @property
-    def floor(self):
-        return 0.0
 
     @property
     def boundary(self):
@@ -335,24 +288,53 @@ def get(identifier, real_label=1.0):
             f"`loss` must be an AdversarialLoss or one of {sorted(LOSSES)}. Received: {identifier}"
         )
     cls = LOSSES[identifier]
-    if real_label == 1.0:
-        return cls()
-    if "real_label" not in {field.name for field in dataclasses.fields(cls)}:
+    if issubclass(cls, _WithRealLabel):
+        return cls(real_label)
+    if real_label != 1.0:
         raise ValueError(
             f"Label smoothing needs a loss with labels; {identifier!r} has none. "
             f"Received: real_label={real_label}"
         )
-    return cls(real_label=real_label)
+    return cls()
+
+
+def input_gradient_penalty(squared_norm, real, fake, random, gradient_penalty=0.0, r1=0.0):
+    """Weighted sum of the penalties on the discriminator's input gradient.
+
+    Args:
+        squared_norm: callable, images `(batch_size, …)` to the squared norms `(batch_size,)` of the
+            discriminator's gradient with respect to each.
+        real, fake: images `(batch_size, …)`; no gradient goes through the generated ones.
+        random: `keras.random.SeedGenerator`.
+        gradient_penalty: float, weight of the two-sided penalty between real and generated images
+            (Gulrajani et al., 2017).
+        r1: float, weight γ of γ/2·‖∇D(x)‖² on real images (Mescheder et al., 2018).
+
+    Returns:
+        A float32 scalar.
+    """
+    total = ops.zeros((), "float32")
+    real = ops.cast(real, "float32")
+    if gradient_penalty:
+        shape = (ops.shape(real)[0],) + (1,) * (len(real.shape) - 1)
+        mix = keras.random.uniform(shape, seed=random)
+        between = mix * real + (1.0 - mix) * ops.cast(ops.stop_gradient(fake), "float32")
+        norm = ops.sqrt(squared_norm(between) + 1e-12)
+        total = total + gradient_penalty * ops.mean(ops.square(norm - 1.0))
+    if r1:
+        total = total + 0.5 * r1 * ops.mean(squared_norm(real))
+    return total
 
 
 @register
 class BinaryFocal(keras.losses.Loss):
     """Focal loss (Lin et al., 2017) of logits: cross-entropy that cares less for what is sure.
 
-    With p the probability given to the truth, (1 - p)^γ · (-log p). Keras'
-    `BinaryFocalCrossentropy(from_logits=True)` goes through a sigmoid. On JAX and torch that is
-    clipped 1e-7 from 0 and 1, and a logit that is sure and wrong gets no gradient; with γ below 1
-    one that is sure and right gets NaN. Here value and gradient are right at every logit.
+    With p the probability given to the truth, (1 - p)^γ · (-log p). Value and gradient are right at
+    every logit; Keras' `BinaryFocalCrossentropy(from_logits=True)` goes through a sigmoid, which on
+    JAX and torch is clipped 1e-7 from 0 and 1, where a logit that is wrong gets no gradient.
+
+    Masks count as foreground above 0.5, as in ganlib's metrics: 0 and 1, or 0 and 255.
 
     Args:
         gamma: float of 0 or more, γ. 0 is cross-entropy.
@@ -364,9 +346,7 @@ class BinaryFocal(keras.losses.Loss):
     def __init__(self, gamma=2.0, name="binary_focal", **kwargs):
         super().__init__(name=name, **kwargs)
         if not 0 <= gamma < math.inf:  # NaN, too
-            raise ValueError(
-                f"`gamma` must be a finite number of 0 or more. Received: gamma={gamma}"
-            )
+            raise ValueError(f"`gamma` must be a finite number of 0 or more. Received: {gamma}")
         self.gamma = gamma
 
     def call(self, y_true, y_pred):
@@ -374,22 +354,14 @@ class BinaryFocal(keras.losses.Loss):
         # log(1 - p) = -softplus(l) and log p = -softplus(-l), where the truth is 1.
         away, near = ops.softplus(-y_pred), ops.softplus(y_pred)
         one, zero = ops.exp(-self.gamma * near) * away, ops.exp(-self.gamma * away) * near
-        return ops.mean(y_true * one + (1.0 - y_true) * zero, axis=-1)
+        return ops.mean(ops.where(y_true > 0.5, one, zero), axis=-1)
 
     def get_config(self):
         return {**super().get_config(), "gamma": self.gamma}
 
 
 def check_same_shape(masks, logits):
-    """Refuses masks that would be broadcast: every pixel against those of others.
-
-    Args:
-        masks: array or tensor.
-        logits: array or tensor.
-
-    Raises:
-        ValueError: the shapes differ; where one is not known yet, it fits.
-    """
+    """Raises a `ValueError` for masks that would be broadcast; a side not known yet fits."""
     a, b = masks.shape, logits.shape
     if len(a) != len(b) or any(i != j for i, j in zip(a, b, strict=True) if None not in (i, j)):
         raise ValueError(

@@ -1,64 +1,74 @@
-"""Trains a small U-Net on one virtual processor and on two: `python tests/spread.py FOLDER`.
+"""Trains a GAN and a U-Net on one virtual processor and on two: `python tests/spread.py FOLDER`.
 
-Leaves `1.npz` and `2.npz` in the folder.
+Leaves their weights in `1.npz` and `2.npz` of the folder.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
-import tempfile
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
 import keras
 import numpy as np
+from helpers import build_discriminator, build_generator, images
 
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
+from ganlib import losses
+from ganlib.adversarial import Adversarial
+from ganlib.data import Batches
+from ganlib.experiment.fit import compile_supervised, fit, fit_gan
+from ganlib.experiment.machine import spread
+from ganlib.experiment.run import Run
+from ganlib.experiment.study import Trial
+from ganlib.models.unet import build_unet
 
-    processor = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        processor, [tf.config.LogicalDeviceConfiguration()] * 2
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    d_learning_rate: float = 0.1
+    g_learning_rate: float = 0.1
+    beta_1: float = 0.5
+    batch_size: int = 4
+    epochs: int = 2
+
+
+def train_gan(run):
+    gan = Adversarial(
+        build_generator(batch_norm=True),
+        build_discriminator(batch_norm=True, dropout=0.3),
+        instance_noise=0.1,
+        r1=0.1,
+        ema=0.5,
     )
-
-from ganlib.data.tiles import Tiles
-from ganlib.experiment.devices import data_parallel, list_devices
-from ganlib.experiment.study import Run, Trial
-from ganlib.studies import unet, unet_training
+    fit_gan(gan, None, Trial("gan", Recipe(), 0), run, images=images(8))
+    return gan
 
 
-def tiles(seed, n=14):
-    """Bright squares on a noisy ground."""
-    rng = np.random.default_rng(seed)
-    masks = np.zeros((n, 16, 16, 1), np.uint8)
-    for mask, (row, column) in zip(masks, rng.integers(0, 10, (n, 2)), strict=True):
-        mask[row : row + 6, column : column + 6] = 1
-    images = (80 * masks + rng.integers(0, 100, masks.shape)).astype(np.uint8)
-    return Tiles(images, masks, np.arange(n))
-
-
-def train(devices, output):
-    recipe = unet.Recipe(
-        architecture="unet",
-        filters=4,
-        depth=1,
-        size=16,
-        batch_size=4,
+def train_unet(run):
+    """With a gradient that is clipped: it must be that of the whole batch."""
+    model = build_unet("unet", 4, depth=1, seed=0)
+    compile_supervised(model, keras.optimizers.Adam(0.01, clipnorm=1e-3), losses.BinaryFocal(2.0))
+    rng = np.random.default_rng(0)
+    pictures = rng.random((12, 16, 16, 1), "float32")
+    pairs = pictures, (pictures > 0.5).astype("float32")
+    fit(
+        model,
+        Batches(tuple(x[:8] for x in pairs), 4, seed=0),
+        run,
         epochs=2,
-        dropout=0.0,
-        learning_rate=1e-2,
-        clipnorm=1e-3,  # less than any gradient: it must be that of the whole batch
+        expected={"learning_rate": 0.01, "batch_size": 4},
+        validation=tuple(x[8:] for x in pairs),
     )
-    data = unet.TileData({"train": tiles(0), "validation": tiles(1), "test": tiles(2)})
-    with data_parallel(devices):
-        run = Run(pathlib.Path(tempfile.mkdtemp()))
-        result = unet_training.train(Trial("spread", recipe, 0), data, run)
-        model = keras.models.load_model(run.model)
-    values = {"losses": [result["jaccard_soft"], result["loss_std"], result["gap"]]}
-    values |= {f"weight {i}": weight for i, weight in enumerate(model.get_weights())}
-    np.savez(output, devices=len(list_devices()), **values)
+    return model
 
 
 if __name__ == "__main__":
-    for n in (1, 2):
-        train(n, pathlib.Path(sys.argv[1]) / f"{n}.npz")
+    folder = pathlib.Path(sys.argv[1])
+    for devices in (1, 2):
+        with spread(devices):
+            runs = Run(folder / f"gan{devices}"), Run(folder / f"unet{devices}")
+            models = train_gan(runs[0]), train_unet(runs[1])
+            values = [keras.ops.convert_to_numpy(w) for m in models for w in m.weights]
+            over = len(models[0].generator.weights[0].value.sharding.device_set)
+        np.savez(folder / f"{devices}.npz", *values, devices=over)

@@ -1,6 +1,5 @@
 """Content losses and the networks that look at pictures for them."""
 
-import dataclasses
 import importlib.util
 
 import keras
@@ -10,7 +9,6 @@ from draws import RNG
 from keras import ops
 from skimage import data, filters
 
-from ganlib.content import ContentLoss
 from ganlib.features import perceptual
 from ganlib.features.perceptual import VGG16, VGG19, Extractor, FilterBank
 from ganlib.images import convert
@@ -34,19 +32,6 @@ def value(loss, fake, real):
     return float(loss(ops.convert_to_tensor(fake), ops.convert_to_tensor(real)))
 
 
-@keras.saving.register_keras_serializable("ganlib_tests")
-@dataclasses.dataclass(frozen=True)
-class Sums(Extractor):
-    """Two maps with a closed form: the sum of the colours, and `factor` times the picture."""
-
-    factor: float = 2.0
-
-    def build(self):
-        images = keras.Input((None, None, 3))
-        total = keras.layers.Conv2D(1, 1, use_bias=False, kernel_initializer="ones")(images)
-        return keras.Model(images, [total, self.factor * images])
-
-
 @pytest.fixture(scope="module")
 def photo():
     """64×64 pixels of a face, and blurred versions, as unit pictures."""
@@ -62,126 +47,6 @@ def vgg16():
 
 
 # -- the loss ------------------------------------------------------------------------------------
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize(("distance", "oracle"), [("l1", np.abs), ("l2", np.square)])
-def test_pixels(distance, oracle):
-    fake, real = pictures(3, 5, 4, 3), pictures(3, 5, 4, 3)
-    expected = 0.7 * oracle(fake.astype("float64") - real).mean()
-    loss = ContentLoss(0.7, distance)
-    assert value(loss, fake, real) == pytest.approx(expected, rel=1e-5)
-    assert value(loss, fake, fake) == 0.0
-
-
-@pytest.mark.backend
-def test_features():
-    fake, real = pictures(2, 6, 6, 3), pictures(2, 6, 6, 3)
-    difference = fake.astype("float64") - real
-    first, second = (difference.sum(-1) ** 2).mean(), (3.0 * difference**2).mean() * 3.0
-    loss = ContentLoss(pixel=0.5, distance="l1", perceptual=0.2, features=Sums(3.0))
-    expected = 0.5 * np.abs(difference).mean() + 0.2 * (first + second) / 2
-    assert value(loss, fake, real) == pytest.approx(expected, rel=1e-5)
-    alone = ContentLoss(pixel=0.0, perceptual=0.2, features=Sums(3.0))
-    assert value(alone, fake, real) == pytest.approx(0.1 * (first + second), rel=1e-5)
-    assert value(loss, real, real) == 0.0
-
-
-@pytest.mark.parametrize("value_range", ["signed", "byte"])
-def test_features_see_unit_pictures_whatever_the_range(value_range):
-    fake, real = pictures(2, 16, 16, 3), pictures(2, 16, 16, 3)
-    unit = ContentLoss(0.0, perceptual=1.0, features="filters")
-    other = dataclasses.replace(unit, value_range=value_range)
-    width = {"signed": 2.0, "byte": 255.0}[value_range]
-    low = {"signed": -1.0, "byte": 0.0}[value_range]
-    seen = value(other, width * fake + low, width * real + low)
-    assert seen == pytest.approx(value(unit, fake, real), rel=1e-4)
-    # Pixels are compared as they are.
-    pixels = ContentLoss(distance="l2", value_range=value_range)
-    ratio = value(pixels, width * fake + low, width * real + low) / value(
-        ContentLoss(distance="l2"), fake, real
-    )
-    assert ratio == pytest.approx(width**2, rel=1e-4)
-
-
-def test_low_precision_pictures_are_compared_in_full():
-    fake, real = np.full((1, 8, 8, 3), 0.5, "float32"), np.full((1, 8, 8, 3), 0.25, "float32")
-    loss = ContentLoss(distance="l2", perceptual=1.0, features=Sums())
-    tensors = (ops.cast(ops.convert_to_tensor(x), "bfloat16") for x in (fake, real))
-    result = loss(*tensors)
-    assert keras.backend.standardize_dtype(result.dtype) == "float32"
-    assert float(result) == pytest.approx(value(loss, fake, real))
-
-
-def test_gradient_reaches_the_fake_and_no_network():
-    tf = pytest.importorskip("tensorflow")
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("asks TensorFlow's tape")
-    loss = ContentLoss(0.3, "l2", 0.7, Sums(2.0))
-    loss.prepare()
-    fake, real = tf.Variable(pictures(1, 4, 4, 3)), tf.constant(pictures(1, 4, 4, 3))
-    with tf.GradientTape() as tape:
-        tape.watch(real)
-        result = loss(fake, tf.stop_gradient(real))
-    on_fake, on_real = tape.gradient(result, [fake, real])
-    difference = (fake - real).numpy().astype("float64")
-    sums = difference.sum(-1, keepdims=True)
-    pixels = 0.3 * 2 * difference / 48
-    features = 0.7 / 2 * (2 * sums / 16 + 4 * 2 * difference / 48)
-    np.testing.assert_allclose(on_fake.numpy(), pixels + features, rtol=1e-4, atol=1e-7)
-    assert on_real is None
-    assert loss.features.model.trainable_variables == []
-    assert {v.trainable for v in loss.features.model.variables} == {False}
-
-
-def test_prepared_before_a_trace():
-    loss = ContentLoss(perceptual=1.0, features=Sums(5.0))
-    assert "model" not in vars(loss.features)
-    loss.prepare()
-    assert loss.features.model is loss.features.model
-    ContentLoss().prepare()  # nothing to build
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        ContentLoss(),
-        ContentLoss(0.5, "l2", value_range="signed"),
-        ContentLoss(0.1, "l2", 2.0, FilterBank(2), "signed"),
-        ContentLoss(0.0, "l1", 1.0, VGG16(3)),
-        ContentLoss(0.0, "l1", 1.0, VGG19("block2_conv2")),
-        ContentLoss(1.0, "l1", 1.0, Sums(7.0)),
-    ],
-)
-def test_round_trip(loss):
-    # Building no network: a model is loaded where its weights need not be at hand.
-    config = keras.saving.serialize_keras_object(loss)
-    again = keras.saving.deserialize_keras_object(config)
-    assert type(again) is ContentLoss
-    assert again == loss
-    if loss.features is not None:
-        assert "model" not in vars(again.features)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pixel": -1.0}, "must not be negative.*Received: pixel=-1.0, perceptual=0.0"),
-        ({"perceptual": -0.1}, "must not be negative.*Received: pixel=1.0, perceptual=-0.1"),
-        ({"pixel": 0.0}, "one of them above 0. Received: pixel=0.0, perceptual=0.0"),
-        ({"distance": "l3"}, r"`distance` must be one of \['l1', 'l2'\]. Received: 'l3'"),
-        ({"value_range": "half"}, "Received: value_range='half'"),
-        ({"perceptual": 1.0, "features": "vgg"}, "`features` must be .*Received: 'vgg'"),
-    ],
-)
-def test_refusals(options, message):
-    with pytest.raises(ValueError, match=message):
-        ContentLoss(**options)
-
-
-def test_features_are_needed_where_they_weigh():
-    with pytest.raises(ValueError, match="features"):
-        ContentLoss(perceptual=1.0)
 
 
 # -- the filter bank -----------------------------------------------------------------------------

@@ -19,9 +19,10 @@ import typer
 from helpers import fit, images, make_gan
 
 from ganlib import __main__ as command_line
-from ganlib import data, losses, scoring, studies
+from ganlib import data, losses, studies
 from ganlib.experiment import local, profiles
 from ganlib.experiment.study import Run, read_json, run_folder, run_trial
+from ganlib.studies import score
 
 ROOT = pathlib.Path(__file__).parent.parent
 GUIDE, README = ROOT / "CONTRIBUTING.md", ROOT / "README.md"
@@ -228,8 +229,8 @@ def test_the_readmes_gan(monkeypatch, tmp_path):
         return found.subset(np.random.default_rng(0).permutation(len(found))[:64])
 
     monkeypatch.setattr(data, "load", load_few)
-    few_steps = functools.partial(scoring.train_classifier, steps=2)
-    monkeypatch.setattr(scoring, "train_classifier", few_steps)
+    few_steps = functools.partial(score.train_classifier, steps=2)
+    monkeypatch.setattr(score, "train_classifier", few_steps)
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(blocks(README, "python")[0], str(README), "exec"), names)

@@ -1,26 +1,37 @@
-"""Worker processes: what dies, grows, hangs or is interrupted, and what is left then."""
+"""Runs in this process and in workers: what is killed, interrupted, busy or out of memory."""
 
+import collections
+import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import json
 import os
+import random
 import shlex
 import signal
 import subprocess
 import sys
+import time
 
+import filelock
 import psutil
 import pytest
 from helpers import TESTS
-from toy_study import PATIENCE_SECONDS, build, go_file, read_log, wait_for, write_plan
+from toy_study import PATIENCE_SECONDS, build, full_file, go_file, read_log, wait_for, write_plan
 
-from ganlib.data import DataError
 from ganlib.experiment import local, machine
-from ganlib.experiment.order import Queue
+from ganlib.experiment.machine import StudyError
+from ganlib.experiment.run import (
+    Run,
+    read_json,
+    results,
+    run_folder,
+    run_stages,
+    run_trial,
+    write_json,
+)
 from ganlib.experiment.status import describe, study_status, summary
-from ganlib.experiment.study import Run, StudyError, read_json, run_folder
-
-TRIALS = {"a": "work", "b": {"epochs": 4}, "c": "work"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +41,13 @@ def quick_polls(monkeypatch):
 
 
 def run(plan, out, **options):
-    return local.run(build(data=str(plan)), out, show=False, **options)
+    return local.run(build(plan), out, show=False, **options)
+
+
+def only(plan, out):
+    """The study of one trial, and its folder."""
+    study = build(plan)
+    return study, run_folder(study, study.trials[0], out)
 
 
 @pytest.fixture
@@ -64,21 +81,21 @@ def finish(process):
 
 def wait_for_trials(n, plan, process):
     """Returns once n trials have begun; fails if the process ends before."""
-    wait_for(lambda: len(read_log(plan)) == n or process.poll() is not None)
+    wait_for(lambda: len(read_log(plan)) >= n or process.poll() is not None)
     assert process.poll() is None, process.communicate()
 
 
 def comparable(results):
     """The results without the seconds and the environment, by trial."""
-    found = {r["id"]: {k: r[k] for k in r if k not in ("seconds", "environment")} for r in results}
-    for result in found.values():
-        metrics = result.get("metrics", {})
-        result["metrics"] = {k: metrics[k] for k in metrics if k != "seconds_per_epoch"}
-    return found
+    return {r["id"]: {k: r[k] for k in r if k not in ("seconds", "environment")} for r in results}
 
 
 def names(pairs):
     return [trial.partition("-")[0] for _, trial in pairs]
+
+
+def statuses(results):
+    return {result["name"]: result["status"] for result in results}
 
 
 def has_ended(pid):
@@ -88,247 +105,164 @@ def has_ended(pid):
         return True
 
 
-# -- results -------------------------------------------------------------------------------------
+# -- run directories -----------------------------------------------------------------------------
 
 
-def test_workers_change_nothing(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", seeds=2, **TRIALS)
-    here = run(plan, tmp_path / "here")
-    workers = run(plan, tmp_path / "workers", workers=2)
-    assert [r["id"] for r in workers] == [trial.id for trial in build(data=str(plan)).trials]
-    assert comparable(workers) == comparable(here)
-    for result in here:
-        files = [
-            read_json(tmp_path / out / "toy" / result["id"] / "result.json")
-            for out in ("here", "workers")
-        ]
-        assert comparable(files[:1]) == comparable(files[1:]) == comparable([result])
-    here, there = sorted(names(read_log(plan))[:6]), sorted(names(read_log(plan))[6:])
-    assert here == there == ["a", "a", "b", "b", "c", "c"]
+def test_what_a_trial_leaves_behind(tmp_path):
+    study, folder = only(write_plan(tmp_path / "plan.json", a={"epochs": 3}), tmp_path)
+    (result,) = local.run(study, tmp_path, show=False)
+    assert read_json(folder / "result.json") == result
+    asked = read_json(folder / "trial.json")
+    assert asked.items() <= result.items()
+    assert asked["recipe"] == dataclasses.asdict(study.trials[0].recipe)
+    assert (asked["seed"], asked["data_checksum"]) == (0, "c" * 64)
+    assert (result["status"], result["metrics"]["epochs"]) == ("done", 3)
+    assert results(study, tmp_path) == [result]
+    assert run(tmp_path / "plan.json", tmp_path) == [result]
+    assert len(read_log(tmp_path / "plan.json")) == 1
 
 
-@pytest.mark.parametrize(
-    ("count", "accelerator", "workers"),
-    [(1, False, 0), (3, False, 3), (99, False, local.MOST_WORKERS), (3, True, 0)],
-)
-def test_workers_suit_the_machine(monkeypatch, count, accelerator, workers):
-    monkeypatch.setattr(local, "cores", lambda: count)
-    monkeypatch.setattr(local, "has_accelerator", lambda: accelerator)
-    assert local.default_workers() == workers
+@pytest.mark.parametrize("content", ["", '{"status": "done"}', "[]", "\x00"])
+def test_a_spoilt_result_is_made_again(tmp_path, content):
+    study, folder = only(write_plan(tmp_path / "plan.json", a="work"), tmp_path)
+    first = local.run(study, tmp_path, show=False)
+    (folder / "result.json").write_text(content)
+    assert results(study, tmp_path) == []
+    assert study_status(study, tmp_path)[0]["status"] == "interrupted"
+    assert comparable(local.run(study, tmp_path, show=False)) == comparable(first)
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 128)
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    assert machine.cores() == 1
+def test_a_failure_says_why_until_it_is_mended(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a="fail once")
+    study, folder = only(plan, tmp_path)
+    (result,) = local.run(study, tmp_path, show=False)
+    assert (result["error"], result["metrics"]) == ("ValueError: told to fail", {})
+    assert 'raise ValueError("told to fail")' in (folder / "error.txt").read_text()
+    (result,) = local.run(study, tmp_path, show=False)
+    assert (result["status"], "error" in result) == ("done", False)
+    assert not (folder / "error.txt").exists()
 
 
-def test_finished_trials_need_no_worker(tmp_path, monkeypatch):
-    plan = write_plan(tmp_path / "plan.json", **TRIALS)
-    first = run(plan, tmp_path)
-    monkeypatch.setattr(local._Pool, "_start", None)  # calling it would raise
-    assert run(plan, tmp_path, workers=2) == first
-    assert len(read_log(plan)) == 3
+def test_a_full_disk_at_the_end_loses_nothing(tmp_path, monkeypatch):
+    plan = write_plan(tmp_path / "plan.json", a="work")
+    write = write_json
+
+    def full(path, value):
+        if path.name == "result.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ganlib.experiment.run.write_json", full)
+        (result,) = run(plan, tmp_path)
+    assert result["status"] == "failed"
+    assert "No space left on device" in result["error"]
+    assert "Free some space" in result["error"]
+    assert statuses(run(plan, tmp_path)) == {"a": "done"}
 
 
-def test_fresh_begins_again(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", **TRIALS)
-    run(plan, tmp_path)
-    folder = run_folder(build(data=str(plan)), build(data=str(plan)).trials[0], tmp_path)
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path, monkeypatch):
+    path, seen = tmp_path / "result.json", []
+    write_json(path, {"old": float("nan")})
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(read_json(path)))
+    write_json(path, {"new": 2})
+    assert (seen, read_json(path)) == ([{"old": None}], {"new": 2})
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_can_not_be_written_is_told_before_any_work(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a="work")
+    (tmp_path / "out").touch()
+    with pytest.raises(StudyError, match=r"can't be written to .*--out"):
+        run(plan, tmp_path / "out")
+    assert read_log(plan, loaded=True) == []
+
+
+def test_fresh_begins_again_unless_somebody_is_at_work(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a="work")
+    study, folder = only(plan, tmp_path)
+    local.run(study, tmp_path, show=False)
     (folder / "samples").mkdir()
+    with Run(folder).lock(), pytest.raises(StudyError, match="Another process is at work in"):
+        run(plan, tmp_path, fresh=True)
+    assert (folder / "result.json").exists()
     run(plan, tmp_path, fresh=True)
-    assert len(read_log(plan)) == 6
+    assert len(read_log(plan)) == 2
     assert not (folder / "samples").exists()
 
 
-def test_fresh_with_bad_data_deletes_nothing(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", a="work")
-    first = run(plan, tmp_path)
+def test_a_study_and_what_follows_it(tmp_path):
+    study = build(write_plan(tmp_path / "plan.json", a="work"))
 
-    def load_data():
-        raise DataError("no data")
+    def variations(study):
+        return {"b" if study.after else "a": study.base}
 
-    study = dataclasses.replace(build(data=str(plan)), load_data=load_data)
-    with pytest.raises(DataError, match="no data"):
-        local.run(study, tmp_path, fresh=True, show=False)
-    assert run(plan, tmp_path) == first
-
-
-def test_fresh_leaves_a_running_trial_alone(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", a="work")
-    run(plan, tmp_path)
-    folder = run_folder(build(data=str(plan)), build(data=str(plan)).trials[0], tmp_path)
-    with Run(folder).lock(), pytest.raises(StudyError, match="Another process is at work in"):
-        run(plan, tmp_path, fresh=True)
-    assert read_json(folder / "result.json")["status"] == "done"
+    study = dataclasses.replace(study, variations=variations, follow=lambda study, found: found[0])
+    found = run_stages(study, lambda stage: local.run(stage, tmp_path, show=False))
+    assert statuses(found) == {"a": "done", "b": "done"}
+    failed = dataclasses.replace(study, train=None)
+    found = run_stages(failed, lambda stage: local.run(stage, tmp_path / "b", show=False))
+    assert statuses(found) == {"a": "failed"}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_other_data_stop_the_study_before_any_training(tmp_path, workers):
-    run(write_plan(tmp_path / "plan.json", b="work"), tmp_path)
-    plan = write_plan(tmp_path / "plan.json", checksum="d" * 64, a="work", b="work")
-    with pytest.raises(StudyError, match="made from other data"):
-        run(plan, tmp_path, workers=workers)
-    assert names(read_log(plan)) == ["b"]
+# -- workers -------------------------------------------------------------------------------------
 
 
-# -- workers that die or grow --------------------------------------------------------------------
+def test_workers_change_nothing_and_load_the_data_once(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", seeds=4, a="meet", b={"epochs": 4}, c="work")
+    workers = run(plan, tmp_path / "workers", workers=2)
+    assert [r["id"] for r in workers] == [trial.id for trial in build(plan).trials]
+    loaded = [pid for pid, _ in read_log(plan, loaded=True)][:-1]  # but for the line before
+    assert sorted(loaded) == sorted({os.getpid(), *(pid for pid, _ in read_log(plan))})
+    assert len(loaded) == 3
+    here = run(plan, tmp_path / "here")
+    assert comparable(workers) == comparable(here)
 
 
 def test_a_worker_that_dies_loses_its_trial_alone(tmp_path):
     plan = write_plan(tmp_path / "plan.json", a="work", b="die once", c="die", d="fail", e="work")
-    results = {r["name"]: r for r in run(plan, tmp_path, workers=2)}
-    status = {name: result["status"] for name, result in results.items()}
-    assert status == {"a": "done", "b": "done", "c": "failed", "d": "failed", "e": "done"}
-    assert sorted(names(read_log(plan))) == ["a", "b", "b", "c", "c", "d", "e"]
-    pids = {pid for pid, _ in read_log(plan)}
-    assert len(pids) >= 4  # three were killed
-    assert results["c"]["error"].startswith("The worker process died 2 times; see ")
-    assert results["d"]["error"] == "ValueError: told to fail"
+    found = run(plan, tmp_path, workers=2)
+    status = {"a": "done", "b": "done", "c": "failed", "d": "failed", "e": "done"}
+    assert statuses(found) == status
+    assert sorted(names(read_log(plan))) == ["a", "b", "b", "c", "c", "c", "d", "e"]
+    assert found[2]["error"].startswith("Its process died 3 times; see ")
     # As for any failure: recorded, shown, and tried again by the next command.
-    rows = study_status(build(data=str(plan)), tmp_path)
-    assert [row["status"] for row in rows] == list(status.values())
+    assert [row["status"] for row in study_status(build(plan), tmp_path)] == list(status.values())
     run(plan, tmp_path, workers=1)
-    assert sorted(names(read_log(plan))[7:]) == ["c", "c", "d"]
+    assert sorted(names(read_log(plan))[8:]) == ["c", "c", "c", "d"]
 
 
-def test_an_older_failure_does_not_hide_a_death(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", a="die")
-    study = build(data=str(plan))
-    folder = run_folder(study, study.trials[0], tmp_path)
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text('{"status": "failed", "error": "an older one"}')
-    (result,) = run(plan, tmp_path, workers=1)
-    assert "died 2 times" in result["error"]
-
-
-def test_a_worker_that_grows_is_replaced(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", a="work", b="work", c="grow", d="work")
-    results = run(plan, tmp_path, workers=1, memory_limit=2**28)
-    assert [result["status"] for result in results] == ["done"] * 4
+def test_a_worker_that_grows_or_was_out_of_memory_is_replaced(tmp_path, monkeypatch):
+    plan = write_plan(tmp_path / "plan.json", a="work", b="work", c="out of memory", d="work")
+    run(plan, tmp_path, workers=1)
     a, b, c, d = (pid for pid, _ in read_log(plan))
     assert a == b == c != d
     assert has_ended(c)
+    monkeypatch.setattr(local, "MEMORY", 1e-6)
+    run(plan, tmp_path / "grown", workers=1)
+    assert len({pid for pid, _ in read_log(plan)[4:]}) == 4
 
 
-def test_a_worker_that_dies_in_the_middle_of_a_line(monkeypatch):
-    script = "print('{\"event\": \"epoch\"}', flush=True); print('{\"eve', end='', flush=True)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    worker = local._Worker(process)
-    pool = local._Pool.__new__(local._Pool)
-    pool.events = local.queue.SimpleQueue()
-    pool._listen(worker)
-    events = [pool.events.get(timeout=1)[1]["event"] for _ in range(2)]
-    assert events == ["epoch", "died"]
-    process.stdin.close()
-    process.wait()
+def test_a_worker_that_dies_between_two_trials(tmp_path):
+    plan = write_plan(tmp_path / "plan.json", a="work", b="work")
+    study = build(plan)
+    folder = run_folder(study, study.trials[1], tmp_path)
+    folder.mkdir(parents=True)
+    lock = filelock.FileLock(folder / ".lock", thread_local=False)
 
+    def kill():
+        wait_for(lambda: len(read_log(plan)) == 1)
+        time.sleep(1)  # it waits for "b", which we have
+        os.kill(read_log(plan)[0][0], signal.SIGKILL)
+        time.sleep(0.2)
+        lock.release()
 
-# -- processes that are killed, or two at once ---------------------------------------------------
-
-
-def test_two_processes_share_a_study(tmp_path, start):
-    trials = dict.fromkeys("abcdef", "meet")
-    plan = write_plan(tmp_path / "plan.json", **trials)
-    processes = [start("run", plan, tmp_path, 0), start("run", plan, tmp_path, 1)]
-    ended = [finish(process) for process in processes]
-    assert [code for code, _, _ in ended] == [0, 0], ended
-    assert sorted(names(read_log(plan))) == list("abcdef")
+    with lock, concurrent.futures.ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill)
+        found = run(plan, tmp_path, workers=1)
+        killed.result()
+    assert statuses(found) == {"a": "done", "b": "done"}
     assert len({pid for pid, _ in read_log(plan)}) == 2
-    first, second = (json.loads(output) for _, output, _ in ended)
-    assert comparable(first) == comparable(second)
-    assert [result["status"] for result in first] == ["done"] * 6
-
-
-def test_workers_do_not_outlive_a_killed_parent(tmp_path, start):
-    plan = write_plan(tmp_path / "plan.json", a="hang", b="hang", c="work")
-    process = start("run", plan, tmp_path, 2)
-    wait_for_trials(2, plan, process)
-    study = build(data=str(plan))
-    assert [row["status"] for row in study_status(study, tmp_path)] == ["running"] * 2 + ["to do"]
-    process.kill()
-    finish(process)
-    workers = {pid for pid, _ in read_log(plan)}
-    assert len(workers) == 2
-    wait_for(lambda: all(map(has_ended, workers)))
-    assert [row["status"] for row in study_status(study, tmp_path)] == ["to do"] * 3
-    go_file(plan).touch()
-    assert [result["status"] for result in run(plan, tmp_path)] == ["done"] * 3
-
-
-@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
-def test_an_interrupted_command_says_how_to_resume(tmp_path, start, by):
-    plan = write_plan(tmp_path / "plan.json", a="work", b="hang", c="work")
-    out = tmp_path / "all runs"  # a space, which the shell must not see
-    options = ["--data", plan, "--workers", 1, "--out", out, "--reports", tmp_path / "reports"]
-    command = ["cli", "run", "toy", *options]
-    process = start(*command, "--fresh")
-    wait_for_trials(2, plan, process)
-    if by == "Ctrl-C":  # reaches the workers, too
-        os.killpg(process.pid, signal.SIGINT)
-    else:
-        process.terminate()
-    code, _, errors = finish(process)
-    assert code == 1
-    assert "Traceback" not in errors
-    resume = ["ganlib", *map(str, command[1:])]
-    assert errors.splitlines()[-1].strip() == shlex.join(resume)
-    wait_for(lambda: all(has_ended(pid) for pid, _ in read_log(plan)))
-    go_file(plan).touch()
-    code, output, errors = finish(start(*command))
-    assert code == 0, errors
-    assert output == f"Report: {tmp_path / 'reports' / 'toy'}\n"
-    assert names(read_log(plan)) == ["a", "b", "b", "c"]
-    rows = study_status(build(data=str(plan)), out)
-    assert [row["status"] for row in rows] == ["done"] * 3
-
-
-def test_a_command_with_failures_exits_with_1(tmp_path, start):
-    plan = write_plan(tmp_path / "plan.json", a="work", b="fail", c="out of memory")
-    options = ["--data", plan, "--workers", 2, "--out", tmp_path, "--reports", tmp_path, "--json"]
-    code, output, errors = finish(start("cli", "run", "toy", *options))
-    assert code == 1
-    assert [result["status"] for result in json.loads(output)] == [
-        "done",
-        "failed",
-        "out-of-memory",
-    ]
-    for message in ("failed: ValueError: told to fail", "out-of-memory: MemoryError: told to"):
-        assert message in errors
-    assert "Report: " in errors  # of the trial that is done
-
-
-# -- shapes --------------------------------------------------------------------------------------
-
-
-def test_a_worker_keeps_to_the_shape_it_has_compiled(tmp_path):
-    names = ("a1", "b1", "c1", "a2", "b2", "c2")
-    pending = Queue(
-        build(data=str(write_plan(tmp_path / "plan.json", **dict.fromkeys(names, "work"))))
-    )
-    one = pending.next()
-    two = pending.next(None, [one])
-    assert (one.name, two.name) == ("a1", "b1")
-    one = pending.next(one, [two])
-    two = pending.next(two, [one])
-    assert (one.name, two.name) == ("a2", "b2")
-    one = pending.next(one, [two])
-    assert one.name == "c1"
-    # Nothing is left but the other's shape: better that than to be idle.
-    assert pending.next(two, [one]).name == "c2"
-    assert not pending
-    assert pending.next(two, [one]) is None
-
-
-def test_a_trial_that_another_process_has_waits(tmp_path):
-    pending = Queue(build(data=str(write_plan(tmp_path / "plan.json", a="work", b="work"))))
-    first = pending.next()
-    pending.later(first, 0.05)
-    assert pending.next().name == "b"
-    assert pending.next() is None
-    wait_for(lambda: pending.next() is first)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -336,31 +270,185 @@ def test_out_of_memory_is_not_tried_again_at_the_same_size(tmp_path, workers):
     # With nothing else left a worker takes a2 while a1 still runs, so b1 takes longer than a1.
     longer = {"action": "meet" if workers else "work", "epochs": 1, "seconds": 1}
     plan = write_plan(tmp_path / "plan.json", a1="out of memory", a2="work", b1=longer)
-    study = build(data=str(plan))
-    results = {r["name"]: r for r in local.run(study, tmp_path, workers=workers, show=False)}
-    statuses = {name: result["status"] for name, result in results.items()}
-    assert statuses == {"a1": "out-of-memory", "a2": "out-of-memory", "b1": "done"}
-    assert "a1-seed0" in results["a2"]["error"]
-    local.run(study, tmp_path, workers=workers, show=False)
+    found = run(plan, tmp_path, workers=workers)
+    assert statuses(found) == {"a1": "out-of-memory", "a2": "out-of-memory", "b1": "done"}
+    assert "a1-seed0" in found[1]["error"]
+    remedies = "--set batch_size=… or fewer --workers", f"--trials {found[0]['id']} --fresh"
+    assert all(remedy in found[0]["error"] for remedy in remedies)
+    run(plan, tmp_path, workers=workers)
     assert sorted(names(read_log(plan))) == ["a1", "b1"]
 
 
-def test_out_of_memory_needs_a_fresh_worker(tmp_path):
-    plan = write_plan(tmp_path / "plan.json", a="out of memory", b="work", c="work")
-    run(plan, tmp_path, workers=1)
-    (a, _), (b, _), (c, _) = read_log(plan)
-    assert a != b
-    assert b == c
+def test_a_worker_keeps_to_the_shape_it_has_compiled(tmp_path):
+    trials = dict.fromkeys(("a1", "b1", "c1", "a2", "b2", "c2"), "work")
+    study = build(write_plan(tmp_path / "plan.json", **trials))
+    a1, b1, c1, a2, b2, c2 = study.trials
+    assert local.choose(study, list(study.trials)) is a1
+    assert local.choose(study, [b1, c1, a2, b2, c2], None, [a1]) is b1
+    assert local.choose(study, [c1, a2, b2, c2], b1, [a1]) is b2
+    assert local.choose(study, [a2, c1, c2], b2, [a1]) is c1
+    assert local.choose(study, [a2], b2, [a1]) is a2  # better than to be idle
+    run(tmp_path / "plan.json", tmp_path)
+    assert names(read_log(tmp_path / "plan.json")) == ["a1", "a2", "b1", "b2", "c1", "c2"]
+
+
+def test_workers_suit_the_machine(monkeypatch):
+    for count, accelerator, workers in ((1, 0, 0), (3, 0, 3), (99, 0, 8), (3, 1, 0)):
+        monkeypatch.setattr(local, "cores", lambda count=count: count)
+        monkeypatch.setattr(local, "has_accelerator", lambda found=accelerator: bool(found))
+        assert local.default_workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "exhausted"),
+    [
+        ("ResourceExhaustedError", "OOM when allocating tensor with shape[64,256]", True),
+        ("XlaRuntimeError", "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9", True),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 20.00 MiB.", True),
+        ("RuntimeError", "DefaultCPUAllocator: can't allocate memory: you tried", True),
+        ("ResourceExhaustedError", "runs/model; No space left on device", False),
+        ("RuntimeError", "shapes do not match", False),
+    ],
+)
+def test_what_the_backends_call_out_of_memory(name, text, exhausted):
+    assert machine.is_out_of_memory(type(name, (Exception,), {})(text)) == exhausted
+
+
+# -- processes that are killed or interrupted, or two at once --------------------------------------
+
+
+def test_two_commands_share_a_study(tmp_path, start):
+    plan = write_plan(tmp_path / "plan.json", **dict.fromkeys("abcdef", "meet"))
+    processes = [start("run", plan, tmp_path, 0), start("run", plan, tmp_path, 1)]
+    ended = [finish(process) for process in processes]
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert sorted(names(read_log(plan))) == list("abcdef")
+    first, second = (json.loads(output) for _, output, _ in ended)
+    assert comparable(first) == comparable(second)
+    assert set(statuses(first).values()) == {"done"}
+
+
+def test_a_locked_trial_is_busy_and_running(tmp_path):
+    study, folder = only(write_plan(tmp_path / "plan.json", a="work"), tmp_path)
+    with Run(folder).lock():
+        assert run_trial(study, study.trials[0], tmp_path)["status"] == "busy"
+        assert study_status(study, tmp_path)[0]["status"] == "running"
+    assert study_status(study, tmp_path)[0]["status"] == "to do"
+    assert read_log(study.spec) == []
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path, start):
+    plan = write_plan(tmp_path / "plan.json", a="hang", b="hang", c="work")
+    process = start("run", plan, tmp_path, 2)
+    wait_for_trials(2, plan, process)
+    rows = study_status(build(plan), tmp_path)
+    assert [row["status"] for row in rows] == ["running", "running", "to do"]
+    process.kill()
+    finish(process)
+    assert len({pid for pid, _ in read_log(plan)}) == 2
+    wait_for(lambda: all(has_ended(pid) for pid, _ in read_log(plan)))
+    go_file(plan).touch()
+    assert set(statuses(run(plan, tmp_path)).values()) == {"done"}
+
+
+@pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_command_says_how_to_resume(tmp_path, start, by):
+    plan = write_plan(tmp_path / "plan.json", a="work", b="hang", c="work")
+    out = tmp_path / "all runs"  # a space, which the shell must not see
+    command = ["cli", "run", "toy", "--data", plan, "--workers", 1, "--out", out]
+    process = start(*command, "--fresh")
+    wait_for_trials(2, plan, process)
+    if by == "Ctrl-C":  # reaches the workers, too
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
+    code, _, errors = finish(process)
+    assert (code, "Traceback" in errors) == (1, False), errors
+    assert shlex.join(["ganlib", *map(str, command[1:])]) in errors
+    wait_for(lambda: all(has_ended(pid) for pid, _ in read_log(plan)))
+    go_file(plan).touch()
+    assert set(statuses(run(plan, out, workers=1)).values()) == {"done"}
+    assert names(read_log(plan)) == ["a", "b", "b", "c"]
 
 
 def test_what_a_command_says_of_a_study(tmp_path):
     plan = write_plan(tmp_path / "plan.json", a={"epochs": 4, "seconds": 0.05}, b="fail", c="work")
-    study = build(data=str(plan))
-    rows = study_status(study, tmp_path)
-    assert summary(study, rows, tmp_path)["seconds_left"] is None
-    only = dataclasses.replace(study, trials=study.trials[:2])
-    local.run(only, tmp_path, show=False)
+    study = build(plan)
+    assert summary(study, study_status(study, tmp_path), tmp_path)["seconds_left"] is None
+    for name in "ab":
+        local.run(study.select(name), tmp_path, show=False)
     found = summary(study, study_status(study, tmp_path), tmp_path)
     assert found["counts"] == {"done": 1, "failed": 1, "to do": 1}
+    assert found["seconds_left"] == 0.5 * (2 + 2)  # "b" again, and "c"
     assert "1 done, 1 failed, 1 to do; time left" in describe(found)
-    assert "GiB" in describe(found)
+
+
+# -- a study that meets with many misfortunes ----------------------------------------------------
+
+TRIALS = 24
+MISFORTUNES = 3 * ("all processes", "parent", "worker", "full disk")
+
+
+def finished(study, out):
+    """The results for good, with when they were written and how often their trials had begun."""
+    begun = collections.Counter(trial_id for _, trial_id in read_log(study.spec))
+    found = {}
+    for trial in study.trials:
+        path = run_folder(study, trial, out)
+        if result := Run(path).finished():
+            found[trial.id] = result, (path / "result.json").stat().st_mtime_ns, begun[trial.id]
+    return found
+
+
+def strike(misfortune, process, plan, rng):
+    """Returns whether the command is still there after it."""
+    if misfortune == "all processes":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif misfortune == "parent":  # the workers have to notice
+        process.kill()
+    elif misfortune == "worker":
+        pids = {pid for pid, _ in read_log(plan)}
+        if alive := sorted(pid for pid in pids if not has_ended(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(alive), signal.SIGKILL)
+        return True
+    else:
+        full_file(plan).touch()
+        time.sleep(rng.uniform(0, 0.3))
+        full_file(plan).unlink()
+        return True
+    finish(process)
+    return False
+
+
+def test_misfortunes_change_nothing(tmp_path, start, monkeypatch):
+    trials = {f"t{i}": {"seconds": 0.2} for i in range(TRIALS)}
+    plan, out, rng = (
+        write_plan(tmp_path / "plan.json", **trials),
+        tmp_path / "out",
+        random.Random(0),
+    )
+    study, process, before = build(plan), None, {}
+    for misfortune in rng.sample(MISFORTUNES, len(MISFORTUNES)):
+        begun = len(read_log(plan))
+        if process is None or process.poll() is not None:  # a full disk ends a study soon
+            process = start("run", plan, out, 2)
+        wait_for(lambda: len(read_log(plan)) > begun or process.poll() is not None)  # noqa: B023
+        time.sleep(rng.uniform(0, 0.5))
+        if process.poll() is None and not strike(misfortune, process, plan, rng):
+            process = None
+        now = finished(study, out)
+        assert before == {trial_id: now.get(trial_id) for trial_id in before}
+        before = now
+    assert 0 < len(before) < TRIALS  # the misfortunes came while there was work
+    if process is not None:
+        finish(process)
+    code, _, errors = finish(start("run", plan, out, 2))
+    assert code == 0, errors
+    after = finished(study, out)
+    assert before == {trial_id: after[trial_id] for trial_id in before}
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", lambda seconds: None)
+        undisturbed = local.run(study, tmp_path / "undisturbed", show=False)
+    assert comparable(result for result, _, _ in after.values()) == comparable(undisturbed)
+    assert not list(out.rglob("*.tmp"))

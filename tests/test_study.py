@@ -1,31 +1,17 @@
-"""Trials, their run directories, and what becomes of them."""
+"""Studies and their trials, where data come from, and changes from outside."""
 
 import dataclasses
-import itertools
-import json
-from types import SimpleNamespace
+import sys
 
-import helpers
-import keras
 import numpy as np
 import pytest
-import toy_study
-from toy_study import Recipe, read_log, write_plan
+from toy_study import STUDY, Recipe, build, read_log, write_plan
 
-from ganlib.experiment import fit as training
-from ganlib.experiment import study as study_module
-from ganlib.experiment.status import study_status
-from ganlib.experiment.study import (
-    Run,
-    StudyError,
-    Trial,
-    plain,
-    read_json,
-    results,
-    run_folder,
-    run_trial,
-    write_json,
-)
+from ganlib import studies
+from ganlib.data import DataError
+from ganlib.experiment.changes import changed, parse
+from ganlib.experiment.study import Source, Study, Trial, mark
+from ganlib.experiment.study import build as build_again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,283 +20,235 @@ class Settings:
     width: int | None = None
 
 
-def make(tmp_path, **trials):
-    return toy_study.build(data=write_plan(tmp_path / "plan.json", **trials))
-
-
-def run_only(study, out):
-    """Runs the study's first trial."""
-    return run_trial(study, study.trials[0], study.load_data(), out)
+@pytest.fixture
+def study(tmp_path):
+    return build(write_plan(tmp_path / "plan.json", seeds=2, base="work", wide="work"))
 
 
 # -- trials --------------------------------------------------------------------------------------
 
 
-def test_id_depends_on_recipe_and_seed_alone():
+def test_an_id_depends_on_recipe_seed_and_data_alone():
     # A literal: an id that changed between versions would orphan all finished runs.
-    assert Trial("base", Settings(), 3).id == "base-seed3-d4cce8be"
-    digest = Trial("other", Settings(), 3).id.split("-")[-1]
-    assert digest == "d4cce8be"
-    others = [Settings(rate=0.2), Settings(width=0)]
-    digests = {Trial("base", recipe, 3).id.split("-")[-1] for recipe in others}
-    digests.add(Trial("base", Settings(), 4).id.split("-")[-1])
-    assert len(digests | {digest}) == 4
+    first = Trial("base", Settings(), 3, "c" * 64)
+    assert first.id == "base-seed3-7c25157e"
+    others = [
+        dataclasses.replace(first, recipe=Settings(rate=0.2)),
+        dataclasses.replace(first, seed=4),
+        dataclasses.replace(first, data="d" * 64),
+    ]
+    assert len({trial.id.split("-")[-1] for trial in (first, *others)}) == 4
+    assert dataclasses.replace(first, name="other").id == "other-seed3-7c25157e"
 
 
-def test_no_trial_twice(tmp_path):
-    study = make(tmp_path, a="work")
-    with pytest.raises(ValueError, match=r"must not hold a trial twice. Received: \['a-seed0-"):
-        dataclasses.replace(study, trials=study.trials * 2)
+def test_data_that_moved_have_the_same_trials(tmp_path, study):
+    moved = tmp_path / "moved.json"
+    moved.write_bytes((tmp_path / "plan.json").read_bytes())
+    assert build(moved).trials == study.trials
+    other = build(write_plan(moved, seeds=2, checksum="d" * 64, base="work", wide="work"))
+    assert not {t.id for t in other.trials} & {t.id for t in study.trials}
+
+
+def test_trials_and_their_order(study):
+    assert [(t.name, t.seed) for t in study.trials] == [
+        ("base", 0),
+        ("wide", 0),
+        ("base", 1),
+        ("wide", 1),
+    ]
+    assert study.trial(study.trials[2].id) == study.trials[2]
+    assert study.at(study.profile, study.spec, seeds=1).trials == study.trials[:2]
+    again = build_again(study.module, study.options)
+    assert again.trials == study.trials
+
+
+def test_a_profile_changes_the_base(study):
+    assert study.base == Recipe()
+    assert STUDY.at("cpu", study.spec).base == Recipe(epochs=3)
+    with pytest.raises(ValueError, match=r"did you mean quick\?.*Received: profile='qick'"):
+        STUDY.at("qick", study.spec)
+
+
+def test_data_are_loaded_once_and_only_when_needed(tmp_path, study):
+    assert study.recipes
+    assert read_log(tmp_path / "plan.json", loaded=True) == []
+    assert study.select("base").data is study.data
+    assert [study.trials, study.next([])]
+    assert len(read_log(tmp_path / "plan.json", loaded=True)) == 1
 
 
 @pytest.mark.parametrize(
     ("pattern", "chosen"),
     [
         ("wide", ["wide-seed0", "wide-seed1"]),
-        ("wide*", ["wide-seed0", "wide-tanh-seed0", "wide-seed1", "wide-tanh-seed1"]),
-        ("*-seed1-*", ["base-seed1", "wide-seed1", "wide-tanh-seed1"]),
+        ("*-seed1-*", ["base-seed1", "wide-seed1"]),
+        ("w*", ["wide-seed0", "wide-seed1"]),
     ],
 )
-def test_select(tmp_path, pattern, chosen):
-    trials = {"base": "work", "wide": "work", "wide-tanh": "work"}
-    study = toy_study.build(data=write_plan(tmp_path / "plan.json", seeds=2, **trials))
+def test_select(study, pattern, chosen):
     selected = study.select(pattern)
     assert [trial.id.rpartition("-")[0] for trial in selected.trials] == chosen
     assert selected.select(selected.trials[0].id).trials == selected.trials[:1]
 
 
-def test_select_nothing(tmp_path):
-    with pytest.raises(ValueError, match=r"the names are base, wide. Received: 'bse'"):
-        make(tmp_path, wide="work", base="work").select("bse")
+def test_select_nothing(study):
+    with pytest.raises(ValueError, match=r"did you mean base\?.*Received: 'bse'"):
+        study.select("bse")
 
 
-# -- files ---------------------------------------------------------------------------------------
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "result.json"
-    write_json(path, {"old": 1})
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(study_module.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_json(path, {"new": 2})
-    assert read_json(path) == {"old": 1}
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):
-    path = tmp_path / "result.json"
-    write_json(path, {"old": 1})
-    seen = []
-    monkeypatch.setattr(study_module.os, "fsync", lambda _: seen.append(read_json(path)))
-    write_json(path, {"new": 2})
-    assert seen == [{"old": 1}]
-    assert read_json(path) == {"new": 2}
-
-
-@pytest.mark.parametrize("content", [b"", b'{"status": "do', b"[1]", b"\xff\xfe", b"null"])
-def test_garbage_is_nothing(tmp_path, content):
-    path = tmp_path / "result.json"
-    path.write_bytes(content)
-    assert read_json(path) is None
-    assert read_json(tmp_path / "missing.json") is None
-    assert read_json(path / "below.json") is None
-
-
-def test_plain_values():
-    values = {"a": np.float32(0.5), "b": np.arange(2), 3: (np.nan, [np.inf]), "d": None, "e": True}
-    expected = {"a": 0.5, "b": [0, 1], "3": [None, [None]], "d": None, "e": True}
-    assert plain(values) == expected
-    assert json.loads(json.dumps(plain(values))) == expected
-
-
-# -- results -------------------------------------------------------------------------------------
-
-
-def test_result_of_a_trial(tmp_path, monkeypatch):
-    ticks = itertools.count(50.0, 7.5)
-    monkeypatch.setattr(
-        "ganlib.experiment.study.time", SimpleNamespace(monotonic=lambda: next(ticks))
+def test_what_follows_is_made_from_the_results(study):
+    staged = dataclasses.replace(
+        study,
+        follow=lambda study, results: {"width": len(results)} if results else None,
+        variations=lambda study: {"more": study.base} if study.after else {"base": study.base},
     )
-    study = make(tmp_path, a={"epochs": 3})
-    result = run_only(study, tmp_path / "runs")
-    folder = run_folder(study, study.trials[0], tmp_path / "runs")
-    assert folder == tmp_path / "runs" / "toy" / study.trials[0].id
-    assert read_json(folder / "result.json") == plain(result)
-    asked = {
-        "study": "toy",
-        "id": study.trials[0].id,
-        "name": "a",
-        "recipe": dataclasses.asdict(Recipe(epochs=3)),
-        "seed": 0,
-        "data_checksum": "c" * 64,
-    }
-    assert read_json(folder / "trial.json") == asked
-    assert asked.items() <= result.items()
-    assert result["status"] == "done"
-    assert result["metrics"]["epochs"] == 3
-    assert result["seconds"] == 7.5
-    assert result["environment"]["backend"] == keras.backend.backend()
-    assert result["environment"]["keras"] == keras.__version__
-    assert {path.name for path in folder.iterdir()} == {".lock", "trial.json", "result.json"}
+    assert staged.next([]) is None
+    after = staged.next([{}, {}])
+    assert after.after == after.options["after"] == {"width": 2}
+    assert [trial.name for trial in after.trials] == ["more", "more"]
+    assert after.data is study.data
+    assert after.next([{}]) is None
+    assert staged.select("base").next([{}]) is None
 
 
-@pytest.mark.parametrize(
-    ("action", "status", "attempts"),
-    [("work", "done", 1), ("out of memory", "out-of-memory", 1), ("fail", "failed", 2)],
-)
-def test_which_results_are_final(tmp_path, action, status, attempts):
-    study = make(tmp_path, a=action)
-    statuses = [run_only(study, tmp_path)["status"] for _ in range(2)]
-    assert statuses == [status, status]
-    assert len(read_log(tmp_path / "plan.json")) == attempts
-    assert [row["status"] for row in study_status(study, tmp_path)] == [status]
+def test_what_a_figure_says_of_its_scale():
+    assert mark("quick") == "quick profile"
+    assert mark("full") == ""
+    assert mark("full", {"epochs": 5}) == "changed: epochs=5"
 
 
-def test_a_failure_says_why_until_it_is_mended(tmp_path):
-    study = make(tmp_path, a="fail once")
-    folder = run_folder(study, study.trials[0], tmp_path)
-    result = run_only(study, tmp_path)
-    assert result["error"] == "ValueError: told to fail"
-    assert result["metrics"] == {}
-    assert 'raise ValueError("told to fail")' in (folder / "error.txt").read_text()
-    assert run_only(study, tmp_path)["status"] == "done"
-    assert not (folder / "error.txt").exists()
-    assert "error" not in read_json(folder / "result.json")
+# -- studies by name -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", ["", '{"status": "done"', "{}", "[]"])
-def test_a_broken_result_is_done_again(tmp_path, content):
-    study = make(tmp_path, a="work")
-    first = run_only(study, tmp_path)
-    path = run_folder(study, study.trials[0], tmp_path) / "result.json"
-    path.write_text(content)
-    assert results(study, tmp_path) == []
-    assert study_status(study, tmp_path)[0]["status"] == "to do"
-    again = run_only(study, tmp_path)
-    assert len(read_log(tmp_path / "plan.json")) == 2
-    assert again["metrics"] == first["metrics"]
-    assert results(study, tmp_path) == [plain(again)]
+@pytest.fixture
+def outside(monkeypatch, tmp_path):
+    """A study in a module of one's own, as `STUDY`, beside an empty report module."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = "shelf", "shelf.outside", "shelf.outside_report"
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "outside_report.py").touch()
+
+    def write(text):
+        for name in names:
+            sys.modules.pop(name, None)
+        (tmp_path / "shelf" / "outside.py").write_text(text)
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
 
 
-def test_other_data_are_refused_before_training(tmp_path):
-    study = make(tmp_path, a="work")
-    run_only(study, tmp_path)
-    changed = toy_study.build(data=write_plan(tmp_path / "plan.json", checksum="d" * 64, a="work"))
-    with pytest.raises(StudyError, match=r"cccccccccccc…, now dddddddddddd….*--out.*--fresh"):
-        run_only(changed, tmp_path)
-    assert len(read_log(tmp_path / "plan.json")) == 1
+def test_a_study_of_ones_own_is_found_by_its_import_path(outside, study):
+    text = "import dataclasses, toy_study\nSTUDY = dataclasses.replace(toy_study.STUDY, {})"
+    outside(text.format("name=__name__, module=__name__"))
+    found = studies.build("shelf.outside", data=study.spec)
+    assert (found.name, found.module) == ("shelf.outside", "shelf.outside")
+    assert found.trials == study.trials[:2]
+    outside(text.format("name='digits'"))
+    with pytest.raises(ValueError, match=r"write Study\(name=__name__.*in 'shelf.outside'"):
+        studies.build("shelf.outside")
+    outside("")
+    with pytest.raises(ValueError, match="must have a STUDY"):
+        studies.build("shelf.outside")
 
 
-def test_a_locked_trial_is_busy(tmp_path):
-    study = make(tmp_path, a="work")
-    with Run(run_folder(study, study.trials[0], tmp_path)).lock():
-        assert run_only(study, tmp_path)["status"] == "busy"
-        assert study_status(study, tmp_path)[0]["status"] == "running"
-    assert read_log(tmp_path / "plan.json") == []
-    assert study_status(study, tmp_path)[0]["status"] == "to do"
-    assert run_only(study, tmp_path)["status"] == "done"
+def test_a_misspelt_study():  # fault 24
+    with pytest.raises(ValueError, match=r"did you mean digits\?.*Received: 'digit'"):
+        studies.build("digit")
 
 
-def test_a_trial_that_runs_again_is_running(tmp_path, monkeypatch):
-    study = make(tmp_path, a="fail")
-    run_only(study, tmp_path)
-    seen = []
+# -- sources -------------------------------------------------------------------------------------
 
-    def train(*_):
-        seen.extend(study_status(study, tmp_path))
-        return {}
-
-    run_only(dataclasses.replace(study, train=train), tmp_path)
-    assert [row["status"] for row in seen] == ["running"]
+SOURCE = Source("embedded", "tfds:some/set", ("toys", "dolls"))
 
 
-def test_a_full_disk_at_the_end_fails_the_trial(tmp_path, monkeypatch):
-    study = make(tmp_path, a="work")
-
-    def full(path, value):
-        if path.name == "result.json":
-            raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(study_module, "write_json", full)
-        result = run_only(study, tmp_path)
-    assert result["status"] == "failed"
-    assert "The result can't be written: [Errno 28] No space left" in result["error"]
-    assert run_only(study, tmp_path)["status"] == "done"
-
-
-def test_a_study_can_be_built_by_name(tmp_path):
-    study = make(tmp_path, a="work", b="fail")
-    again = study_module.build(study.module, study.options)
-    assert again.trials == study.trials
-    assert again.load_data().checksum == study.load_data().checksum
+def test_the_data_where_nobody_names_any(tmp_path, monkeypatch):
+    monkeypatch.delenv("GANLIB_DATA", raising=False)
+    assert SOURCE.choose("quick") == "embedded"
+    assert SOURCE.choose("full") == "tfds:some/set"
+    assert Source("embedded").choose("full") == "embedded"
+    assert SOURCE.choose("full", "mine") == "mine"
+    monkeypatch.setenv("GANLIB_DATA", str(tmp_path))
+    (tmp_path / "Dolls").mkdir()
+    for name in (".toys.npz", "toys.md", "notes.npz"):
+        (tmp_path / name).touch()
+    assert SOURCE.choose("full") == str(tmp_path / "Dolls")
+    (tmp_path / "toys.npz").touch()
+    assert SOURCE.choose("cpu") == str(tmp_path / "toys.npz")  # the first name goes first
+    assert SOURCE.choose("quick") == "embedded"
+    (tmp_path / "toys2").mkdir()
+    with pytest.raises(DataError, match=r"Received: toys\.npz, toys2"):
+        SOURCE.choose("full")
 
 
-# -- the model against its recipe ----------------------------------------------------------------
-
-RIGHT = {
-    "d_learning_rate": 0.01,
-    "g_learning_rate": 0.02,
-    "batch_size": 4,
-    "d_parameters": 67,
-    "g_parameters": 193,
-}
-
-
-def fit_against(expected, folder, batch_size=4, n=8):
-    gan = helpers.make_gan(
-        d_optimizer=keras.optimizers.Adam(0.01), g_optimizer=keras.optimizers.Adam(0.02)
-    )
-    settings = {"epochs": 1, "batch_size": batch_size, "seed": 0, "expected": expected}
-    try:
-        training.fit(gan, helpers.images(n), Run(folder), **settings)
-    finally:
-        fit_against.steps = int(gan.optimizer.discriminator.iterations)
+def test_a_folder_without_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANLIB_DATA", str(tmp_path))
+    with pytest.raises(DataError, match=r"begins with toys or dolls; .*Received: nothing"):
+        SOURCE.choose("full")
+    assert dataclasses.replace(SOURCE, needed=False).choose("full") == "embedded"
+    monkeypatch.setenv("GANLIB_DATA", str(tmp_path / "missing"))
+    with pytest.raises(DataError, match="must be a folder"):
+        SOURCE.choose("full")
 
 
-@pytest.mark.backend
-def test_a_model_by_its_recipe_trains(tmp_path):
-    fit_against(RIGHT, tmp_path)
-    assert fit_against.steps == 2
-    # A set smaller than a batch: the recipe's study expects what there is.
-    fit_against({**RIGHT, "batch_size": 3}, tmp_path / "small", n=3)
+# -- changes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize(
-    ("key", "recipe", "shown"),
-    [
-        # A rate that the optimizer ignored, as in the published grid search, is its default.
-        ("d_learning_rate", 0.001, "d_learning_rate: recipe 0.001, model 0.01"),
-        ("g_learning_rate", 0.01, "g_learning_rate: recipe 0.01, model 0.02"),
-        ("batch_size", 8, "batch_size: recipe 8, model 4"),
-        ("d_parameters", 68, "d_parameters: recipe 68, model 67"),
-        ("g_parameters", 192, "g_parameters: recipe 192, model 193"),
-    ],
-)
-def test_a_model_off_its_recipe_stops_after_a_step(tmp_path, key, recipe, shown):
-    with pytest.raises(training.RecipeMismatch) as caught:
-        fit_against({**RIGHT, key: recipe}, tmp_path)
-    assert shown in str(caught.value)
-    assert str(caught.value).count("recipe ") == 1
-    assert not list(Run(tmp_path).checkpoints.iterdir())
+@dataclasses.dataclass(frozen=True)
+class Fields:
+    epochs: int = 5
+    pretraining_epochs: int = 0
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    g_learning_rate: float = 1e-3
+    beta_1: float = 0.5
+    patience: int = 3
+    weight: float = 1.0
+    shift: float = -1.0
+    flag: bool = False
+    name: str = ""
+    cuts: tuple[float, ...] = ()
 
 
-@pytest.mark.backend
-def test_every_mismatch_is_named(tmp_path):
-    with pytest.raises(
-        training.RecipeMismatch, match=r"d_learning_rate: .*; batch_size: recipe 2,"
-    ):
-        fit_against({**RIGHT, "d_learning_rate": 0.0, "batch_size": 2}, tmp_path)
+def test_changes_as_they_are_written():
+    texts = ["epochs=5", "rate = 1e-4", "flag=true", "name=null", 'text="5"', "cuts=[1, 0.5]"]
+    found = {"epochs": 5, "rate": 1e-4, "flag": True, "name": None, "text": "5", "cuts": [1, 0.5]}
+    assert parse([*texts, "loss=hinge", "lost=NaN"]) == {**found, "loss": "hinge", "lost": "NaN"}
+    for wrong in (["epochs"], ["=5"], ["a=1", "a=2"]):
+        with pytest.raises(ValueError, match=f"Received: '{wrong[-1]}'"):
+            parse(wrong)
 
 
-def test_a_mismatch_fails_the_trial(tmp_path):
-    # The toy's set has ten images, so a batch of 16 cannot be what is trained with.
-    result = run_only(make(tmp_path, a={"action": "gan", "batch_size": 16}), tmp_path)
-    assert result["status"] == "failed"
-    assert result["error"].startswith("RecipeMismatch: The model does not train by its recipe: ")
-    assert "batch_size: recipe 16, model 10" in result["error"]
+def test_a_change_has_its_fields_type():
+    values = {"epochs": 7.0, "weight": 2, "cuts": [1, 0.5], "batch_size": None, "flag": True}
+    recipe = changed(Fields(batch_size=3), values)
+    assert recipe == Fields(7, 0, None, weight=2.0, cuts=(1.0, 0.5), flag=True)
+    assert [type(x) for x in (recipe.epochs, recipe.weight)] == [int, float]
+    wrong = {"epochs": 1.5, "weight": "1", "flag": 1, "name": 2, "cuts": 0.5, "batch_size": True}
+    for field, value in {**wrong, "learning_rate": np.inf}.items():
+        with pytest.raises(ValueError, match=f"{field} must be "):
+            changed(Fields(), {field: value})
+
+
+def test_a_change_out_of_range_is_refused():  # fault 16
+    wrong = {"epochs": 0, "pretraining_epochs": -1, "batch_size": 0, "learning_rate": 0}
+    wrong |= {"g_learning_rate": -1, "beta_1": 1, "patience": -1, "weight": -0.1, "shift": -2}
+    for field, value in {**wrong, "cuts": [1, -1]}.items():
+        with pytest.raises(ValueError, match=f"{field} must be .*Received: "):
+            changed(Fields(), {field: value})
+    right = {"pretraining_epochs": 0, "g_learning_rate": 0.0, "beta_1": 0.0, "patience": 0}
+    right |= {"weight": 0.0, "shift": -1.0}
+    assert changed(Fields(), right) == Fields(**right)
+
+
+def test_a_misspelt_field(study):  # fault 24
+    with pytest.raises(ValueError, match=r"did you mean epochs\?.*Received: 'epoch'"):
+        study.at(data=study.spec, changes={"epoch": 5})
+
+
+def test_a_change_holds_for_all_trials_and_makes_new_ones(study):
+    more = study.at(data=study.spec, changes={"epochs": 5})
+    assert {recipe.epochs for recipe in more.recipes.values()} == {5}
+    assert more.base.epochs == 2
+    assert not {t.id for t in more.trials} & {t.id for t in study.trials}
+    assert isinstance(more, Study)

@@ -3,17 +3,12 @@
 import os
 import signal
 import sys
-from unittest import mock
 
 import keras
 import numpy as np
 from helpers import LATENT, arrays, fit, fixed_random, images, make_gan, state
 
 from ganlib.content import ContentLoss
-from ganlib.data import Photos
-from ganlib.experiment import fit as training
-from ganlib.experiment.study import Study, Trial, run_trial
-from ganlib.studies import srgan
 
 
 class Kill(keras.callbacks.Callback):
@@ -97,63 +92,7 @@ def parity(output):
     np.savez(output, **results)
 
 
-def make_phases(**settings):
-    """A super-resolution study of one trial that pretrains, then goes on adversarially."""
-    sizes = {"filters": 4, "blocks": 1, "d_filters": 2, "d_levels": 1, "patch": 16}
-    recipe = srgan.Recipe(
-        scale=2,
-        batch_size=2,
-        steps=3,
-        pretraining_epochs=2,
-        epochs=2,
-        ema=0.9,
-        linear_start=False,
-        pretraining_rate=0.02,
-        **{**sizes, **settings},
-    )
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (3, 24, 32, 3), "uint8")
-    pictures = coarse.repeat(2, axis=1).repeat(2, axis=2)
-    parts = (Photos([image], [name]) for image, name in zip(pictures, "abc", strict=True))
-    photos = srgan.PhotoData(*parts)
-    return Study(
-        name="phases",
-        title="Two phases",
-        trials=(Trial("both", recipe, 0),),
-        load_data=lambda: photos,
-        train=train_eagerly,
-        module="workers",
-        options={},
-        epochs=lambda trial: trial.recipe.pretraining_epochs + trial.recipe.epochs,
-    )
-
-
-def train_eagerly(*arguments):
-    """`srgan.train` without compiling, which would take longer than a dozen steps."""
-    compile = keras.Model.compile
-    with mock.patch.object(
-        keras.Model,
-        "compile",
-        lambda *args, **options: compile(*args, **{**options, "run_eagerly": True}),
-    ):
-        return srgan.train(*arguments)
-
-
-def killed_in(phase, out):
-    """`kill -9` in the middle of the second epoch of a phase, "pretraining" or "adversarial"."""
-
-    class Dying(training.Checkpoint):
-        def on_train_batch_end(self, batch, logs=None):
-            here = "pretraining" if self.run.path.name == "pretraining" else "adversarial"
-            if (here, len(self.rows), batch) == (phase, 1, 1):
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    training.Checkpoint = Dying
-    study = make_phases()
-    print(run_trial(study, study.trials[0], study.load_data(), out))
-
-
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    tasks = {"killed": killed, "resumed": resumed, "parity": parity, "killed_in": killed_in}
+    tasks = {"killed": killed, "resumed": resumed, "parity": parity}
     tasks[task](*arguments)

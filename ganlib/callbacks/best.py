@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 
+from ganlib.apply import draw_latents, make_images
 from ganlib.backends import variables as weights
 from ganlib.metrics import fidelity
-from ganlib.sampling import draw_latents, make_images
 
 SCORES = ("kid", "frechet", "inception_score", "precision", "recall", "density", "coverage")
 
@@ -108,12 +108,8 @@ class StopWhenHigh(keras.callbacks.Callback):
 class BestByKID(KeepBest):
     """Scores a GAN's pictures as it trains, and keeps the weights of the lowest KID.
 
-    GANs get worse again: StudioGAN's log of a plain DCGAN on CIFAR-10 has its best FID, 49.0, after
-    42,000 steps, and 137.4 after 200,000. KID is unbiased, so it can choose with few pictures.
-
-    The logs get `kid`, `frechet`, `inception_score`, `precision`, `recall`, `density` and
-    `coverage` of the scored epochs (see `ganlib.metrics.fidelity.evaluate`), always on the same
-    latents.
+    KID is unbiased, so it can choose with few pictures. The logs get `SCORES` of the scored epochs
+    (see `ganlib.metrics.fidelity.evaluate`), always on the same latents.
 
     Args:
         gan: `ganlib.adversarial.Adversarial`; its `sampler` is scored and kept.
@@ -122,8 +118,7 @@ class BestByKID(KeepBest):
             are scored at the end must be others, or the choice would flatter them.
         path: where the weights are kept, `.npz`.
         n: int, generated pictures at a score.
-        every: int, epochs between two scores; the last epoch is always scored.
-        epochs: int, of the whole training.
+        every, epochs: int, as of `KeepBest`.
         seed: int, of the latents.
     """
 
@@ -143,8 +138,7 @@ def score(generator, latents, network, real, seed=0):
     Args:
         generator: `keras.Model` that ends in sigmoid or tanh.
         latents: array `(n, …)`.
-        network: `ganlib.features.network.Network`.
-        real: float array `(m, network.dimension)`, features of real pictures.
+        network, real: as of `BestByKID`.
         seed: int, for KID's subsets.
 
     Returns:

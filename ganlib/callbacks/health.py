@@ -13,82 +13,29 @@ have it. Without `fit`, call the callback's methods yourself:
 
 import dataclasses
 import html
+import math
 
 import keras
 import numpy as np
 
 from ganlib import losses
-from ganlib.callbacks import fingerprints, players
+from ganlib.callbacks import players
+from ganlib.callbacks.findings import AT_REST, REMEDIES, UNDERFLOW, Finding, Thresholds
 from ganlib.callbacks.players import PLAYERS
+from ganlib.models.outputs import check_scores, output_bounds
 
-STATE = ("checks", "streaks", "unchecked", "fingerprints")
-
-
-@dataclasses.dataclass(frozen=True)
-class Thresholds:
-    """When a check speaks. Each is a number that the finding's evidence shows."""
-
-    saturated_loss: float = 0.05  # share of the way from the loss's floor to its chance value
-    chance_loss: float = 0.01  # relative distance from the chance value
-    chance_area: float = 0.05  # of the ROC area from 0.5, where only the order of outputs counts
-    collapsed: float = 0.1  # distance to the most similar fake, as a share of the same among real
-    blank: float = 0.05  # contrast within fakes, as a share of the contrast within real images
-    outside: float = 0.01  # share of the data's pixel values that the generator can't reach
-    covered: float = 0.05  # share of the generator's range that the data spans
-    pinned: float = 0.999  # share of the fakes' values at the ends of the generator's activation
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """What a check saw.
-
-    Attributes:
-        check: its name, such as "generator_blank".
-        epoch: from 1, when it was reported.
-        evidence: the numbers, each beside what it is compared with.
-        remedy: what to try.
-    """
-
-    check: str
-    epoch: int
-    evidence: str
-    remedy: str
-
-    def __str__(self):
-        return f"{self.check} (epoch {self.epoch}): {self.evidence} {self.remedy}"
-
-
-REMEDIES = {
-    "non_finite_loss": "Use a loss on logits, a lower learning rate or clipnorm; check the data.",
-    "value_range_mismatch": "Scale the data to the range of the generator's last activation: "
-    "sigmoid [0, 1], tanh [-1, 1].",
-    "discriminator_frozen": "Compile no model that shares it after `trainable = False`: Keras 3 "
-    "reads that flag when it traces. Differentiate by each player's variables instead.",
-    "generator_frozen": "Check that its variables reach an optimizer and the loss depends on them.",
-    "batch_norm_not_updated": "Call the player with training=True in the training step.",
-    "discriminator_saturated": "Weaken the discriminator (dropout, instance noise, R1, a lower "
-    "learning rate) or strengthen the generator (batch normalisation).",
-    "discriminator_at_chance": "Give the discriminator more steps, width or learning rate; if it "
-    "was better before, add instance noise or change the loss.",
-    "generator_collapsed": "Try another loss (hinge, Wasserstein with gradient penalty), R1, or "
-    "batch normalisation.",
-    "generator_blank": "Restart with a weaker discriminator, a normalised generator or a lower "
-    "learning rate. Waiting seldom helps.",
-}
-# In place of the remedy for a frozen player, which is about wiring.
-AT_REST = (
-    "It rests because its optimizer says so. If that is not meant, give it a learning rate above "
-    "0, and its schedule an end above 0."
-)
+STATE = ("checks", "streaks", "unchecked", "fingerprints", "areas")
+# What Keras' BinaryCrossentropy of probabilities makes of 0 and 1, which it clips 1e-7 from them.
+CLIPPED = (-math.log(1e-7), -math.log(float(np.float32(1) - np.float32(1 - 1e-7))))
 
 
 class HealthMonitor(keras.callbacks.Callback):
     """Names what goes wrong in a GAN while it trains, with evidence and a remedy.
 
-    At the end of each epoch (or every `frequency` batches) it runs both players in inference mode
+    At the end of each epoch (or every `frequency` batches) it runs both networks in inference mode
     on a fixed batch; the training stays as it is. A state is reported when it holds for `patience`
     checks in a row; what cannot heal (a loss that is not finite, a value-range mismatch) at once.
-    Each check reports once. Of a frozen player nothing else is said: it would only follow.
+    Each check reports once. Of a frozen network nothing else is said: it would only follow.
 
     What the model must have:
 
@@ -103,29 +50,32 @@ class HealthMonitor(keras.callbacks.Callback):
     * `latent_dim`: int, where the generator does not show its input shape. Otherwise latents are
       drawn for `generator.input_shape`. Conditional generators need `latents`.
     * logs with `d_loss` and `g_loss`: every log with "loss" in its name must be finite; `d_loss` is
-      read beside `loss`. Without them the monitor goes by what the players put out.
+      read beside `loss`. Without them the monitor goes by what the networks put out.
     * `adversarial_loss`: an `AdversarialLoss`. Without it and without `loss` a discriminator of
-      logits is judged by its ROC area alone: at chance, but never saturated.
+      logits is judged by its ROC area, and called saturated only where the logs' `d_loss` is that
+      of cross-entropy; whether it diverges is not checked.
     * `d_optimizer` and `g_optimizer` (or `discriminator_optimizer`, `disc_optimizer`, …), or an
-      `optimizer`: a player at learning rate 0 is called resting, not badly wired. `stop_on="all"`
+      `optimizer`: a network at learning rate 0 is called resting, not badly wired. `stop_on="all"`
       lets it rest.
 
     Args:
-        real: array `(n, height, width, channels)` of training images, as the discriminator sees
-            them, value range included; 64 to 256 are enough.
+        real: training images as the discriminator sees them, value range included: array `(n,
+            height, width, channels)`, of which 64 to 256 are enough; or what `ganlib.data.load`
+            gives, for a generator that ends in sigmoid or tanh.
         loss: `AdversarialLoss` or its name, for the chance and floor values of `d_loss`. `None`:
             the model's `adversarial_loss`. Without one, a discriminator of probabilities is judged
-            by binary cross-entropy, and any other by the ROC area alone.
+            by binary cross-entropy.
         patience: int, checks in a row.
         warm_up: int, checks before the first one that counts: a generator starts out grey, and may
             stay so for hundreds of steps if it is not normalised. Raise it for a small `frequency`.
-        stop_on: names of checks that set the model's `stop_training`, or `"all"`.
+        stop_on: name of a check, or several, that set the model's `stop_training`, or `"all"`.
         frequency: `"epoch"`, or an int: batches between two checks.
         thresholds: `Thresholds`.
         latents: what the generator is called on: an array, or a list or dict of arrays. `None`: as
-            many latents as real images, drawn from N(0, 1), the same each time.
-        from_logits: bool, whether the discriminator gives logits. `None`: unless its last layer is
-            a sigmoid, which a subclassed model does not show.
+            many latents as real images, drawn from N(0, 1), the same each time. Pass those of the
+            training where they are drawn otherwise.
+        from_logits: bool, whether the discriminator gives logits. `None`: unless it ends in a
+            sigmoid, which a subclassed model does not show.
 
     Attributes:
         findings: list of `Finding`, in the order they were made.
@@ -149,13 +99,10 @@ class HealthMonitor(keras.callbacks.Callback):
         from_logits=None,
     ):
         super().__init__()
-        self.real = np.asarray(real, "float32")
-        if self.real.ndim != 4 or len(self.real) < 2 or not np.isfinite(self.real).all():
-            raise ValueError(
-                "`real` must hold at least two images, (n, height, width, channels), without NaN "
-                f"or infinity. Received: shape {self.real.shape}"
-            )
-        self.stop_on = tuple(REMEDIES) if stop_on == "all" else tuple(stop_on)
+        # A whole data set waits for the generator, which says in which range.
+        self.real = real if hasattr(real, "as_range") else players.check_real(real)
+        names = (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)
+        self.stop_on = tuple(REMEDIES) if stop_on == "all" else names
         if unknown := set(self.stop_on) - set(REMEDIES):
             raise ValueError(
                 f"`stop_on` names checks among {sorted(REMEDIES)}. Received: {sorted(unknown)}"
@@ -174,6 +121,7 @@ class HealthMonitor(keras.callbacks.Callback):
         self._rest_stops = stop_on != "all"
         self.findings = []
         self._checks, self._streaks, self._fingerprints = 0, {}, None
+        self._areas = []  # of the last checks
         self._unchecked = 0  # batches since the last check
         self._epoch, self._batch = 0, -1  # the last batch seen in this epoch
 
@@ -182,19 +130,19 @@ class HealthMonitor(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         model = self.model
         players.check_players(model)
+        self.real = players.real_images(self.real, model.generator)
         self._latents = players.find_latents(model, self.real, self.latents)
         players.try_out(model, self.real, self._latents, self.from_logits)
-        self._activation = players.last_activation(model.generator)
+        self._bounds = output_bounds(model.generator) or (-math.inf, math.inf)
         self._sigmoid = self.from_logits is False or (
-            self.from_logits is None
-            and players.last_activation(model.discriminator) in players.PROBABILITIES
+            self.from_logits is None and output_bounds(model.discriminator) == (0.0, 1.0)
         )
         self._loss = self.loss or getattr(model, "adversarial_loss", None)
-        self._guessed = self._loss is None and self._sigmoid
+        self._guessed = self._loss is None
         if self._guessed:
             self._loss = losses.NonSaturating()
         if self._fingerprints is None:  # else resumed: the last check's
-            self._fingerprints = fingerprints.take(self.model)
+            self._fingerprints = players.fingerprints(self.model)
         if evidence := self._range_evidence():
             self._report("value_range_mismatch", evidence)
 
@@ -233,25 +181,24 @@ class HealthMonitor(keras.callbacks.Callback):
         if evidence := _not_finite({**logged, **outputs}):
             self._report("non_finite_loss", evidence)
             return  # all that follows would only repeat it
-        before, self._fingerprints = self._fingerprints, fingerprints.take(self.model)
+        before, self._fingerprints = self._fingerprints, players.fingerprints(self.model)
         faults = self._generator_faults(fakes), self._discriminator_faults(logged, *scores)
         observed = {}
+        if self._guessed and not self._sigmoid and (evidence := _clipped(logged)):
+            observed["loss_clipped"] = evidence, None
         for player, others in zip(PLAYERS, faults, strict=True):
             weights = getattr(self.model, player).weights
-            moved = fingerprints.moved(before[player], self._fingerprints[player])
-            frozen = fingerprints.frozen(player, weights, moved)
-            if frozen and players.at_rest(self.model, player):
-                evidence = f"{frozen} Its optimizer's learning rate is 0."
-                observed[f"{player}_frozen"] = evidence, AT_REST
-                continue
-            # Where an activation is pinned to its ends no gradient passes: the wiring is right.
-            if frozen and not (player == "generator" and others and self._pinned(fakes)):
-                observed[f"{player}_frozen"] = frozen, REMEDIES[f"{player}_frozen"]
-                continue
-            if evidence := fingerprints.statistics_unmoved(player, weights, moved):
+            moved = players.moved(before[player], self._fingerprints[player])
+            if frozen := players.frozen(player, weights, moved):
+                stuck = self._why_frozen(player, frozen, float(scores[1].mean()))
+                # Where an activation is pinned to its ends no gradient passes: the wiring is right.
+                if stuck[1] or not (player == "generator" and others and self._pinned(fakes)):
+                    observed[f"{player}_frozen"] = stuck
+                    continue
+            if evidence := players.statistics_unmoved(player, weights, moved):
                 others = {"batch_norm_not_updated": evidence} | others
             for name, evidence in others.items():
-                observed.setdefault(name, (evidence, REMEDIES[name]))
+                observed.setdefault(name, (evidence, None))
         if self._checks <= self.warm_up:
             return
         self._streaks = {name: self._streaks.get(name, 0) + 1 for name in observed}
@@ -259,9 +206,17 @@ class HealthMonitor(keras.callbacks.Callback):
             if self._streaks[name] >= self.patience:
                 self._report(name, evidence, remedy)
 
+    def _why_frozen(self, player, frozen, logit):
+        """Evidence, and a remedy where it is not about wiring."""
+        if players.at_rest(self.model, player):
+            return f"{frozen} Its optimizer's learning rate is 0.", AT_REST
+        if player == "generator" and abs(logit) >= self.thresholds.underflow:
+            return f"{frozen} D's mean logit of fakes is {logit:.4g}.", UNDERFLOW
+        return frozen, None
+
     def _report(self, check, evidence, remedy=None):
         remedy = remedy or REMEDIES[check]
-        # A player that rests and is badly wired later is both.
+        # A network that rests and is badly wired later is both.
         if (check, remedy) in {(finding.check, finding.remedy) for finding in self.findings}:
             return
         self.findings.append(Finding(check, self._epoch + 1, evidence, remedy))
@@ -272,7 +227,7 @@ class HealthMonitor(keras.callbacks.Callback):
         """A logit per image; the mean over patches where the discriminator judges patches."""
         shape = images.shape[1:]
         outputs = players.run(self.model.discriminator, images, shape, "The discriminator")
-        players.check_scores(outputs)  # again: one that was not built yet was not tried
+        check_scores(outputs.shape)  # again: one that was not built yet was not tried
         scores = outputs.reshape(len(images), -1).mean(axis=1)
         if not self._sigmoid:
             return scores
@@ -281,28 +236,49 @@ class HealthMonitor(keras.callbacks.Callback):
 
     def _discriminator_faults(self, logged, real, fake):
         loss, t = self._loss, self.thresholds
-        # By binary cross-entropy, were it 0 for reals: keras.io's DCGAN labels the fakes 1.
+        # By cross-entropy, were it 0 for reals: keras.io's DCGAN labels the fakes 1.
         if self._guessed and real.mean() < fake.mean():
             real, fake = -real, -fake
         area = roc_area(real, fake)
+        self._areas = [*self._areas, area][-self.patience :]
         pairs = f"{len(real)} × {len(fake)} pairs (chance: 50%)"
         ranks = f"D ranks a real image above a fake one in {area:.1%} of {pairs}."
-        if loss is None or not loss.chance:  # only the order of the outputs counts
-            at_chance = abs(area - 0.5) <= t.chance_area
-            return {"discriminator_at_chance": ranks} if at_chance else {}
         measured = {"in inference mode": float(loss.discriminator_loss(real, fake))}
-        if "d_loss" in logged and not self._guessed:  # else: a mean or a sum, smoothed or not
+        unknown = self._guessed and not self._sigmoid
+        if "d_loss" in logged and (unknown or not self._guessed):  # else: a mean or a sum, smoothed
             measured["in training"] = logged["d_loss"]
         text = f"D's loss is {' and '.join(f'{v:.4f} {where}' for where, v in measured.items())}"
-        if all(abs(value / loss.chance - 1) <= t.chance_loss for value in measured.values()):
-            text = f"{text}; without information it is {loss.chance:.4f}. {ranks}"
-            return {"discriminator_at_chance": text}
-        if loss.floor is None:
+        if unknown or not loss.chance:  # only the order of the outputs counts
+            if abs(area - 0.5) <= t.chance_area:
+                return {"discriminator_at_chance": ranks}
+            if unknown and logged.get("d_loss", -1.0) < 0:  # not that of cross-entropy
+                return {}
+        else:
+            distance = max(abs(value / loss.chance - 1) for value in measured.values())
+            swing = max(self._areas) - min(self._areas)
+            swings = distance <= t.swinging_loss and swing >= t.swinging_area
+            if distance <= t.chance_loss or swings:
+                text = f"{text}; without information it is {loss.chance:.4f}. {ranks}"
+                swung = f" Of late that went from {min(self._areas):.0%} to {max(self._areas):.0%}."
+                return {"discriminator_at_chance": text + swung * swings}
+        if not self._guessed and (evidence := self._diverged(measured, area)):
+            return {"discriminator_diverged": f"{text}; {evidence} {ranks}"}
+        if loss.floor is None or not loss.chance:
             return {}
         share = (max(measured.values()) - loss.floor) / (loss.chance - loss.floor)
         way = f"from perfect ({loss.floor:.4f}) to chance ({loss.chance:.4f})"
         text = f"{text}, at most {max(share, 0):.1%} of the way {way}. {ranks}"
         return {"discriminator_saturated": text} if share <= t.saturated_loss else {}
+
+    def _diverged(self, measured, area):
+        """Evidence that D's loss leaves all bounds or that D says the opposite, or None."""
+        chance, t = self._loss.chance, self.thresholds
+        # In inference mode alone it may be due to moving statistics that lag behind.
+        if chance is None or "in training" not in measured or min(measured.values()) <= chance:
+            return None
+        if chance and min(measured.values()) > t.diverged_loss * chance:
+            return f"without information it would be {chance:.4f}."
+        return "it is worse than chance." if area <= t.reversed_area else None
 
     def _generator_faults(self, fakes):
         t, n = self.thresholds, f"(n = {len(fakes)} and {len(self.real)})"
@@ -320,21 +296,18 @@ class HealthMonitor(keras.callbacks.Callback):
 
     def _pinned(self, fakes):
         """A sentence if the generator's activation has reached its ends; "" if not."""
-        if self._activation not in players.REACHES:
-            return ""
-        low, high = players.REACHES[self._activation]
+        low, high = self._bounds
         share = ((fakes < low + 1e-6) | (fakes > high - 1e-6)).mean()
-        if share < self.thresholds.pinned:
+        if not math.isfinite(high - low) or share < self.thresholds.pinned:
             return ""
-        text = f" {share:.1%} of the values lie at the ends of its {self._activation}"
+        text = f" {share:.1%} of the values lie at the ends of its range, [{low:g}, {high:g}]"
         return f"{text}, where hardly any gradient passes."
 
     def _range_evidence(self):
-        activation = self._activation
-        if activation not in players.REACHES:
-            return None
-        (low, high), real, t = players.REACHES[activation], self.real, self.thresholds
+        (low, high), real, t = self._bounds, self.real, self.thresholds
         width = high - low
+        if not math.isfinite(width):
+            return None
         outside = ((real < low - 1e-3) | (real > high + 1e-3)).mean()
         lower = (real < low + 0.475 * width).mean()
         covered = (real.max() - real.min()) / width
@@ -347,7 +320,7 @@ class HealthMonitor(keras.callbacks.Callback):
         else:
             return None
         return (
-            f"The generator's {activation} reaches [{low:g}, {high:g}], the data lies in "
+            f"The generator's output reaches [{low:g}, {high:g}], the data lies in "
             f"[{real.min():.3g}, {real.max():.3g}]: {text}."
         )
 
@@ -379,6 +352,14 @@ def roc_area(positive, negative):
     """Probability that a positive score exceeds a negative one; ties count half."""
     difference = np.subtract.outer(positive, negative)
     return float((difference > 0).mean() + (difference == 0).mean() / 2)
+
+
+def _clipped(logged):
+    """Evidence that a loss rests where Keras clips probabilities, or None."""
+    for name, value in logged.items():
+        if any(abs(value - ends) < 0.01 for ends in CLIPPED):
+            return f"{name} is {value:.3f}: what cross-entropy makes of a probability 1e-7 from 0."
+    return None
 
 
 def _not_finite(outputs):

@@ -1,16 +1,13 @@
-"""When a training should slow down or end; Keras' rules, as they go on after a kill.
-
-Keras begins to count anew whenever `fit` begins. A resumed training would then wait longer than an
-uninterrupted one, and come to another result.
-"""
+"""When a training should slow down or end, and what it costs; all of it goes on after a kill."""
 
 import math
+import time
 
 import keras
 
 
 class _Resumable(keras.callbacks.Callback):
-    """Carries the counters of a Keras callback over a checkpoint."""
+    """Carries the counters of a Keras callback over a checkpoint: each `fit` counts anew."""
 
     counters = ()
     _restored = None
@@ -50,3 +47,80 @@ class StopWhenLost(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if not all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss")):
             self.model.stop_training = True
+
+
+class Meter(keras.callbacks.Callback):
+    """Adds up what the epochs cost, over interruptions, too; put it last.
+
+    The logs get `processor_seconds`, of the epoch: unlike those of the clock, they hardly depend on
+    what else the machine does.
+
+    Attributes:
+        processor_seconds: float, of all threads of this process together.
+        seconds: float, by the clock.
+        memory: int, the most bytes of main memory that the process held after a step.
+        device_memory: int, the most bytes held on the first accelerator, on JAX since the process
+            began; None without one.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.processor_seconds = self.seconds = 0.0
+        self.memory, self.device_memory = 0, None
+
+    def on_train_begin(self, logs=None):
+        device_memory(begin=True)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._began = time.process_time(), time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        import psutil
+
+        self.memory = max(self.memory, psutil.Process().memory_info().rss)
+
+    def on_epoch_end(self, epoch, logs=None):
+        processor, clock = self._began
+        logs["processor_seconds"] = time.process_time() - processor
+        self.processor_seconds += logs["processor_seconds"]
+        self.seconds += time.monotonic() - clock
+        held = device_memory()
+        if held is not None:
+            self.device_memory = max(held, self.device_memory or 0)
+
+    def get_state(self):
+        names = "processor_seconds", "seconds", "memory", "device_memory"
+        return {name: getattr(self, name) for name in names}
+
+    costs = get_state  # for a result
+
+    def set_state(self, state):
+        vars(self).update(state)
+
+
+def device_memory(begin=False):
+    """The most bytes of the first accelerator's memory that were held; None on a CPU.
+
+    Args:
+        begin: bool, whether TensorFlow and torch are to begin a new count.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            return None
+        if begin:
+            tf.config.experimental.reset_memory_stats("GPU:0")
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if backend == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    if begin:
+        torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.max_memory_allocated()

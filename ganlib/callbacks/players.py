@@ -1,17 +1,19 @@
-"""What `HealthMonitor` asks of anybody's model: its players, their inputs and outputs, their rates.
+"""What `HealthMonitor` asks of anybody's model: its networks, their inputs, outputs and weights.
 
 Everything that can be wrong with a model or with the monitor's arguments is said here, before the
 first batch, in one message with the remedy.
 """
 
+import hashlib
+import itertools
+import math
+
 import keras
 import numpy as np
 
-from ganlib.inference import infer
+from ganlib.models.outputs import check_scores, infer, output_bounds
 
 PLAYERS = ("generator", "discriminator")
-REACHES = {"sigmoid": (0.0, 1.0), "hard_sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}
-PROBABILITIES = ("sigmoid", "hard_sigmoid")
 # The usual names, in the order in which they are looked for.
 OPTIMIZERS = {
     "generator": ("g_optimizer", "gen_optimizer", "generator_optimizer"),
@@ -19,47 +21,66 @@ OPTIMIZERS = {
 }
 AT_REST = 1e-10  # a learning rate that moves no float32 weight
 TRIED = 2  # inputs of the trial run before training
+STATISTICS = {"moving_mean", "moving_variance"}
+RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}
+FEW = 256  # of a whole data set, images that are looked at
+WRAP = "a discriminator of images and labels needs a wrapper that judges images alone"
+
+
+def real_images(real, generator):
+    """The real images as a float32 array; of a data set a few, in the generator's range."""
+    if hasattr(real, "as_range"):
+        value_range = RANGES.get(output_bounds(generator))
+        if value_range is None:
+            raise ValueError(
+                "Give `real` as an array, such as images.as_range('signed'): only of a generator "
+                "that ends in sigmoid or tanh is it known in which range it makes images. "
+                f"Received: {real!r}"
+            )
+        array = real.as_range(value_range)
+        real = array[np.linspace(0, len(array) - 1, min(FEW, len(array))).astype(int)]
+    return check_real(real)
+
+
+def check_real(real):
+    """`real` as a float32 array; raises a `ValueError` if it holds no images."""
+    try:
+        array = np.asarray(real, "float32")
+    except (TypeError, ValueError):  # a tf.data.Dataset, a folder's name
+        array = np.empty(0)
+    if array.ndim != 4 or len(array) < 2 or not np.isfinite(array).all():
+        held = f"shape {array.shape}" if array.size or array.ndim > 1 else repr(real)[:80]
+        raise ValueError(
+            "`real` must hold at least two images, (n, height, width, channels), without NaN or "
+            "infinity: an array, or what ganlib.data.load gives; of a tf.data.Dataset a batch, "
+            f"next(iter(dataset)). Received: {held}"
+        )
+    return array
 
 
 def check_players(model):
     """Raises a `ValueError` if the model has no `generator` and `discriminator` to call."""
-    missing = [name for name in PLAYERS if not callable(getattr(model, name, None))]
+    missing = [name for name in PLAYERS if not hasattr(getattr(model, name, None), "weights")]
     if missing:
         # torch keeps the parts of a model in a dict of their own.
         attributes = getattr(model, "__dict__", {}) | getattr(model, "_modules", {})
         parts = sorted(name for name, value in attributes.items() if isinstance(value, keras.Model))
-        held = f", whose models are {', '.join(parts)}" if parts else ""
         raise ValueError(
             "The model needs the attributes `generator` and `discriminator`, both Keras models: "
             f"add {' and '.join(f'`self.{name} = …`' for name in missing)}. Without `fit`, see "
-            f"ganlib.callbacks.health's docstring. Received: {type(model).__name__}{held}"
+            "ganlib.callbacks.health's docstring. Received: "
+            f"{type(model).__name__} with the models {parts}"
         )
-    for name in PLAYERS:
-        if not hasattr(getattr(model, name), "weights"):
-            raise ValueError(
-                f"`{name}` must be a Keras model or layer, with `weights`. Received: "
-                f"{name}={getattr(model, name)!r}"
-            )
 
 
 def find_latents(model, real, latents=None):
-    """What the generator is called on: an array, or a structure of arrays of one length.
-
-    Args:
-        model: has a `generator`, and may have a `latent_dim`.
-        real: array `(n, height, width, channels)`.
-        latents: what the user gave. `None`: n draws from N(0, 1), the same each time.
-
-    Raises:
-        ValueError: they can't be drawn, or those given are of several lengths or not finite.
-    """
+    """What the generator is called on: those given, or draws from N(0, 1), the same each time."""
     if latents is None:
         shape = _latent_shape(model, real)
         return np.random.default_rng(0).normal(size=(len(real), *shape)).astype("float32")
-    leaves = keras.tree.flatten(latents)
-    if not all(hasattr(leaf, "shape") for leaf in leaves):  # numbers in nested lists
+    if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(latents)):  # nested lists
         latents = np.asarray(latents, "float32")
-        leaves = [latents]
+    leaves = keras.tree.flatten(latents)
     arrays = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves]
     sizes = {len(array) if array.ndim else 0 for array in arrays}
     if len(sizes) != 1 or min(sizes) < 2:
@@ -74,53 +95,34 @@ def find_latents(model, real, latents=None):
 
 
 def _latent_shape(model, real):
-    shape, size = known_shape(model.generator, "input_shape"), getattr(model, "latent_dim", None)
+    shape, size = _known_shape(model.generator, "input_shape"), getattr(model, "latent_dim", None)
     received = f"generator.input_shape={shape}, latent_dim={size}"
-    remedy = "pass `latents`, the inputs of its generator, such as latents[:256] with their labels."
-    if not isinstance(size, int):
-        size = None
+    size = size if isinstance(size, int) else None
     if shape is None and size is not None:
         return (size,)
     if not isinstance(shape, tuple) or not all(isinstance(side, int) for side in shape[1:]):
-        raise ValueError(
-            "Pass `latents`: the shape of the generator's input must be known to draw them (one "
-            f"input, or an int `latent_dim` on the model). Received: {received}"
-        )
-    if size is not None and len(shape) == 2 and shape[1] != size:
-        raise ValueError(
-            f"The generator takes more than the model's latents, as a conditional one does: "
-            f"{remedy} Received: {received}"
-        )
-    if len(shape) == 4 and shape[1] > 1 and shape[-1] == real.shape[-1]:
-        raise ValueError(f"The generator seems to take pictures: {remedy} Received: {received}")
-    return shape[1:]
+        problem = "The shape of the generator's input must be known to draw latents"
+    elif size is not None and len(shape) == 2 and shape[1] != size:
+        problem = "The generator takes more than the model's latents, as a conditional one does"
+    elif len(shape) == 4 and shape[1] > 1 and shape[-1] == real.shape[-1]:
+        problem = "The generator seems to take pictures"
+    else:
+        return shape[1:]
+    raise ValueError(
+        f"{problem}: pass `latents`, what the generator is called on, such as latents[:256] with "
+        f"their labels. Received: {received}"
+    )
 
 
-def known_shape(player, name):
-    """`input_shape` or `output_shape`; `None` where the model does not show it."""
+def _known_shape(player, name):
     try:
         return getattr(player, name, None)
     except ValueError:  # Keras, of a layer without a single one
         return None
 
 
-def is_built(player):
-    """Whether calling it creates nothing: its weights are there."""
-    return getattr(player, "built", True) and bool(player.weights)
-
-
 def run(player, inputs, image_shape, name="The player"):
-    """One output an input, in inference mode, as a float32 array.
-
-    Args:
-        player: `keras.Model`, or whatever is called like one.
-        inputs: array `(n, …)`, or a structure of such.
-        image_shape: `(height, width, channels)` of what it makes or judges.
-        name: str, for the message.
-
-    Raises:
-        ValueError: the outputs are not one array with a row an input.
-    """
+    """One output an input, in inference mode, as a float32 array; `name` is for the message."""
     outputs = infer(player, inputs, image_shape)
     if isinstance(outputs, list | tuple | dict):
         raise ValueError(
@@ -137,37 +139,24 @@ def run(player, inputs, image_shape, name="The player"):
 
 
 def try_out(model, real, latents, from_logits=None):
-    """Runs both players once on two inputs, so that what does not fit is said before training.
+    """Runs both networks once on two inputs, so that what does not fit is said before training.
 
-    Players that are not built yet are left alone: building them here would change the order in
+    Networks that are not built yet are left alone: building them here would change the order in
     which their weights are drawn.
-
-    Args:
-        model: has both players.
-        real: array `(n, height, width, channels)`.
-        latents: as from `find_latents`.
-        from_logits: bool or None; False promises probabilities.
-
-    Raises:
-        ValueError: the shapes or ranges do not fit each other.
     """
-    check_sizes("discriminator takes", real, known_shape(model.discriminator, "input_shape"))
-    check_sizes("generator makes", real, known_shape(model.generator, "output_shape"))
-    check_bytes(model.generator, real)
-    shape = real.shape[1:]
-    if is_built(model.generator):
+    generator, discriminator = model.generator, model.discriminator
+    _check_sizes("discriminator takes", real, _known_shape(discriminator, "input_shape"))
+    _check_sizes("generator makes", real, _known_shape(generator, "output_shape"))
+    _check_bytes(generator, real)
+    if _is_built(generator):
         first = keras.tree.map_structure(lambda x: x[:TRIED], latents)
         remedy = "Pass `latents` as the training step calls it."
-        made = _tried(model.generator, first, shape, "The generator", "`latents`", remedy)
-        check_sizes("generator makes", real, made.shape)
-    if is_built(model.discriminator):
-        remedy = (
-            "Pass the images as the training step shows them to it; a discriminator of images and "
-            "labels needs a wrapper that judges images alone."
-        )
-        few = real[:TRIED]
-        judged = _tried(model.discriminator, few, shape, "The discriminator", "`real`", remedy)
-        check_scores(judged)
+        made = _tried(generator, first, real, "The generator", "`latents`", remedy)
+        _check_sizes("generator makes", real, made.shape)
+    if _is_built(discriminator):
+        remedy = f"Pass the images as the training step shows them to it; {WRAP}."
+        judged = _tried(discriminator, real[:TRIED], real, "The discriminator", "`real`", remedy)
+        check_scores(judged.shape)
         if from_logits is False and not ((judged >= 0) & (judged <= 1)).all():
             raise ValueError(
                 "With `from_logits=False` the discriminator must give probabilities: end it in a "
@@ -175,9 +164,13 @@ def try_out(model, real, latents, from_logits=None):
             )
 
 
-def _tried(player, inputs, image_shape, name, argument, remedy):
+def _is_built(player):
+    return getattr(player, "built", True) and bool(player.weights)
+
+
+def _tried(player, inputs, real, name, argument, remedy):
     try:
-        return run(player, inputs, image_shape, name)
+        return run(player, inputs, real.shape[1:], name)
     except Exception as error:  # each backend raises its own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = [tuple(leaf.shape) for leaf in keras.tree.flatten(inputs)]
@@ -187,76 +180,36 @@ def _tried(player, inputs, image_shape, name, argument, remedy):
         ) from error
 
 
-def check_sizes(verb, real, shape):
-    """Raises a `ValueError` if a player's shape, where it is known, can't be that of `real`."""
+def _check_sizes(verb, real, shape):
     if not isinstance(shape, tuple):
         return
     sides = shape[1:]
-    fits = len(sides) == 3 and all(
-        a in (None, b) for a, b in zip(sides, real.shape[1:], strict=True)
+    pairs = list(zip(sides, real.shape[1:], strict=False))
+    if len(sides) == 3 and all(a in (None, b) for a, b in pairs):
+        return
+    remedy = "resize them"
+    if len(sides) == 3 and all(a in (None, b) for a, b in pairs[:2]):  # too few channels, or many
+        remedy = WRAP if verb.startswith("d") else "give those that the training step uses"
+    raise ValueError(
+        f"`real` must hold images of the shape that both networks use; the {verb} {sides}: "
+        f"{remedy}. Received: real of shape {real.shape}"
     )
-    if not fits:
-        raise ValueError(
-            f"`real` must hold images of the shape that both players use; the {verb} {sides}: "
-            "resize them, or add the axis of channels (images[..., None]). Received: real of shape "
-            f"{real.shape}"
-        )
 
 
-def check_scores(outputs):
-    """Raises a `ValueError` unless there is a score an image, or a map of them."""
-    if outputs.ndim > 4 or (outputs.ndim in (2, 4) and outputs.shape[-1] != 1):
-        raise ValueError(
-            "The discriminator must give one score an image, (n, 1) or (n,), or one a patch, "
-            "(n, height, width, 1): wrap one with classes or features in a model that has the "
-            f"score alone. Received: an output of shape {outputs.shape}"
-        )
-
-
-def check_bytes(generator, real):
-    """Raises a `ValueError` for images such as 0 to 255 where the generator's end is bounded."""
-    activation = last_activation(generator)
-    low, high = REACHES.get(activation, (-np.inf, np.inf))
-    if real.max() > 2 * high - low or real.min() < 2 * low - high:
+def _check_bytes(generator, real):
+    low, high = output_bounds(generator) or (-math.inf, math.inf)
+    width = high - low
+    if math.isfinite(width) and (real.max() > high + width or real.min() < low - width):
         scaled = "images / 127.5 - 1" if low < 0 else "images / 255"
         raise ValueError(
-            f"`real` must lie in the range of the generator's {activation}, [{low:g}, {high:g}], "
-            f"as the discriminator sees it in training: if these are bytes, pass {scaled}, and "
-            f"check what `fit` gets. Received: values in [{real.min():g}, {real.max():g}]"
+            f"`real` must lie in the range of the generator's output, [{low:g}, {high:g}], as the "
+            f"discriminator sees it in training: if these are bytes, pass {scaled}, and check what "
+            f"`fit` gets. Received: values in [{real.min():g}, {real.max():g}]"
         )
-
-
-def last_activation(model):
-    """Name of the activation that makes the outputs; `None` if the model doesn't show it."""
-    passing = (
-        keras.layers.Reshape,
-        keras.layers.Flatten,
-        keras.layers.Cropping2D,
-        keras.layers.Identity,
-        keras.layers.GlobalAveragePooling2D,
-    )
-    maker = model
-    # A subclass lists its layers as they were assigned, which need not be how they are called:
-    # only a graph of layers shows what comes last.
-    while True:
-        if isinstance(maker, keras.Model):
-            outputs = getattr(maker, "outputs", None) or []
-        else:
-            outputs = [maker.input] if isinstance(maker, passing) else []
-        if len(outputs) != 1:
-            break
-        maker = outputs[0]._keras_history.operation
-    if not isinstance(maker, keras.layers.Layer):  # such as keras.ops.tanh
-        return type(maker).__name__.lower()
-    return getattr(getattr(maker, "activation", None), "__name__", None)
 
 
 def at_rest(model, player):
-    """Whether the player's optimizer says that its learning rate is 0.
-
-    Looked for are the usual attributes of the model (`g_optimizer`, …), the pair of an
-    `Adversarial`, the player's own optimizer if it was compiled, and the model's.
-    """
+    """Whether the learning rate of a network's optimizer is 0; see `OPTIMIZERS`."""
     shared = getattr(model, "optimizer", None)
     found = [getattr(model, name, None) for name in OPTIMIZERS[player]]
     found += [getattr(shared, player, None), getattr(getattr(model, player), "optimizer", None)]
@@ -266,3 +219,51 @@ def at_rest(model, player):
         return bool(np.abs(keras.ops.convert_to_numpy(rate)).max() <= AT_REST)
     except (TypeError, ValueError):  # no rate, or one of another kind
         return False
+
+
+# -- which weights have moved between two looks ----------------------------------------------------
+
+
+def fingerprints(model):
+    """A hash of each weight's values, by network: small, whatever the model's size."""
+
+    def fingerprint(weight):
+        values = keras.ops.convert_to_numpy(weight).tobytes()
+        return hashlib.blake2b(values, digest_size=8).hexdigest()
+
+    return {player: [fingerprint(w) for w in getattr(model, player).weights] for player in PLAYERS}
+
+
+def moved(before, after):
+    """A bool a weight; one that was built in between has moved."""
+    return [was != now for was, now in itertools.zip_longest(before, after)]
+
+
+def frozen(player, weights, moved):
+    """Evidence that no kernel of the network has moved, or None."""
+    # Kernels only: biases may rest at zero gradient, statistics move without any gradient.
+    kernels = [moves for w, moves in zip(weights, moved, strict=True) if len(w.shape) > 1]
+    if not kernels or any(kernels):
+        return None
+    return f"0 of the {player}'s {len(kernels)} kernels have changed since the last check."
+
+
+def statistics_unmoved(player, weights, moved):
+    """Evidence that batch normalisations keep their statistics while they train, or None."""
+    layers = {}
+    for weight, moves in zip(weights, moved, strict=True):
+        layer, _, name = weight.path.rpartition("/")
+        layers.setdefault(layer, {})[name] = moves
+    norms = {layer: moves for layer, moves in layers.items() if moves.keys() >= STATISTICS}
+    still = []
+    for layer, moves in norms.items():
+        others = [moves[name] for name in moves.keys() - STATISTICS]
+        # One whose own weights rest as well was frozen on purpose.
+        if not any(moves[name] for name in STATISTICS) and (any(others) or not others):
+            still.append(layer)
+    if not still:
+        return None
+    return (
+        f"{len(still)} of the {player}'s {len(norms)} batch normalisations ({still[0]} first) have "
+        "kept their moving statistics since the last check, while it trains."
+    )

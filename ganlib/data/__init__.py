@@ -1,11 +1,12 @@
-"""Data sets: `load` anything, `check` it before training, feed it in `Batches`.
+"""Data: `load` anything, `check` it before training, divide it, feed it in `Batches`.
 
     digits = ganlib.data.load("digits", split="train")
     check(digits, channels=1, labels=True)
     batches = Batches(digits.as_range("signed"), batch_size=64, seed=0)
 
-Photographs of different sizes have their own: `load_photos`, `check_photos` and `Patches`, which
-cuts pairs of low and high resolution from them.
+`load_parts` loads what is to be divided into training, validation and test parts, whole or in
+tiles. `Patches` cuts pairs of low and high resolution from photographs, and `Augment` changes
+images and masks alike.
 
 The names below are loaded on first use, so that importing `ganlib.data` needs no Keras backend.
 """
@@ -13,24 +14,18 @@ The names below are loaded on first use, so that importing `ganlib.data` needs n
 import importlib
 
 _EXPORTS = {
-    "Batches": "ganlib.data.batches",
-    "DataError": "ganlib.data.errors",
-    "EpochAdapter": "ganlib.data.batches",
-    "EpochOrder": "ganlib.data.batches",
-    "ImageSet": "ganlib.data.imageset",
-    "MaskedImages": "ganlib.data.masked",
-    "NoSplitError": "ganlib.data.errors",
-    "Patches": "ganlib.data.patches",
-    "Photos": "ganlib.data.photos",
-    "TileBatches": "ganlib.data.tile_batches",
-    "Tiles": "ganlib.data.tiles",
-    "check": "ganlib.data.checks",
-    "check_photos": "ganlib.data.photos",
-    "load": "ganlib.data.sources",
-    "load_masks": "ganlib.data.mask_sources",
-    "load_photos": "ganlib.data.photo_sources",
-    "load_tiles": "ganlib.data.tiles",
-    "split_tiles": "ganlib.data.tiles",
+    "Augment": "batches",
+    "Batches": "batches",
+    "DataError": "errors",
+    "EpochOrder": "batches",
+    "Images": "container",
+    "NoSplitError": "errors",
+    "Parts": "parts",
+    "Patches": "batches",
+    "check": "checks",
+    "load": "loading",
+    "load_parts": "parts",
+    "load_train_test": "parts",
 }
 __all__ = sorted(_EXPORTS)
 
@@ -38,7 +33,7 @@ __all__ = sorted(_EXPORTS)
 def __getattr__(name):
     if name not in _EXPORTS:
         raise AttributeError(f"module 'ganlib.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+    return getattr(importlib.import_module(f"ganlib.data.{_EXPORTS[name]}"), name)
 
 
 def __dir__():

@@ -12,15 +12,7 @@ _MARGIN = 12  # pixels around the image in which objects may lie that reach into
 
 
 def nuclei(rng, size):
-    """One image of nuclei.
-
-    Args:
-        rng: `np.random.Generator`.
-        size: int, height and width in pixels.
-
-    Returns:
-        Pair of uint8 `(size, size)`: image, and mask of 0 and 1.
-    """
+    """One image of nuclei: a pair of uint8 `(size, size)`, image, and mask of 0 and 1."""
     shape = (size, size)
     image, mask = np.zeros(shape), np.zeros(shape, np.uint8)
     exposure = rng.uniform(0.35, 0.75)
@@ -50,7 +42,7 @@ def nuclei(rng, size):
 
 
 def membranes(rng, size):
-    """One image of cells; arguments and result as for `nuclei`, mask 1 = interior, 0 = membrane."""
+    """One image of cells, as of `nuclei`; mask 1 = interior, 0 = membrane."""
     distance, cell, faint = _walls(rng, size)
     width = 3.5 * (1.0 + 0.15 * _smooth(rng, size, 6.0))
     inside = distance > width / 2.0

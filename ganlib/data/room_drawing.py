@@ -24,15 +24,12 @@ _AHEAD = 4.0  # nearness at which walls and floor have left the picture
 
 
 def draw(factors, jitter, size):
-    """Draws pictures.
+    """Draws pictures, uint8 `(n, size, size, 3)`.
 
     Args:
         factors: dict of integers `(n,)`, see `ganlib.data.rooms.factors`.
         jitter: floats `(n, 40)` in [0, 1); 0.5 throughout is the plainest picture of a style.
         size: int, height and width in pixels.
-
-    Returns:
-        uint8 `(n, size, size, 3)`.
     """
     n = len(jitter)
     rows = [{name: int(values[i]) for name, values in factors.items()} for i in range(n)]

@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from ganlib.data.imageset import ImageSet
+from ganlib.data.container import Images
 from ganlib.data.room_drawing import draw
 from ganlib.data.rooms import FACTORS, SIZES, STYLES, number
 
@@ -27,52 +27,82 @@ class _Rule:
 
     decides: tuple
     given: tuple
-    boxes: tuple
+    low: tuple
+    high: tuple
     tolerance: float = 0.75
 
 
-def _both(*boxes):
-    return (boxes, boxes)
-
-
+_FLOOR = ((0.16, 0.655, 0.38, 0.7), (0.62, 0.655, 0.83, 0.7))
+_WALL, _CORNER = ((0.93, 0.22, 1.0, 0.46),), ((0.95, 0.592, 1.0, 0.63),)
+_WINDOW = ((0.675, 0.31, 0.745, 0.43), (0.785, 0.31, 0.835, 0.54))
+_WINDOW_HIGH = ((0.675, 0.20, 0.745, 0.32), (0.785, 0.20, 0.835, 0.41))
 # With the bed on the left: pictures with the bed on the right are mirrored after the first rule.
 _RULES = (
-    _Rule(("bed", "cover", "floor"), (), _both((0.16, 0.655, 0.38, 0.7), (0.62, 0.655, 0.83, 0.7))),
-    _Rule(("wall",), (), _both((0.93, 0.22, 1.0, 0.46))),
-    _Rule(("camera",), ("wall", "floor"), _both((0.95, 0.592, 1.0, 0.63))),
-    _Rule(
-        ("window",),
-        ("camera", "wall"),
-        (
-            ((0.675, 0.31, 0.745, 0.43), (0.785, 0.31, 0.835, 0.54)),
-            ((0.675, 0.20, 0.745, 0.32), (0.785, 0.20, 0.835, 0.41)),
-        ),
-        tolerance=0.9,  # curtains are narrow
-    ),
-    _Rule(("lamp",), ("camera",), (((0.515, 0.43, 0.575, 0.49),), ((0.515, 0.30, 0.575, 0.36),))),
+    _Rule(("bed", "cover", "floor"), (), _FLOOR, _FLOOR),
+    _Rule(("wall",), (), _WALL, _WALL),
+    _Rule(("camera",), ("wall", "floor"), _CORNER, _CORNER),
+    _Rule(("window",), ("camera", "wall"), _WINDOW, _WINDOW_HIGH, 0.9),  # curtains are narrow
+    _Rule(("lamp",), ("camera",), ((0.515, 0.43, 0.575, 0.49),), ((0.515, 0.30, 0.575, 0.36),)),
 )
 
 
-def styles(images):
-    """Measures the style factors of pictures of rooms.
-
-    Exact on what `ganlib.data.rooms.rooms` draws; at 64×64 at least 99.5 % right for each factor
-    under Gaussian noise of 10 of 255 levels or a blur of one pixel. Made for generated pictures: a
-    factor that shows none of its values clearly counts as -1, "cannot tell", and so does a factor
-    that is read with the help of one of those.
+@dataclasses.dataclass(frozen=True)
+class Coverage:
+    """Which styles a set of pictures shows.
 
     Args:
-        images: `ImageSet`, or array `(n, size, size, 3)` as `ImageSet` takes it.
+        n: int, number of pictures.
+        clear: int, of those whose factors can all be told; only they count as a style.
+        values: float in [0, 1], share of the 20 factor values seen.
+        counts: factor → int64, pictures of each value.
+        styles: float in [0, 1], share of the 1,152 styles seen.
+        styles_expected: float, that share for as many pictures with styles drawn evenly at random.
+        missing_styles: int, styles never seen.
+    """
+
+    n: int
+    clear: int
+    values: float
+    counts: dict = dataclasses.field(repr=False)
+    styles: float
+    styles_expected: float
+    missing_styles: int
+
+
+def style_coverage(images):
+    """Counts the styles in pictures of rooms, as a `Coverage`.
+
+    Args:
+        images: `Images`, or array `(n, size, size, 3)` as `Images` takes it, 32 to 128 pixels wide.
+    """
+    found = styles(images)
+    counts = {
+        name: np.bincount(found[name][found[name] >= 0], minlength=len(values))
+        for name, values in FACTORS.items()
+    }
+    clear = np.all([values >= 0 for values in found.values()], axis=0)
+    seen = len(np.unique(number({name: values[clear] for name, values in found.items()})))
+    return Coverage(
+        n=len(clear),
+        clear=int(clear.sum()),
+        values=float((np.concatenate(list(counts.values())) > 0).mean()),
+        counts=counts,
+        styles=seen / STYLES,
+        styles_expected=1.0 - (1.0 - 1.0 / STYLES) ** len(clear),
+        missing_styles=STYLES - seen,
+    )
+
+
+def styles(images):
+    """Measures the style factors of pictures of rooms; arguments as of `style_coverage`.
+
+    Exact on what `ganlib.data.rooms.rooms` draws. A factor that shows none of its values clearly
+    counts as -1, "cannot tell", and so does one that is read with the help of such a factor.
 
     Returns:
         Factor → int64 `(n,)`, positions in `ganlib.data.rooms.FACTORS[factor]`, or -1.
-
-    Raises:
-        DataError: the array is no set of images.
-        ValueError: the images are not square, not in colour or not 32 to 128 pixels wide.
     """
-    image_set = images if isinstance(images, ImageSet) else ImageSet(images)
-    pictures = image_set.as_range("byte")
+    pictures = (images if isinstance(images, Images) else Images(images)).as_range("byte")
     height, width, channels = pictures.shape[1:]
     if height != width or channels != 3 or width not in SIZES:
         raise ValueError(
@@ -88,65 +118,6 @@ def styles(images):
     return {name: found[name] for name in FACTORS}
 
 
-@dataclasses.dataclass(frozen=True)
-class Coverage:
-    """Which styles a set of pictures shows.
-
-    Args:
-        n: int, number of pictures.
-        clear: int, of those whose factors can all be told; only they count as a style.
-        values: float in [0, 1], share of the 20 factor values seen.
-        missing_values: tuple of (factor, value) never seen.
-        counts: factor → int64, pictures of each value.
-        styles: float in [0, 1], share of the 1,152 styles seen.
-        styles_expected: float, that share for as many pictures with styles drawn evenly at random.
-        missing_styles: tuple of tuples, the values of each style never seen.
-    """
-
-    n: int
-    clear: int
-    values: float
-    missing_values: tuple
-    counts: dict = dataclasses.field(repr=False)
-    styles: float
-    styles_expected: float
-    missing_styles: tuple = dataclasses.field(repr=False)
-
-
-def style_coverage(images):
-    """Counts the styles in pictures of rooms; arguments and errors as for `styles`.
-
-    Returns:
-        `Coverage`.
-    """
-    found = styles(images)
-    counts = {
-        name: np.bincount(found[name][found[name] >= 0], minlength=len(values))
-        for name, values in FACTORS.items()
-    }
-    missing = [
-        (name, value)
-        for name, values in FACTORS.items()
-        for value, count in zip(values, counts[name], strict=True)
-        if not count
-    ]
-    clear = np.all([values >= 0 for values in found.values()], axis=0)
-    seen = np.unique(number({name: values[clear] for name, values in found.items()}))
-    absent = set(range(STYLES)) - set(seen.tolist())
-    names = list(itertools.product(*FACTORS.values()))  # in the order of `number`
-    n = len(clear)
-    return Coverage(
-        n=n,
-        clear=int(clear.sum()),
-        values=1.0 - len(missing) / sum(map(len, FACTORS.values())),
-        missing_values=tuple(missing),
-        counts=counts,
-        styles=len(seen) / STYLES,
-        styles_expected=1.0 - (1.0 - 1.0 / STYLES) ** n,
-        missing_styles=tuple(names[style] for style in sorted(absent)),
-    )
-
-
 def _decide(rule, pictures, found, drawn):
     """The decided factors of each picture: those of the nearest drawing."""
     decided = {name: np.full(len(pictures), CANNOT_TELL) for name in rule.decides}
@@ -156,8 +127,7 @@ def _decide(rule, pictures, found, drawn):
             fits &= found[name] == value
         if not fits.any():
             continue
-        camera = given.get("camera", 0)
-        seen = _features(pictures[fits], rule.boxes[camera])
+        seen = _features(pictures[fits], rule.high if given.get("camera") else rule.low)
         distance = np.linalg.norm(seen[:, None] - features[None], axis=2)
         nearest = distance.argmin(1)
         sure = distance.min(1) <= limit
@@ -177,7 +147,7 @@ def _drawn(rule, size):
         n = len(decided[rule.decides[0]])
         factors = {name: np.full(n, given.get(name, 0)) for name in FACTORS} | decided
         pictures = draw(factors, np.full((n, 40), 0.5), size).astype(np.float32)
-        features = _features(pictures, rule.boxes[given.get("camera", 0)])
+        features = _features(pictures, rule.high if given.get("camera") else rule.low)
         between = np.linalg.norm(features[:, None] - features[None], axis=2)
         limit = rule.tolerance * between[~np.eye(n, dtype=bool)].min()
         cases.append((given, decided, features, limit))

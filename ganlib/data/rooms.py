@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from ganlib.data.container import Images
+from ganlib.data.embedded import check_split
 from ganlib.data.errors import DataError
-from ganlib.data.imageset import ImageSet
 
 FACTORS = {
     "wall": ("beige", "blue", "green", "rose"),
@@ -14,7 +15,8 @@ FACTORS = {
     "lamp": ("off", "on"),
     "camera": ("low", "high"),
 }
-STYLES = int(np.prod([len(values) for values in FACTORS.values()]))
+SHAPE = [len(values) for values in FACTORS.values()]
+STYLES = int(np.prod(SHAPE))
 SIZES = range(32, 129)
 _TEST_START = 1000 * STYLES
 _ORIGIN = "Bedrooms drawn by ganlib with known style factors; no photographs, no licence question."
@@ -34,34 +36,25 @@ def rooms(split=None, size=64, train=2000, test=500):
         test: int, number of pictures in "test".
 
     Returns:
-        `ImageSet`, marked as synthetic; `factors(room_indices(split))` are its styles.
-
-    Raises:
-        DataError: there is no such split, or the size is out of its range.
+        `Images`; `factors(room_indices(split))` are their styles.
     """
     if size not in SIZES:
         raise DataError(
             f"Rooms are drawn {SIZES[0]} to {SIZES[-1]} pixels wide; for other sizes resize them: "
             f'load("rooms", size=…). Received: size={size}'
         )
-    indices = room_indices(split, train, test)
     from ganlib.data.room_drawing import draw
 
+    indices = room_indices(split, train, test)
     images = draw(factors(indices), jitter(indices), size)
-    return ImageSet(images, name="rooms", origin=_ORIGIN, synthetic=True, value_range="byte")
+    return Images(images, name="rooms", origin=_ORIGIN, synthetic=True, value_range="byte")
 
 
 def room_indices(split=None, train=2000, test=500):
     """The indices of a split's pictures, int64 `(n,)`; arguments as for `rooms`."""
     parts = {"train": np.arange(train), "test": _TEST_START + np.arange(test)}
-    if split is None:
-        return np.concatenate(list(parts.values()))
-    if split not in parts:
-        raise DataError(
-            'The rooms have the splits "train" and "test"; leave `split` out for all of them. '
-            f"Received: split={split!r}"
-        )
-    return parts[split]
+    check_split(split, "rooms")
+    return parts[split] if split else np.concatenate(list(parts.values()))
 
 
 def factors(indices):
@@ -73,25 +66,17 @@ def factors(indices):
         chosen = blocks == block
         order = np.argsort(_random(np.full(STYLES, block), np.arange(STYLES)))
         styles[chosen] = order[places[chosen]]
-    return from_number(styles)
+    return dict(zip(FACTORS, np.unravel_index(styles, SHAPE), strict=True))
 
 
 def number(values):
     """The number of each style, int64 `(n,)` from 0 to `STYLES` - 1, of a dict of factors."""
-    shape = [len(names) for names in FACTORS.values()]
-    return np.ravel_multi_index([values[name] for name in FACTORS], shape)
+    return np.ravel_multi_index([values[name] for name in FACTORS], SHAPE)
 
 
-def from_number(styles):
-    """The dict of factors of style numbers; undoes `number`."""
-    shape = [len(names) for names in FACTORS.values()]
-    return dict(zip(FACTORS, np.unravel_index(styles, shape), strict=True))
-
-
-def jitter(indices, count=40):
-    """Each picture's own variation, `(n, count)` in [0, 1), whatever is drawn beside it."""
-    indices = np.asarray(indices, np.int64)
-    return _random(indices[:, None], STYLES + np.arange(count)[None])
+def jitter(indices):
+    """Each picture's own variation, `(n, 40)` in [0, 1), whatever is drawn beside it."""
+    return _random(np.asarray(indices, np.int64)[:, None], STYLES + np.arange(40)[None])
 
 
 def _random(a, b):

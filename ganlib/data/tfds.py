@@ -1,129 +1,77 @@
 """TensorFlow Datasets, imported only when asked for."""
 
+import contextlib
+
 import numpy as np
 
-from ganlib.data.assemble import assemble
+from ganlib.data.container import Images
 from ganlib.data.errors import DataError, NoSplitError
-from ganlib.data.imageset import ImageSet
+from ganlib.data.fit import gather
 
 IMAGE_KEYS = ("image", "hr")  # "hr": the high-resolution image of a pair, as in div2k
+TRIMAP, BACKGROUND = {1, 2, 3}, 2  # as in oxford_iiit_pet: the pet, what is around it, its border
 
 
-def load_tfds(name, split=None, size=None, channels=None):
-    """Downloads (once) and loads a set of TensorFlow Datasets, in its stored order.
+def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=False):
+    """Downloads (once) and loads a set of TensorFlow Datasets, in its stored order; see `load`.
 
-    Args:
-        name: str, such as "mnist" or "lsun/bedroom".
-        split: str, TFDS' own syntax, such as "train" or "train[:10%]". `None` is "train".
-        size: int or `None`, as in `ganlib.data.resize.fit`; applied image by image, so that only
-            the small images need memory.
-        channels: int or `None`, likewise.
-
-    Returns:
-        `ImageSet`, with labels if the set has the feature `label`.
-
-    Raises:
-        DataError: TFDS is not installed, knows no such set or split, cannot download it, or the set
-            has no image.
+    Images are brought to `size` and `channels` one by one, so that only small ones need memory.
     """
     split = split or "train"
     builder = prepared(name)
-    n = count(builder, split)
-    features = builder.info.features
-    key = image_key(builder)
+    n, features = count(builder, split), builder.info.features
+    key = next((key for key in IMAGE_KEYS if key in features), None)
+    if key is None or (masks and "segmentation_mask" not in features):
+        missing = "no image" if key is None else "no masks, the feature segmentation_mask"
+        raise DataError(
+            f"TFDS {name!r} has {missing}: choose another set, or export it to a folder. Received: "
+            f"features {sorted(features)}"
+        )
     labelled = "label" in features and features["label"].shape == ()
-    labels = []
+    labels, planes = [], []
 
     def images():
-        for i, example in enumerate(examples(builder, split)):
-            if labelled:
-                labels.append(example["label"])
-            yield f"number {i}", np.asarray(example[key])
+        with _errors(name, "cannot be read"):
+            stored = builder.as_dataset(split=split, shuffle_files=False)
+            for i, example in enumerate(_import_tfds().as_numpy(stored)):
+                labels.append(example["label"] if labelled else None)
+                planes.append(np.asarray(example["segmentation_mask"])[..., 0] if masks else None)
+                yield f"number {i}", np.asarray(example[key])
 
-    return ImageSet(
-        assemble(images(), n, size, channels),
-        np.array(labels) if labelled else None,
+    # A mask is resized with its image, at the end.
+    pixels = gather(images(), n, None if masks else size, channels, any_size or masks)
+    if masks and set().union(*(np.unique(mask).tolist() for mask in planes)) <= TRIMAP:
+        planes = [mask != BACKGROUND for mask in planes]
+    return Images(
+        pixels,
+        planes if masks else None,
+        labels if labelled else None,
+        names=[f"{split} {i}" for i in range(n)],
         name=builder.info.full_name,
-        origin=origin(builder),
+        origin=f"TensorFlow Datasets, {builder.info.full_name}.",
         class_names=getattr(features["label"], "names", None) if labelled else None,
     )
 
 
 def prepared(name):
-    """The TFDS builder of a set, once the set is downloaded and prepared.
-
-    Raises:
-        DataError: TFDS is not installed, knows no such set or cannot download it.
-    """
+    """The TFDS builder of a set, once the set is downloaded and prepared; errors as above."""
     tfds = _import_tfds()
-    try:
+    with _errors(name, "is unknown or cannot be set up (https://www.tensorflow.org/datasets)"):
         builder = tfds.builder(name)
-    except tfds.core.DatasetNotFoundError as error:
-        raise DataError(
-            "TensorFlow Datasets knows no such set: its names are listed at "
-            f"https://www.tensorflow.org/datasets/catalog. Received: {name!r}"
-        ) from error
-    except Exception as error:
-        raise _wrapped(name, "cannot be set up", error) from error
-    try:
+    with _errors(name, "cannot be downloaded or prepared"):
         builder.download_and_prepare()
-    except Exception as error:
-        raise _wrapped(name, "cannot be downloaded or prepared", error) from error
     return builder
 
 
 def count(builder, split):
-    """How many examples a split has.
-
-    Raises:
-        DataError: there is no such split.
-    """
+    """How many examples a split has; a `NoSplitError` where there is none."""
     try:
         return builder.info.splits[split].num_examples
     except Exception as error:
         raise NoSplitError(
-            f"TFDS {_name(builder)!r} has no such split; it has {sorted(builder.info.splits)}. "
-            f"Received: split={split!r} ({error})"
+            f"TFDS {builder.info.full_name!r} has no such split; it has "
+            f"{sorted(builder.info.splits)}. Received: split={split!r} ({error})"
         ) from error
-
-
-def image_key(builder):
-    """The name of the feature that holds the images, one of `IMAGE_KEYS`.
-
-    Raises:
-        DataError: the set has no image.
-    """
-    features = builder.info.features
-    key = next((key for key in IMAGE_KEYS if key in features), None)
-    if key is None:
-        raise DataError(
-            f"TFDS {_name(builder)!r} has no feature among {IMAGE_KEYS}: export the images to a "
-            f"folder. Received: features {sorted(features)}"
-        )
-    return key
-
-
-def examples(builder, split):
-    """Yields a split's examples in their stored order, as dicts of NumPy arrays.
-
-    Raises:
-        DataError: they cannot be read.
-    """
-    try:
-        stored = builder.as_dataset(split=split, shuffle_files=False)
-        yield from _import_tfds().as_numpy(stored)
-    except Exception as error:
-        raise _wrapped(_name(builder), "cannot be read", error) from error
-
-
-def origin(builder):
-    """One sentence: where the images come from."""
-    return f"TensorFlow Datasets, {builder.info.full_name}."
-
-
-def _name(builder):
-    """The name as users give it, without the version."""
-    return builder.info.full_name.rpartition("/")[0]
 
 
 def _import_tfds():
@@ -137,9 +85,16 @@ def _import_tfds():
     return tensorflow_datasets
 
 
-def _wrapped(name, what, error):
-    if isinstance(error, ModuleNotFoundError):
-        remedy = f"a package is missing: pip install {error.name}"
-    else:
+@contextlib.contextmanager
+def _errors(name, what):
+    """Whatever goes wrong in TFDS as one `DataError` that says what to do."""
+    try:
+        yield
+    except Exception as error:
         remedy = "check the internet connection and the disk, or give an .npz or a folder"
-    return DataError(f"TFDS {name!r} {what}: {remedy}. Received: {type(error).__name__}: {error}")
+        if isinstance(error, ModuleNotFoundError):
+            remedy = f"a package is missing: pip install {error.name}"
+        lines = str(error).strip().splitlines() or [""]
+        raise DataError(
+            f"TFDS {name!r} {what}: {remedy}. Received: {type(error).__name__}: {lines[0]}"
+        ) from error

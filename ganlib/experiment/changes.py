@@ -1,12 +1,8 @@
-"""Changes to a study's recipes from outside: `--set epochs=5`, or `changes={"epochs": 5}`.
-
-A change holds for every trial and is made last. It overrides what a variation changes in the same
-field: with `--set output=tanh` the variations "base" and "tanh" train alike. What a study derives
-from the field, such as twice the base's width, stays as it was. Changed trials have ids of their
-own, so runs with and without a change live side by side.
-"""
+"""Changes to a study's recipes from outside: `--set epochs=5`, or `changes={"epochs": 5}`."""
 
 import dataclasses
+import difflib
+import fnmatch
 import json
 import sys
 import types
@@ -20,7 +16,20 @@ WANTED = {
     tuple: 'a list, such as [0.5, 1] or ["a", "b"]',
     types.NoneType: "null",
 }
+# Numbers by the field's name; others are at least 1 if they are whole, at least 0 if they are not.
+SHARE = "at least 0 and below 1"
+KINDS = {
+    SHARE: ("beta_*", "ema", "*momentum", "*dropout"),
+    "above 0": ("learning_rate", "pretraining_rate", "clipnorm"),
+    "at least 0": ("*_learning_rate", "*patience"),  # a player at rest; 0 may mean "never"
+}
 MISFIT = object()
+
+
+def meant(name, names):
+    """A question to add to an error, if a name is probably a misspelt one of these; else ""."""
+    close = difflib.get_close_matches(str(name), list(names), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def parse(texts):
@@ -31,38 +40,31 @@ def parse(texts):
             `[1, 2]`) or else plain text.
 
     Returns:
-        A dict for `changed`, with tuples for lists.
+        A dict for `changed`.
 
     Raises:
         ValueError: a text has no name or no "=", or a name comes twice.
     """
     changes = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
+        name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals):
             raise ValueError(f"Write a change as name=value, e.g. epochs=5. Received: {text!r}")
         if name in changes:
             raise ValueError(f"Give each change once. Received: {text!r} after another {name}")
-        changes[name] = _value(value.strip())
+        try:
+            changes[name] = json.loads(value, parse_constant=str)  # NaN is no JSON
+        except ValueError:
+            changes[name] = value
     return changes
-
-
-def _value(text):
-    try:
-        # NaN and Infinity are Python's extensions to JSON.
-        return _frozen(json.loads(text, parse_constant=str))
-    except ValueError:
-        return text
-
-
-def _frozen(value):
-    """The value with tuples for lists: a recipe can be hashed."""
-    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def changed(recipe, changes):
     """A recipe with other values in some fields.
+
+    A change holds for every trial and is made last: with `--set output=tanh` the variations "base"
+    and "tanh" train alike. What a study derives from the field, such as twice the base's width,
+    stays as it was. Changed trials have ids of their own.
 
     Args:
         recipe: frozen dataclass.
@@ -73,25 +75,39 @@ def changed(recipe, changes):
         A new recipe.
 
     Raises:
-        ValueError: there is no such field, it is `data`, or the value does not fit its type.
+        ValueError: there is no such field, or the value does not fit its type or its range.
     """
     hints = typing.get_type_hints(type(recipe))
-    names = [field.name for field in dataclasses.fields(recipe) if field.name != "data"]
+    names = [field.name for field in dataclasses.fields(recipe)]
     values = {}
     for name, value in changes.items():
-        if name == "data":
-            raise ValueError(
-                "Other data are no change of a recipe: choose them with --data (in Python, with "
-                f"the argument `data`). Received: data={value!r}"
-            )
         if name not in names:
             raise ValueError(
-                f"The recipe has no such field; choose from {', '.join(names)}. Received: {name!r}"
+                f"The recipe has no such field{meant(name, names)}. Choose from "
+                f"{', '.join(names)}. Received: {name!r}"
             )
         values[name] = _fitted(value, hints[name])
         if values[name] is MISFIT:
             raise ValueError(f"{name} must be {_wanted(hints[name])}. Received: {value!r}")
+        _check_range(recipe, name, values[name])
     return dataclasses.replace(recipe, **values)
+
+
+def _check_range(recipe, name, value):
+    """Whatever is out of range would train, and mean nothing."""
+    default = getattr(type(recipe), name, None)
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        kind = next((kind for kind, names in KINDS.items() if _is_named(name, names)), None)
+        least = 1 if isinstance(number, int) and kind is None else 0
+        least = min(least, default) if isinstance(default, int | float) else least
+        if number < least or (kind == "above 0" and not number) or (kind == SHARE and number >= 1):
+            raise ValueError(f"{name} must be {kind or f'at least {least}'}. Received: {value!r}")
+
+
+def _is_named(name, patterns):
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _fitted(value, hint):
@@ -106,8 +122,8 @@ def _fitted(value, hint):
         fits = value % 1 == 0 if kind is int else abs(value) <= sys.float_info.max
         return kind(value) if fits else MISFIT
     if kind is tuple and isinstance(value, list | tuple):
-        kinds = typing.get_args(hint)[:1]  # of tuple[float, ...]; a plain tuple takes anything
-        items = [_fitted(item, kinds[0]) if kinds else _frozen(item) for item in value]
+        kinds = typing.get_args(hint)[:1] or (object,)  # of tuple[float, ...]
+        items = [_fitted(item, kinds[0]) for item in value]
         return MISFIT if MISFIT in items else tuple(items)
     return value if isinstance(value, kind) else MISFIT
 

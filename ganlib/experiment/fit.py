@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -14,52 +15,37 @@ import numpy as np
 import pandas
 
 from ganlib.backends import variables as weights
-from ganlib.callbacks.health import REMEDIES, Finding
-from ganlib.callbacks.players import PLAYERS
-from ganlib.data import Batches, EpochAdapter, EpochOrder
-from ganlib.experiment.devices import check_batches, mirrors
-from ganlib.experiment.faults import naming
-from ganlib.experiment.study import STOPPED, StudyError, read_json, write_atomically
+from ganlib.callbacks.health import REMEDIES, Finding, HealthMonitor
+from ganlib.data import Batches, EpochOrder
+from ganlib.experiment.machine import StudyError, naming
+from ganlib.experiment.run import STOPPED, read_json, write_atomically
+from ganlib.models.outputs import output_bounds
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
+MONITORED = 256  # real images that the health monitor compares with
 
 
 class RecipeMismatch(RuntimeError):
     """What the model trains with is not what the recipe says."""
 
 
-def fit(
-    model,
-    data,
-    run,
-    *,
-    epochs,
-    expected,
-    batch_size=None,
-    seed=None,
-    validation=None,
-    callbacks=(),
-):
+def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=()):
     """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
 
     The order of the images in an epoch is a function of seed and epoch alone, and a checkpoint
-    holds weights, both optimizers, all random states and the state of the callbacks. A resumed run
+    holds weights, optimizers, all random states and the state of the callbacks. A resumed run
     therefore equals an uninterrupted one, bit for bit on the same machine.
 
     Args:
         model: compiled `Adversarial`, or any other model, compiled by `compile_supervised`.
-        data: `Batches` or `Patches`; or float32 array `(n, height, width, channels)`.
-        run: `ganlib.experiment.study.Run`, or a phase of one.
+        batches: `ganlib.data.Batches`.
+        run: `ganlib.experiment.run.Run`, or a phase of one.
         epochs: int.
         expected: dict for `ReadBack`.
-        batch_size: int, images a step, where `data` is an array.
-        seed: int, of the order of the images, where `data` is an array.
-        validation: pair of arrays, inputs and targets, measured after each epoch; the history gets
-            `val_loss` and, for each metric, `val_…`. For models of `compile_supervised`.
+        validation: pair of arrays, inputs and targets, measured after each epoch; not for a GAN.
         callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
-            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too. If such a
-            one keeps weights in a file of its own, an .npz, that is its `path`: without the file
-            the training begins again.
+            with `get_state() -> dict` and `set_state(dict)` is saved and restored, too; a file of
+            weights that it keeps is its `path`, an .npz: without it the training begins again.
 
     Returns:
         The history, a `pandas.DataFrame` with a row an epoch.
@@ -69,16 +55,14 @@ def fit(
         StudyError: the last checkpoint is another model's.
         ValueError: several devices can't share the batches evenly.
     """
-    adapted = isinstance(data, EpochAdapter)
-    batches = data if adapted else Batches(data, batch_size, seed=seed)
-    check_batches(batches.batch_size + batches.partial_batch_size, batches.batch_size)
-    if validation:
-        check_batches(len(validation[0]), batches.batch_size)
+    sizes = {batches.batch_size, getattr(batches, "partial_batch_size", 0)}
+    _check_shares(sizes | ({len(validation[0]) % batches.batch_size} if validation else set()))
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
-    if start and not _has_schedule(model):  # read back by then; callbacks may have lowered it since
+    if start and not _schedule(model.optimizer):  # read back then; callbacks may have lowered it
         expected = {key: value for key, value in expected.items() if key != "learning_rate"}
+    watchers = [EpochOrder(batches), ReadBack(expected), *callbacks, *run.callbacks, checkpoint]
     if start < epochs and not checkpoint.stopped:
         model.fit(
             batches,
@@ -88,25 +72,79 @@ def fit(
             initial_epoch=start,
             shuffle=False,
             verbose=0,
-            callbacks=[
-                EpochOrder(batches),
-                ReadBack(expected),
-                *callbacks,
-                *run.callbacks,
-                checkpoint,
-            ],
+            callbacks=watchers,
         )
     return pandas.DataFrame(checkpoint.rows)
+
+
+def _check_shares(sizes):
+    parallel = keras.distribution.distribution()
+    devices = 1 if parallel is None else parallel.device_mesh.devices.size
+    if any(size % devices for size in sizes):
+        raise ValueError(
+            f"Choose a batch size and numbers of images such that {devices} devices share every "
+            f"batch evenly. Received: batches of {', '.join(map(str, sorted(sizes - {0})))}"
+        )
+
+
+def fit_gan(
+    gan, data, trial, run, *, images=None, monitor=None, callbacks=(), d_rate=None, g_rate=None
+):
+    """Compiles an `Adversarial` with Adam by the trial's recipe, and trains it as `fit` does.
+
+    The recipe has `d_learning_rate`, `g_learning_rate`, `beta_1`, `batch_size` and `epochs`, and
+    perhaps `beta_2`.
+
+    Args:
+        gan: `ganlib.adversarial.Adversarial`, not compiled.
+        data: the study's; `data.train` are the images by default.
+        trial: `ganlib.experiment.study.Trial`.
+        run, callbacks: as of `fit`; the monitor comes last.
+        images: what to train on: float32 array `(n, height, width, channels)` in the generator's
+            range, or `Batches`. None: `data.train`.
+        monitor: `HealthMonitor`; None: one that looks at the first images, and stops the training
+            at a loss that is not finite, or none where `images` are `Batches`.
+        d_rate, g_rate: `keras.optimizers.schedules.LearningRateSchedule` of a player that begins at
+            the recipe's rate; None: the rate stays.
+
+    Returns:
+        `(history, outcome)`: the `pandas.DataFrame` of `fit`, and the dict of `outcome`.
+    """
+    recipe = trial.recipe
+    batch_size = recipe.batch_size
+    moments = {"beta_1": recipe.beta_1, "beta_2": getattr(recipe, "beta_2", 0.999)}
+    gan.compile(
+        keras.optimizers.Adam(d_rate or recipe.d_learning_rate, **moments),
+        keras.optimizers.Adam(g_rate or recipe.g_learning_rate, **moments),
+    )
+    if images is None:
+        images = data.train.as_range(_value_range(gan.generator))
+    if isinstance(images, np.ndarray):
+        monitor = monitor or HealthMonitor(images[:MONITORED], stop_on=("non_finite_loss",))
+        batch_size = min(batch_size, len(images))
+        images = Batches(images, recipe.batch_size, seed=trial.seed)
+    expected = {key: getattr(recipe, key) for key in ("d_learning_rate", "g_learning_rate")}
+    expected["batch_size"] = batch_size
+    callbacks = [*callbacks, *([monitor] if monitor else [])]
+    history = fit(gan, images, run, epochs=recipe.epochs, expected=expected, callbacks=callbacks)
+    return history, outcome(gan, history, monitor)
+
+
+def _value_range(generator):
+    found = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed"}.get(output_bounds(generator))
+    if found is None:
+        raise ValueError(
+            "Give `images`: only of a generator that ends in sigmoid or tanh is it known in which "
+            f"range they must be. Received: {generator.name}"
+        )
+    return found
 
 
 def compile_supervised(model, optimizer, loss, metrics=()):
     """Compiles a plain Keras model so that `fit` can read back what it trains on.
 
     Args:
-        model: `keras.Model`.
-        optimizer: `keras.optimizers.Optimizer`.
-        loss: `keras.losses.Loss`.
-        metrics: `keras.metrics.Metric`s, for the history.
+        model, optimizer, loss, metrics: as of `keras.Model.compile`.
     """
     model.compile(optimizer, loss, metrics=[ImageCount(), *metrics])
     # Not at the first step: a checkpoint's slots would find none to be loaded into.
@@ -141,31 +179,27 @@ def outcome(model, history, monitor=None):
         `findings` (a list of dicts; without a monitor only where there is one); of a GAN
         `g_parameters` and `d_parameters`; and `status`, "stopped", if a callback ended it early.
     """
-    players = [player for player in PLAYERS if hasattr(model, player)]
+    found = {"status": STOPPED} if model.stop_training else {}
+    found |= {"epochs": len(history), "seconds_per_epoch": float(history["seconds"].median())}
+    for player in ("generator", "discriminator"):
+        if hasattr(model, player):
+            found[f"{player[0]}_parameters"] = getattr(model, player).count_params()
     if monitor is None:
-        found = findings(history)
-    else:
-        found = {"findings": [dataclasses.asdict(finding) for finding in monitor.findings]}
-    return {
-        **({"status": STOPPED} if model.stop_training else {}),
-        "epochs": len(history),
-        "seconds_per_epoch": float(history["seconds"].median()),
-        **{f"{player[0]}_parameters": getattr(model, player).count_params() for player in players},
-        **found,
-    }
+        return found | findings(history)
+    return found | {"findings": [dataclasses.asdict(finding) for finding in monitor.findings]}
 
 
 def findings(history):
     """`{"findings": …}`, as of a `HealthMonitor`, if a loss was ever not finite; else nothing."""
-    losses = history[[key for key in ("loss", "val_loss") if key in history]]
-    lost = np.flatnonzero(~np.isfinite(losses).all(axis=1))
-    if not len(lost):
-        return {}
-    epoch, first = int(history["epoch"].iloc[lost[0]]), losses.iloc[lost[0]]
-    shown = ", ".join(f"{key} {value:.3g}" for key, value in first.items())
-    evidence = f"After epoch {epoch}: {shown}."
-    finding = Finding("non_finite_loss", epoch, evidence, REMEDIES["non_finite_loss"])
-    return {"findings": [dataclasses.asdict(finding)]}
+    for row in history.to_dict("records"):
+        losses = {key: row[key] for key in ("loss", "val_loss") if key in row}
+        if not all(map(math.isfinite, losses.values())):
+            evidence = ", ".join(f"{key} {value:.3g}" for key, value in losses.items())
+            evidence = f"After epoch {row['epoch']}: {evidence}."
+            remedy = REMEDIES["non_finite_loss"]
+            finding = Finding("non_finite_loss", row["epoch"], evidence, remedy)
+            return {"findings": [dataclasses.asdict(finding)]}
+    return {}
 
 
 class ReadBack(keras.callbacks.Callback):
@@ -173,12 +207,12 @@ class ReadBack(keras.callbacks.Callback):
 
     A published grid search once trained all its learning rates at the default, because the
     optimizer ignored a misspelt argument. So nothing here asks the recipe what it asked for: the
-    numbers come from the optimizers' variables, the weights and the images that went through.
+    numbers come from the optimizers' variables and from the images that went through. And each
+    optimizer must have all of its network's trainable variables, or a part of it would stand still.
 
     Args:
-        expected: dict with any of `d_learning_rate`, `g_learning_rate`, `batch_size` (at most, for
-            a set smaller than a batch), `d_parameters`, `g_parameters`; of a plain model
-            `learning_rate`, `batch_size` and `parameters`.
+        expected: dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a plain
+            model `learning_rate` and `batch_size`. A smaller set makes a smaller batch.
 
     Raises:
         RecipeMismatch: after the first step, naming each value that differs.
@@ -190,94 +224,79 @@ class ReadBack(keras.callbacks.Callback):
         self._checked = False
 
     def on_train_begin(self, logs=None):
-        self._adversarial = hasattr(self.model, "discriminator")
-        if self._adversarial:
-            self._seen_before = int(self.model.images_seen.numpy())
+        model, pair = self.model, [("", self.model.optimizer, self.model)]
+        if hasattr(model, "discriminator"):
+            networks = model.discriminator, model.generator
+            pair = zip(("d_", "g_"), model.optimizer.optimizers, networks, strict=True)
+            self._seen_before = int(model.images_seen.numpy())
+        self._players = list(pair)
 
     def on_train_batch_end(self, batch, logs=None):
         if self._checked:
             return
         self._checked = True
-        actual = self._read() if self._adversarial else self._read_plain(logs)
-        wrong = {k: (v, actual[k]) for k, v in self.expected.items() if not _equal(v, actual[k])}
+        actual = {f"{name}learning_rate": _rate(optimizer) for name, optimizer, _ in self._players}
+        if len(self._players) == 2:
+            actual["batch_size"] = int(self.model.images_seen.numpy()) - self._seen_before
+        else:
+            actual["batch_size"] = int(_scalar(logs["images"]))
+        wrong = [
+            f"{key}: recipe {value:.12g}, model {actual[key]:.7g}"
+            for key, value in self.expected.items()
+            if abs(value - actual[key]) > 1e-6 * abs(value)
+        ]
+        for _, optimizer, network in self._players:
+            owned = {id(variable) for variable in optimizer._trainable_variables}
+            lost = [v.path for v in network.trainable_variables if id(v) not in owned]
+            if lost or not owned:
+                wrong.append(f"{network.name}: its optimizer lacks {', '.join(lost) or 'all'}")
         if wrong:
-            listed = "; ".join(
-                f"{k}: recipe {v:.12g}, model {a:.7g}" for k, (v, a) in wrong.items()
-            )
             raise RecipeMismatch(
-                f"The model does not train by its recipe: {listed}. Check that the builder and "
-                "compile() pass these settings on."
+                f"The model does not train by its recipe: {'; '.join(wrong)}. Check that the "
+                "builder and compile() pass these settings on."
             )
 
-    def _read(self):
-        rates = {
-            f"{player}_learning_rate": _rate(optimizer)
-            for player, optimizer in zip("dg", self.model.optimizer.optimizers, strict=True)
-        }
-        return {
-            **rates,
-            "batch_size": int(self.model.images_seen.numpy()) - self._seen_before,
-            "d_parameters": self.model.discriminator.count_params(),
-            "g_parameters": self.model.generator.count_params(),
-        }
 
-    def _read_plain(self, logs):
-        return {
-            "learning_rate": _rate(self.model.optimizer),
-            "batch_size": int(_scalar(logs["images"])) * mirrors(),  # the logs are one mirror's
-            "parameters": self.model.count_params(),
-        }
-
-
-def _has_schedule(model):
-    rate = getattr(model.optimizer, "_learning_rate", None)
-    return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+def _schedule(optimizer):
+    rate = getattr(optimizer, "_learning_rate", None)
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
 def _rate(optimizer):
     """The learning rate; where a schedule makes it, the one that it starts from."""
-    schedule = optimizer._learning_rate  # `learning_rate` is the schedule's value by now
-    return _scalar(getattr(schedule, "initial_learning_rate", optimizer.learning_rate))
+    schedule = _schedule(optimizer)
+    return _scalar(schedule.initial_learning_rate if schedule else optimizer.learning_rate)
 
 
 def _scalar(value):
     return float(keras.ops.convert_to_numpy(value))
 
 
-def _equal(expected, actual):
-    return abs(expected - actual) <= 1e-6 * abs(expected)
-
-
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that a resumed run needs after each epoch, and the history as history.csv.
 
-    Unlike `keras.callbacks.BackupAndRestore` it also carries the history and the other callbacks'
-    state, and a kill while it writes leaves the checkpoint before in place.
+    Unlike `keras.callbacks.BackupAndRestore` it also carries the history, the random states and the
+    other callbacks' state, and a kill while it writes leaves the checkpoint before in place.
     """
 
     def __init__(self, run, epochs, callbacks=()):
         super().__init__()
-        self.run = run
-        self.epochs = epochs
+        self.run, self.epochs = run, epochs
         self.stateful = [c for c in callbacks if hasattr(c, "get_state")]
-        self.rows = []
-        self.stopped = False
+        self.rows, self.stopped = [], False
 
     def restore(self, model):
         """Loads the newest checkpoint that is whole; returns the epochs done."""
         folders = self._folders()
-        for path in self._kept() if folders else ():
-            if not _is_whole(path):
-                _log(f"{path} is damaged: the training begins again, and makes it anew.")
-                _remove(folders)  # they belong to the lost file
-                return 0
+        kept = [callback.path for callback in self.stateful if hasattr(callback, "path")]
+        if folders and not all(map(_is_whole, kept)):
+            _remove(folders, "is of no use without the best weights: the training begins again")
+            return 0
         for folder in folders:
-            state = read_json(folder / "state.json")
-            values = folder / "variables.npz"
+            state, values = read_json(folder / "state.json"), folder / "variables.npz"
             # Cut short: the one before still stands. Loading would find out only halfway through.
-            if not state or not values.exists() or state.get("variables") != _sha256(values):
-                _log(f"{folder} is damaged: it is removed, and its epoch trained again.")
-                _remove([folder])
+            if not state or not values.exists() or state["variables"] != _sha256(values):
+                _remove([folder], "is damaged: its epoch is trained again")
                 continue
             try:
                 weights.load(values, _variables(model))
@@ -307,9 +326,6 @@ class Checkpoint(keras.callbacks.Callback):
         if self.rows:
             table = pandas.DataFrame(self.rows).to_csv(index=False)
             write_atomically(self.run.path / "history.csv", table)
-
-    def _kept(self):
-        return [callback.path for callback in self.stateful if hasattr(callback, "path")]
 
     def _folders(self):
         return sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
@@ -355,13 +371,11 @@ def _is_whole(path):
         return False
 
 
-def _remove(folders):
+def _remove(folders, why=None):
     for folder in folders:
+        if why:
+            logging.getLogger(__name__).warning("%s %s.", folder, why)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _log(message):
-    logging.getLogger(__name__).warning(message)
 
 
 def _sha256(path):

@@ -1,39 +1,26 @@
 """Runs a study on this machine: in this process, or in worker processes."""
 
 import collections
+import concurrent.futures
 import contextlib
 import dataclasses
-import json
+import multiprocessing
 import os
 import pathlib
-import queue
-import shutil
-import subprocess
-import sys
+import signal
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 
-import filelock
+from ganlib.experiment.machine import check_writable, cores, has_accelerator, process_memory, spread
+from ganlib.experiment.run import BUSY, OUT_OF_MEMORY, Run, give_up, run_folder, run_trial
+from ganlib.experiment.status import Progress
+from ganlib.experiment.study import build
 
-from ganlib.experiment.devices import check_devices
-from ganlib.experiment.faults import check_writable
-from ganlib.experiment.machine import cores, has_accelerator
-from ganlib.experiment.order import Queue
-from ganlib.experiment.progress import Progress
-from ganlib.experiment.study import (
-    BUSY,
-    OUT_OF_MEMORY,
-    Run,
-    StudyError,
-    check_data,
-    give_up,
-    run_folder,
-    run_trial,
-)
-
-RETRIES = 1  # of a trial whose worker died
+RETRIES = 2  # of a trial whose worker died
 MOST_WORKERS = 8  # by default; each needs about a gigabyte
-POLL_SECONDS = 1.0  # between looks at a trial that another process has
+POLL_SECONDS = 1.0  # between looks at the epochs, and at a trial that another process has
+MEMORY = 0.8  # share of the machine's memory that all workers may hold between trials
 
 
 def default_workers():
@@ -47,18 +34,17 @@ def default_workers():
     return 0 if count == 1 or has_accelerator() else count
 
 
-def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=None, show=True):
+def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
     """Runs all trials of a study that are not finished, and returns all results.
 
     Args:
-        study: `ganlib.experiment.study.Study`.
+        study: `ganlib.experiment.study.Study`, as `at` makes it.
         out: folder of all runs.
         workers: int. 0 runs in this process, which saves start-up time; N worker processes share
-            the cores, and one that dies loses only its trial (which is tried once more).
-        devices: int, over which each batch is spread, for `workers=0`.
+            the cores. A trial whose process dies is tried again, twice at most. A script that asks
+            for workers needs the usual `if __name__ == "__main__":`.
+        devices: int, over which each batch is spread on JAX, for `workers=0`.
         fresh: bool, delete what the trials left behind before.
-        memory_limit: int, bytes. A worker that holds more after a trial is replaced; by default an
-            equal share of 80 % of the machine's memory.
         show: bool, a progress bar with the time left.
 
     Returns:
@@ -67,63 +53,180 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, memory_limit=No
     Raises:
         DataError: the data can't be used; nothing has been trained.
         ValueError: there are fewer devices, or they are to be shared by worker processes.
-        StudyError: a run directory belongs to other data; or the models train on one device each.
+        StudyError: a folder can't be written to, or with `fresh` another process is at work in it.
         KeyboardInterrupt: after the workers have been stopped. Run again to resume.
     """
     if devices > 1 and workers:
         raise ValueError(
-            "Several devices take one trial after the other, without worker processes. Received: "
-            f"workers={workers}, devices={devices}"
+            f"Several devices share one trial. Received: workers={workers}, devices={devices}"
         )
-    check_devices(devices)
-    data = prepare(study, out, fresh, devices)
-    with Progress(study, show) as progress:
-        results = finished(study, out, progress)
+    results = prepare(study, out, fresh)
+    with spread(devices), Progress(study, out, show, results) as progress:
         if workers:
-            _Pool(study, data, out, workers, memory_limit, progress).run(results)
+            _Pool(study, out, workers, progress).run(results)
         else:
-            _run_here(study, data, out, devices, progress, results)
+            _run_here(study, out, progress, results)
     return [results[trial.id] for trial in study.trials]
 
 
-def prepare(study, out, fresh=False, devices=1):
-    """Loads the data, and checks or removes what earlier runs left; errors as of `run`.
+def prepare(study, out, fresh):
+    """Loads the data, with `fresh` deletes the runs; returns the results there are, by id."""
+    folder = pathlib.Path(out) / study.name
+    check_writable(folder, "--out")
+    # Errors in the data, which the trials' ids hold, come before any long work or deletion.
+    runs = {trial.id: Run(run_folder(study, trial, out)) for trial in study.trials}
+    if fresh:
+        for trial_run in runs.values():
+            trial_run.clear()
+    folder.mkdir(parents=True, exist_ok=True)
+    return {key: result for key, trial_run in runs.items() if (result := trial_run.finished())}
+
+
+def choose(study, waiting, last=None, others=()):
+    """The trial that a process does next: of the shape that it has compiled, or of nobody's.
 
     Args:
         study: `ganlib.experiment.study.Study`.
-        out: folder of all runs.
-        fresh: bool, delete what the trials left behind before.
-        devices: int, over which each batch is to be spread.
-
-    Returns:
-        The study's data.
+        waiting: list of trials, not empty.
+        last: trial that the process did before, or None.
+        others: trials that other processes have or had last.
     """
-    if devices > 1 and not study.spreads:
-        raise StudyError(
-            f"The models of {study.name!r} train on one device each: leave --devices out. Received:"
-            f" devices={devices}"
-        )
-    check_writable(pathlib.Path(out) / study.name, "--out")
-    data = study.load_data()  # errors in the data come before any long work, and any deletion
-    if fresh:
-        for trial in study.trials:
-            _remove(run_folder(study, trial, out))
-    check_data(study, data, out)
-    for trial in study.trials:
-        run = Run(run_folder(study, trial, out))
-        if run.path.exists():
-            run.lock()  # that can't be opened is told now, and not by a worker
-    return data
+    mine = last and study.shape_of(last)
+    taken = {study.shape_of(trial) for trial in others}
+
+    def rank(trial):
+        shape = study.shape_of(trial)
+        return 0 if shape == mine else 1 if shape not in taken else 2
+
+    return min(waiting, key=rank)
 
 
-def finished(study, out, progress):
-    """The results that need no work any more, by id; `progress` hears of them."""
-    results = {}
-    for trial in study.trials:
-        if result := Run(run_folder(study, trial, out)).finished():
-            results[trial.id] = result
-            progress.end(trial, result["status"])
-    return results
+def _run_here(study, out, progress, results):
+    waiting, last = [t for t in study.trials if t.id not in results], None
+    while waiting:
+        last = choose(study, waiting, last)
+        waiting.remove(last)
+        progress.begin(last)
+        result = run_trial(study, last, out, lambda epoch, _: progress.epoch(last, epoch))  # noqa: B023
+        if result["status"] == BUSY:
+            waiting.append(last)
+            progress.busy(last)
+            time.sleep(POLL_SECONDS)
+            continue
+        results[last.id] = result
+        progress.end(last, result["status"])
+
+
+@dataclasses.dataclass(eq=False)
+class _Worker:
+    """A pool of one process. One for all could not give a process its last shape again."""
+
+    pool: concurrent.futures.ProcessPoolExecutor
+    line: object  # the process ends when this is closed, or when we end
+    future: concurrent.futures.Future = None
+    trial: object = None
+    last: object = None  # the trial before, whose compiled programs it still has
+
+
+class _Pool:
+    def __init__(self, study, out, workers, progress):
+        import psutil
+
+        self.study, self.out, self.progress = study, out, progress
+        # By all trials, not by those left: a resumed study must compute with as many threads.
+        self.size = min(workers, len(study.trials))
+        self.memory = MEMORY * psutil.virtual_memory().total / workers
+        self.deaths = collections.Counter()
+        self.log = pathlib.Path(out) / study.name / "workers.log"
+
+    def run(self, results):
+        """Adds a result to `results` for each trial that has none."""
+        self.waiting = [trial for trial in self.study.trials if trial.id not in results]
+        self.workers = [self._start() for _ in range(min(self.size, len(self.waiting)))]
+        self.later = {}  # trial → when to look again at what another process has
+        try:
+            while len(results) < len(self.study.trials):
+                self._hand_out()
+                futures = [w.future for w in self.workers if w.future]
+                if not futures:
+                    time.sleep(POLL_SECONDS)
+                concurrent.futures.wait(futures, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED)
+                for worker in self.workers:
+                    if worker.future and worker.future.done():
+                        self._settle(worker, results)
+                self.progress.look(w.trial for w in self.workers if w.future)
+        finally:
+            for worker in self.workers:
+                _stop(worker)
+
+    def _start(self):
+        context = multiprocessing.get_context("spawn")
+        listener, line = context.Pipe(duplex=False)
+        pool = concurrent.futures.ProcessPoolExecutor(1, context, _begin, (listener, self.log))
+        return _Worker(pool, line)
+
+    def _hand_out(self):
+        now = time.monotonic()
+        for worker in self.workers:
+            ready = [t for t in self.waiting if self.later.get(t.id, now) <= now]
+            if worker.future or not ready:
+                continue
+            others = [w.trial or w.last for w in self.workers if w is not worker]
+            trial = choose(self.study, ready, worker.last, filter(None, others))
+            self.waiting.remove(trial)
+            # Backends look once, when the process begins, how many threads they may have.
+            with _environment(thread_limits(max(1, cores() // self.size))):
+                job = self.study.module, self.study.options, trial.id, self.out
+                try:
+                    worker.future = worker.pool.submit(_work, *job)
+                except BrokenProcessPool:  # it has died since its last trial
+                    self.waiting.insert(0, trial)
+                    self._replace(worker)
+                    continue
+            worker.trial = trial
+            self.progress.begin(trial)
+
+    def _settle(self, worker, results):
+        trial, future = worker.trial, worker.future
+        worker.future, worker.trial, worker.last = None, None, trial
+        try:
+            result, memory = future.result()
+        except BrokenProcessPool:
+            self._replace(worker)
+            self.deaths[trial.id] += 1
+            if self.deaths[trial.id] <= RETRIES:
+                self.waiting.insert(0, trial)
+                self.progress.give_back(trial)
+                return
+            message = f"Its process died {self.deaths[trial.id]} times; see {self.log}."
+            result = give_up(self.study, trial, self.out, message)
+        else:
+            # What an out-of-memory error has interrupted may still hold what it had.
+            if result["status"] == OUT_OF_MEMORY or memory > self.memory:
+                self._replace(worker)
+        if result["status"] == BUSY:
+            self.waiting.append(trial)
+            self.later[trial.id] = time.monotonic() + POLL_SECONDS
+            self.progress.busy(trial)
+            return
+        results[trial.id] = result
+        self.progress.end(trial, result["status"])
+
+    def _replace(self, worker):
+        self.workers[self.workers.index(worker)] = self._start()
+        _stop(worker)
+
+
+@contextlib.contextmanager
+def _environment(variables):
+    """Sets variables that nobody has set, for the processes that are started meanwhile."""
+    new = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
 
 
 def thread_limits(threads):
@@ -132,175 +235,41 @@ def thread_limits(threads):
     return dict.fromkeys(names, str(threads))
 
 
-def _remove(folder):
-    try:
-        with Run(folder).lock():
-            for path in folder.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name != ".lock":
-                    path.unlink()
-    except filelock.Timeout:
-        raise StudyError(
-            f"Another process is at work in {folder}. Wait for it or stop it; nothing of this "
-            "trial has been deleted."
-        ) from None
-
-
-def _run_here(study, data, out, devices, progress, results):
-    pending, trial = Queue(study, results), None
-    while pending:
-        trial = pending.next(trial)
-        if trial is None:  # another process has what is left
-            time.sleep(POLL_SECONDS)
-            continue
-        progress.begin(trial)
-        result = run_trial(
-            study,
-            trial,
-            data,
-            out,
-            lambda epoch, _, trial=trial: progress.epoch(trial, epoch),
-            devices,
-        )
-        if result["status"] == BUSY:
-            pending.later(trial, POLL_SECONDS)
-            progress.busy(trial)
-            continue
-        results[trial.id] = result
-        progress.end(trial, result["status"])
-
-
-@dataclasses.dataclass(eq=False)
-class _Worker:
-    process: subprocess.Popen
-    listener: threading.Thread = None
-    trial: object = None
-    last: object = None  # the trial before, whose compiled programs it still has
-
-
-class _Pool:
-    def __init__(self, study, data, out, workers, memory_limit, progress):
-        import psutil
-
-        self.study = study
-        self.data = data
-        self.out = out
-        # By all trials, not by those left: a resumed study must compute with as many threads.
-        self.size = min(workers, len(study.trials))
-        self.memory_limit = memory_limit or 0.8 * psutil.virtual_memory().total / workers
-        self.progress = progress
-        self.events = queue.SimpleQueue()
-        self.workers = []
-        self.deaths = collections.Counter()
-        self.log = pathlib.Path(out) / study.name / "workers.log"
-
-    def run(self, results):
-        """Adds a result to `results` for each trial that has none."""
-        self.pending = Queue(self.study, results)
-        try:
-            for _ in range(min(self.size, len(self.pending))):
-                self.workers.append(self._start())
-            while len(results) < len(self.study.trials):
-                self._hand_out()
-                try:
-                    worker, event = self.events.get(timeout=POLL_SECONDS)
-                except queue.Empty:
-                    continue
-                if result := self._handle(worker, event):
-                    results[result["id"]] = result
-                    self.progress.end(self.study.trial(result["id"]), result["status"])
-        finally:
-            for worker in self.workers:
-                _stop(worker)
-
-    def _start(self):
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        threads = max(1, cores() // self.size)
-        with open(self.log, "a", encoding="utf-8") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ganlib.experiment.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                encoding="utf-8",
-                env={**thread_limits(threads), **os.environ},
-            )
-        worker = _Worker(process)
-        worker.listener = threading.Thread(target=self._listen, args=(worker,), daemon=True)
-        worker.listener.start()
-        return worker
-
-    def _listen(self, worker):
-        with worker.process.stdout as lines, contextlib.suppress(ValueError):  # killed mid-line
-            for line in lines:
-                self.events.put((worker, json.loads(line)))
-        self.events.put((worker, {"event": "died"}))
-
-    def _hand_out(self):
-        for worker in self.workers:
-            if worker.trial:
-                continue
-            others = [w.trial or w.last for w in self.workers if w is not worker]
-            worker.trial = self.pending.next(worker.last, others)
-            if worker.trial is None:
-                continue
-            self.progress.begin(worker.trial)
-            job = {
-                "module": self.study.module,
-                "options": self.study.options,
-                "trial": worker.trial.id,
-                "out": str(self.out),
-            }
-            # A worker that died idle: its "died" event will give the trial back.
-            with contextlib.suppress(BrokenPipeError):
-                worker.process.stdin.write(json.dumps(job) + "\n")
-                worker.process.stdin.flush()
-
-    def _handle(self, worker, event):
-        """Returns the result that this event brings, if any."""
-        trial = worker.trial
-        if event["event"] == "epoch":
-            self.progress.epoch(trial, event["epoch"])
-            return None
-        if event["event"] == "died":
-            if worker not in self.workers:  # replaced on purpose
-                return None
-            self._replace(worker)
-            if trial is None:
-                return None
-            self.deaths[trial.id] += 1
-            self.progress.give_back(trial)
-            if self.deaths[trial.id] <= RETRIES:
-                self.pending.first(trial)
-                return None
-            message = f"The worker process died {self.deaths[trial.id]} times; see {self.log}."
-            return self._unless_busy(
-                trial, give_up(self.study, trial, self.data, self.out, message)
-            )
-        worker.trial, worker.last = None, trial
-        # What an out-of-memory error has interrupted may still hold what it had.
-        exhausted = event["result"]["status"] == OUT_OF_MEMORY
-        if exhausted or event["memory"] > self.memory_limit:
-            self._replace(worker)
-        return self._unless_busy(trial, event["result"])
-
-    def _unless_busy(self, trial, result):
-        if result["status"] != BUSY:
-            return result
-        self.pending.later(trial, POLL_SECONDS)
-        self.progress.busy(trial)
-        return None
-
-    def _replace(self, worker):
-        self.workers[self.workers.index(worker)] = self._start()
-        _stop(worker)
-
-
 def _stop(worker):
-    worker.process.kill()  # at any moment: a run directory survives it
-    worker.process.wait()
-    with contextlib.suppress(BrokenPipeError):
-        worker.process.stdin.close()
-    worker.listener.join(POLL_SECONDS)  # it reads to the end, and closes its pipe
+    worker.line.close()  # at any moment: a run directory survives it
+    worker.pool.shutdown(cancel_futures=True)
+
+
+# -- in the worker -------------------------------------------------------------------------------
+
+_KEPT = {}
+
+
+def kept_study(module, options):
+    """The study that this process works at, with its data and what it has compiled."""
+    key = module, repr(options)
+    if key not in _KEPT:
+        _KEPT.clear()
+        _KEPT[key] = build(module, options)
+    return _KEPT[key]
+
+
+def _begin(listener, log):
+    # Ctrl-C reaches the whole process group; the parent decides what happens to us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(log, "ab") as file:  # the terminal is the progress bar's
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    threading.Thread(target=_end_with, args=(listener,), daemon=True).start()
+
+
+def _end_with(listener):
+    """So no orphan holds a trial's lock."""
+    with contextlib.suppress(EOFError, OSError):
+        listener.recv()
+    os._exit(1)
+
+
+def _work(module, options, trial_id, out):
+    study = kept_study(module, options)
+    return run_trial(study, study.trial(trial_id), out), process_memory()

@@ -1,11 +1,30 @@
-"""The machine that a run is on: what it consists of, and how busy it is."""
+"""The machine that a run is on: its parts, how busy it is, and its faults in words."""
 
+import contextlib
+import errno
 import importlib
+import pathlib
 import platform
-import shutil
+import re
 import subprocess
+import tempfile
 
-SMI_SECONDS = 5  # the most that nvidia-smi may take to answer
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FREE_SPACE = (
+    "Free some space, or move the folder of all runs and name it with --out: the same command "
+    "goes on from the last checkpoint."
+)
+# What each backend and the system say, whatever the class: only one backend is installed.
+NO_MEMORY = re.compile(
+    "resource_?exhausted|out ?of ?memory|can(no|')t allocate memory|failed to allocate|alloc_failed"
+)
+
+
+class StudyError(RuntimeError):
+    """A study can't go on as asked; the message says what to do."""
+
+
+# -- its parts -----------------------------------------------------------------------------------
 
 
 def environment():
@@ -28,11 +47,7 @@ def environment():
 
 
 def cores():
-    """Processor cores that this process may use, at least 1.
-
-    Of a machine with more, a container or a batch system may have given it fewer, and so may
-    `$LOKY_MAX_CPU_COUNT`.
-    """
+    """Processor cores that this process may use: a container may have fewer than its machine."""
     import joblib
 
     return joblib.cpu_count()
@@ -70,43 +85,27 @@ def process_memory():
     return psutil.Process().memory_info().rss
 
 
-def device_memory():
-    """The most bytes of the first accelerator's memory that this process has held; None on a CPU.
+def spread(devices):
+    """A context in which each batch is spread over several devices; models are made in it, too.
 
-    JAX counts from the beginning of the process, TensorFlow and torch from
-    `forget_device_memory`.
+    Args:
+        devices: int; with 1 it changes nothing.
+
+    Raises:
+        ValueError: there are fewer devices, or the backend is not JAX.
     """
+    if devices == 1:
+        return contextlib.nullcontext()
     import keras
 
-    if not has_accelerator():
-        return None
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    import torch
-
-    return torch.cuda.max_memory_allocated()
-
-
-def forget_device_memory():
-    """Begins a new count for `device_memory`, where the backend can."""
-    import keras
-
-    if not has_accelerator():
-        return
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.reset_memory_stats("GPU:0")
-    elif keras.backend.backend() == "torch":
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
+    found = keras.distribution.list_devices() if keras.backend.backend() == "jax" else []
+    if not 1 < devices <= len(found):
+        raise ValueError(
+            "Several devices need KERAS_BACKEND=jax and as many accelerators: or leave --devices "
+            f"out. Received: devices={devices}, {keras.backend.backend()} has {len(found) or 1}"
+        )
+    parallel = keras.distribution.DataParallel(devices=found[:devices], auto_shard_dataset=False)
+    return parallel.scope()
 
 
 def load(seconds=None):
@@ -117,54 +116,92 @@ def load(seconds=None):
 
     Returns:
         dict with `processors` (0 to 1), `memory_used` and `memory_total` (bytes), and
-        `accelerators`, a list of dicts with `name`, `load` (0 to 1), `memory_used` and
-        `memory_total`, as nvidia-smi tells them: empty without it.
+        `accelerators`, a list of lines of nvidia-smi: empty without it.
     """
     import psutil
 
-    memory = psutil.virtual_memory()
+    memory, accelerators = psutil.virtual_memory(), ""
+    asked = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # no such program, or no driver
+        accelerators = subprocess.check_output(
+            ["nvidia-smi", asked, "--format=csv,noheader"],
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=5,
+        )
     return {
         "processors": psutil.cpu_percent(seconds) / 100,
         "memory_used": memory.total - memory.available,
         "memory_total": memory.total,
-        "accelerators": _accelerators(),
+        "accelerators": accelerators.splitlines(),
     }
-
-
-def _accelerators():
-    program = shutil.which("nvidia-smi")
-    if not program:
-        return []
-    asked = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
-    command = [program, asked, "--format=csv,noheader,nounits"]
-    try:
-        answer = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=SMI_SECONDS
-        )
-        return [_accelerator(line) for line in answer.stdout.splitlines() if line.strip()]
-    except (OSError, subprocess.SubprocessError, ValueError):  # no driver, or fields "[N/A]"
-        return []
-
-
-def _accelerator(line):
-    name, busy, used, total = (field.strip() for field in line.rsplit(",", 3))
-    memory = {"memory_used": int(used) * 2**20, "memory_total": int(total) * 2**20}
-    return {"name": name, "load": int(busy) / 100, **memory}
 
 
 def describe(busy):
     """What `load` found, as text for a person."""
-    parts = [
-        f"processors {busy['processors']:.0%}",
-        f"memory {_gib(busy['memory_used'])} of {_gib(busy['memory_total'])} GiB",
-    ]
-    parts += [
-        f"{each['name']} {each['load']:.0%}, "
-        f"{_gib(each['memory_used'])} of {_gib(each['memory_total'])} GiB"
-        for each in busy["accelerators"]
-    ]
-    return "; ".join(parts)
+    used, total = (busy[key] / 2**30 for key in ("memory_used", "memory_total"))
+    parts = [f"processors {busy['processors']:.0%}", f"memory {used:.1f} of {total:.1f} GiB"]
+    return "; ".join([*parts, *busy["accelerators"]])
 
 
-def _gib(count):
-    return f"{count / 2**30:.1f}"
+# -- its faults ----------------------------------------------------------------------------------
+
+
+def is_full(error):
+    """Whether the disk is full; TensorFlow calls that an exhausted resource, as it does memory."""
+    return getattr(error, "errno", None) in FULL or "no space left on device" in str(error).lower()
+
+
+def is_out_of_memory(error):
+    """Whether the memory did not suffice, of the machine or of an accelerator."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    text = f"{type(error).__name__} {error}".lower()
+    return not is_full(error) and NO_MEMORY.search(text) is not None
+
+
+def in_words(error, trial_id):
+    """An error that a trial has met, with what helps against it."""
+    text = f"{type(error).__name__}: {error}".rstrip(".")
+    if is_full(error):
+        return f"{text}. {FREE_SPACE}"
+    if is_out_of_memory(error):
+        return (
+            f"{text}. Ask for less, with --set batch_size=… or fewer --workers; or, with more "
+            f"memory, begin this trial again with --trials {trial_id} --fresh."
+        )
+    return text
+
+
+def of_a_file(error):
+    """What an `OSError` says of a file, as a message; None where it says nothing of one."""
+    if is_full(error):
+        return f"{error}. {FREE_SPACE}"
+    if error.filename is None:
+        return None
+    return f"{error.filename}: {error.strerror}. Check the name and who may use it."
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Gives an `OSError` from within the file's name, which a full disk leaves out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def check_writable(folder, option):
+    """Raises a `StudyError` if a folder can't be written to, or made; `option` names another."""
+    wanted = pathlib.Path(folder).absolute()
+    there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"0")
+            file.flush()
+    except OSError as error:
+        raise StudyError(
+            f"{folder} can't be written to ({error.strerror}). Give another one with {option}."
+        ) from error

@@ -1,398 +1,285 @@
-"""A study is a list of trials over one recipe; a run directory holds what a trial left behind.
+"""A study: the plan of an experiment, and the trials that it consists of.
 
-    runs/<study>/<trial id>/
-      trial.json     what is asked for: recipe, seed, data
-      history.csv    a row an epoch
-      checkpoints/   the last two epochs, enough to go on exactly
-      samples/       pictures
-      model.keras    the trained model
-      result.json    what came out; written last, atomically: its presence means "finished"
-      <phase>/       history, checkpoints and samples of a phase, where training has several
-
-Nothing about a trial is kept anywhere else, so killing a study at any moment loses at most the
-epochs since the last checkpoint of the trials under way.
+A module makes one `Study` and calls it `STUDY`. `STUDY.at(profile, data, seeds, changes)` says at
+which scale and on which data, and has the trials: a recipe and a seed each.
 """
 
-import contextlib
 import dataclasses
+import fnmatch
+import functools
+import hashlib
 import importlib
 import json
 import os
 import pathlib
-import shutil
-import time
-import traceback
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import filelock
+from ganlib.data import DataError
+from ganlib.experiment.changes import changed, meant
+from ganlib.experiment.machine import StudyError
 
-from ganlib.experiment.devices import data_parallel
-from ganlib.experiment.faults import (
-    StudyError,
-    describe,
-    free_space,
-    is_full,
-    is_out_of_memory,
-    naming,
-)
-from ganlib.experiment.machine import environment
-from ganlib.experiment.records import (
-    DONE,
-    FAILED,
-    FINAL,
-    OUT_OF_MEMORY,
-    STOPPED,
-    plain,
-    read_json,
-    read_result,
-    trial_id,
-)
-
-BUSY = "busy"  # another process has it
+QUICK, CPU, FULL = PROFILES = ("quick", "cpu", "full")
+# On every figure of a profile; nothing stands on those of the write-up's own scale.
+MARKS = {QUICK: "quick profile", CPU: "cpu profile: below the write-up's scale"}
+VARIABLE = "GANLIB_DATA"  # the folder that holds the data of all studies
+FILES = (".npz", ".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One recipe with one seed.
+    """One recipe with one seed, on one data set.
 
     Attributes:
-        name: of the variation, for people; it takes part in the id only to be readable.
+        name: of the variation, for people.
         recipe: frozen dataclass of JSON values.
         seed: int, of everything random.
+        data: the data's checksum. No path takes part in the id, so runs and data may be moved.
     """
 
     name: str
     recipe: Any
     seed: int
+    data: str = ""
 
     @property
     def id(self):
-        """Of recipe and seed; see `ganlib.experiment.records.trial_id`."""
-        return trial_id(self.name, dataclasses.asdict(self.recipe), self.seed)
+        """Made of the above. Nothing ever reads a setting back out of it."""
+        asked = {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed, "data": self.data}
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-seed{self.seed}-{digest[:8]}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
-    """Trials, their data, and the one function that trains them.
+class Source:
+    """The data of a study by default: embedded, in the folder `$GANLIB_DATA`, or of TFDS.
 
     Attributes:
-        name: of the study and its folder.
+        embedded: what comes with ganlib; the quick profile's.
+        download: `tfds:NAME` of the larger profiles; None: they take the embedded data, too.
+        names: how a file or folder in `$GANLIB_DATA` begins that holds them, the study's name
+            first. Where that variable is set it goes before TFDS.
+        needed: bool; where it holds no such data they are missed, or the embedded ones are taken.
+    """
+
+    embedded: str
+    download: str | None = None
+    names: tuple[str, ...] = ()
+    needed: bool = True
+
+    def choose(self, profile, data=None):
+        """The data of a profile, for `Study.load`: `data` itself, if somebody has named some.
+
+        Raises:
+            DataError: `$GANLIB_DATA` is set, and holds nothing of these names or several.
+        """
+        if data is not None:
+            return data
+        folder = os.environ.get(VARIABLE)
+        if profile == QUICK or not (folder or self.download):
+            return self.embedded
+        return self._find(pathlib.Path(folder).expanduser()) if folder else self.download
+
+    def _find(self, folder):
+        if not folder.is_dir():
+            raise DataError(f"{VARIABLE} must be a folder. Received: {str(folder)!r}")
+        entries = sorted(entry for entry in folder.iterdir() if _is_data(entry))
+        for name in self.names:
+            found = [entry for entry in entries if entry.name.lower().startswith(name)]
+            if len(found) > 1:
+                raise DataError(
+                    f"{VARIABLE} has several data sets that begin with {name!r}: choose one with "
+                    f"--data. Received: {', '.join(entry.name for entry in found)}"
+                )
+            if found:
+                return str(found[0])
+        if not self.needed:
+            return self.embedded
+        raise DataError(
+            f"{VARIABLE} must hold an .npz file or a folder whose name begins with "
+            f"{' or '.join(self.names)}; or leave {VARIABLE} unset, or name data with --data. "
+            f"Received: {', '.join(entry.name for entry in entries) or 'nothing'} in {folder}"
+        )
+
+
+def _is_data(entry):
+    return not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() in FILES)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Study:
+    """The plan of a study; `at` fills in the scale and the data.
+
+    Attributes:
+        name: of the study and its folder; of one outside ganlib `__name__`.
         title: one line for people.
-        trials: sequence of `Trial`.
-        load_data: `() -> data`; `data.checksum` identifies it.
+        recipe: frozen dataclass with a default for each field.
+        profiles: dict of profile → dict of the fields of the recipe that it changes.
+        variations: `(study) -> dict` of name → recipe, in the order in which they run. They are
+            made from `study.base` and `study.profile`, and from `study.after` in a later stage.
+        load: `(spec, study) -> data` with `checksum`, `name`, `origin` and `synthetic`. It may look
+            at all of `study` but `after`: all stages have the same data.
         train: `(trial, data, run) -> dict`, the metrics; may put `"status": "stopped"` in it.
-        module: import path of the module whose `build(**options)` makes this study again in
-            another process.
-        options: JSON values, the arguments of that `build`.
-        epochs: `(trial) -> int`, for the time left.
-        shape: `(trial) -> hashable`: trials of one shape run the same compiled programs and need
-            the same memory. None: no two are alike.
-        phases: `(trial) -> list of (trial, epochs)`: trials whose training is one phase of this
-            one's. By default it has one phase.
-        spreads: bool, whether its models can train on several devices.
-        following: `(results) -> Study`, the trials that depend on what came out of these, once all
-            have ended; they live in the same folder. It may return None.
+        module: `__name__`, where other processes find the study again.
+        source: `Source`, the data where nobody names any.
+        seeds: dict of profile → number of seeds.
+        epochs: `(recipe) -> int`, for the time left.
+        shape: `(recipe) -> hashable`: trials of one shape run the same compiled programs and need
+            as much memory. None: no two are alike.
+        follow: `(study, results) -> JSON value`, from which the variations of the next stage are
+            made; None: there is none.
+        profile, spec, changes, after: as `at` has set them; `spec` is what `load` gets.
+        options: dict, the arguments of `at` that make this study again elsewhere.
     """
 
     name: str
     title: str
-    trials: Sequence[Trial]
-    load_data: Callable[[], Any]
-    train: Callable[[Trial, Any, "Run"], dict]
+    recipe: type
+    profiles: dict
+    variations: Callable[["Study"], dict]
+    load: Callable[[Any, "Study"], Any]
+    train: Callable[[Trial, Any, Any], dict]
+    _: dataclasses.KW_ONLY
     module: str
-    options: dict
-    epochs: Callable[[Trial], int]
-    shape: Callable[[Trial], Hashable] | None = None
-    phases: Callable[[Trial], Sequence[tuple]] | None = None
-    spreads: bool = False
-    following: Callable[[Sequence[dict]], "Study | None"] = lambda results: None
+    source: Source
+    seeds: dict = dataclasses.field(default_factory=lambda: {QUICK: 1, CPU: 1, FULL: 3})
+    epochs: Callable[[Any], int] = lambda recipe: recipe.epochs
+    shape: Callable[[Any], Any] | None = None
+    follow: Callable[["Study", list], Any] | None = None
+    profile: str = QUICK
+    spec: Any = None
+    changes: dict = dataclasses.field(default_factory=dict)
+    after: Any = None
+    options: dict = dataclasses.field(default_factory=dict)
+    _pattern: str | None = None
+    _loaded: dict = dataclasses.field(default_factory=dict, repr=False)  # shared by all stages
 
-    def __post_init__(self):
-        ids = [trial.id for trial in self.trials]
-        if twice := {trial_id for trial_id in ids if ids.count(trial_id) > 1}:
-            raise ValueError(f"A study must not hold a trial twice. Received: {sorted(twice)}")
+    def at(self, profile=QUICK, data=None, seeds=None, changes=None, after=None):
+        """The study at one scale, on certain data.
+
+        Args:
+            profile: "quick" (minutes, embedded data), "cpu" (hours on two cores, real data) or
+                "full" (the write-up's scale, a GPU).
+            data: what `ganlib.data.load` takes; None: as the study's `source` says.
+            seeds: int, number of seeds; None: as many as the profile has.
+            changes: dict of recipe field → value, for all trials; see `changed`.
+            after: what `follow` has returned, for the stage after it.
+
+        Returns:
+            A `Study` with trials.
+
+        Raises:
+            ValueError: the profile is unknown, or a change does not fit the recipe.
+            DataError: `$GANLIB_DATA` does not say which data are meant.
+        """
+        if profile not in self.profiles:
+            raise ValueError(
+                f"`profile` must be one of {', '.join(self.profiles)}"
+                f"{meant(profile, self.profiles)}. Received: profile={profile!r}"
+            )
+        options = {"profile": profile, "data": data, "changes": dict(changes or {})}
+        options["seeds"] = seeds or self.seeds[profile]
+        study = dataclasses.replace(
+            self,
+            profile=profile,
+            spec=self.source.choose(profile, data),
+            changes=options["changes"],
+            after=after,
+            options=options if after is None else {**options, "after": after},
+            _pattern=None,
+            _loaded={},
+        )
+        study.recipes  # noqa: B018  what is wrong with the changes is told now
+        return study
+
+    @functools.cached_property
+    def base(self):
+        """The profile's recipe, before any change."""
+        return self.recipe(**self.profiles[self.profile])
+
+    @functools.cached_property
+    def recipes(self):
+        """Dict of name → recipe of each variation, changes made last."""
+        return {name: changed(r, self.changes) for name, r in self.variations(self).items()}
+
+    @property
+    def data(self):
+        """The data, loaded when they are first asked for."""
+        if "data" not in self._loaded:
+            self._loaded["data"] = self.load(self.spec, self)
+        return self._loaded["data"]
+
+    @functools.cached_property
+    def trials(self):
+        """Tuple of `Trial`: each recipe with the first seed, then with the second, and so on."""
+        trials = tuple(
+            Trial(name, recipe, seed, self.data.checksum)
+            for seed in range(self.options["seeds"])
+            for name, recipe in self.recipes.items()
+        )
+        pattern = self._pattern
+        if pattern is None:
+            return trials
+        return tuple(t for t in trials if t.name == pattern or fnmatch.fnmatchcase(t.id, pattern))
 
     def trial(self, trial_id):
-        return next(trial for trial in self.trials if trial.id == trial_id)
-
-    def phases_of(self, trial):
-        """List of (trial, epochs): the parts of its training, each by a trial that has no other."""
-        return self.phases(trial) if self.phases else [(trial, self.epochs(trial))]
+        """The trial with that id; errors as a `StudyError`."""
+        for trial in self.trials:
+            if trial.id == trial_id:
+                return trial
+        raise StudyError(
+            f"There is no such trial with these data and this version of {self.name!r}: give the "
+            f"same everywhere. Received: {trial_id!r}"
+        )
 
     def alike(self, trial):
         """The other trials of the same shape."""
-        if self.shape is None:
-            return []
-        shape = self.shape(trial)
-        return [t for t in self.trials if t is not trial and self.shape(t) == shape]
+        return [t for t in self.trials if t != trial and self.shape_of(t) == self.shape_of(trial)]
+
+    def shape_of(self, trial):
+        """What trials have in common that share their compiled programs."""
+        return trial.id if self.shape is None else self.shape(trial.recipe)
 
     def select(self, pattern):
-        """The same study with only the trials whose id or name matches a shell pattern.
+        """The same study with only the trials whose name or id matches a shell pattern.
 
         Raises:
             ValueError: no trial matches.
         """
-        from fnmatch import fnmatchcase
-
-        chosen = [t for t in self.trials if fnmatchcase(t.id, pattern) or t.name == pattern]
-        if not chosen:
-            names = sorted({trial.name for trial in self.trials})
+        chosen = dataclasses.replace(self, _pattern=pattern, follow=None)
+        if not chosen.trials:
             raise ValueError(
-                f"No trial of {self.name!r} matches. Give a name, or a pattern of ids such as "
-                f"'*-seed0-*'; the names are {', '.join(names)}. Received: {pattern!r}"
+                f"No trial of {self.name!r} matches{meant(pattern, self.recipes)}. Give a name, or "
+                f"a pattern of ids such as '*-seed0-*'; the names are {', '.join(self.recipes)}. "
+                f"Received: {pattern!r}"
             )
-        return dataclasses.replace(self, trials=tuple(chosen), following=lambda results: None)
+        return chosen
+
+    def next(self, results):
+        """The stage that follows from these results; None if there is none.
+
+        Args:
+            results: list of result dicts of all trials.
+        """
+        after = self.follow(self, results) if self.follow and self.after is None else None
+        if after is None:
+            return None
+        options = {**self.options, "after": after}
+        return dataclasses.replace(self, after=after, options=options)
 
 
 def build(module, options):
-    """Makes a study from its module and options, as `Study.module` and `Study.options` name it."""
-    return importlib.import_module(module).build(**options)
+    """Makes a study again from its `module` and `options`, in another process for example."""
+    return importlib.import_module(module).STUDY.at(**options)
 
 
-class Run:
-    """A trial's run directory.
-
-    Args:
-        path: folder; made when it is missing.
-        progress: callable `(epoch, epochs)`, called after each epoch.
-        callbacks: Keras callbacks of whoever runs the trial, beside the study's own.
-    """
-
-    def __init__(self, path, progress=None, callbacks=()):
-        self.path = pathlib.Path(path)
-        self.callbacks = tuple(callbacks)
-        self.progress = progress or (lambda epoch, epochs: None)
-
-    @property
-    def samples(self):
-        folder = self.path / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    @property
-    def checkpoints(self):
-        folder = self.path / "checkpoints"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    @property
-    def model(self):
-        return self.path / "model.keras"
-
-    def phase(self, name, before, epochs):
-        """A part of this run with its own history, checkpoints and samples, such as pretraining.
-
-        Args:
-            name: of its folder; "" for the last phase, which has the run's own.
-            before: int, epochs of the phases before it.
-            epochs: int, epochs of the whole run, for the time left.
-        """
-        return Run(
-            self.path / name,
-            lambda epoch, _: self.progress(before + epoch, epochs),
-            self.callbacks,
-        )
-
-    def result(self):
-        """The parsed result.json, or None where there is none that can be believed."""
-        return read_result(self.path / "result.json")
-
-    def finished(self):
-        """The result if there is nothing left to do, else None."""
-        result = self.result()
-        if result is None or result["status"] not in FINAL:
-            return None
-        if result["status"] in (DONE, STOPPED):  # a kill may have come before this
-            for folder in self._found("checkpoints"):
-                shutil.rmtree(folder, ignore_errors=True)
-        return result
-
-    def epochs_done(self):
-        """Epochs in the history, of all phases together."""
-        return sum(map(_count_rows, self._found("history.csv")))
-
-    def _found(self, name):
-        return [path for path in (self.path / name, *self.path.glob(f"*/{name}")) if path.exists()]
-
-    def discard_attempt(self):
-        """Removes what a failed or killed attempt left, except the checkpoints to go on from."""
-        half_written = [*self.path.glob(".*.tmp"), *self.path.glob("*/.*.tmp")]
-        for path in (self.path / "result.json", self.path / "error.txt", *half_written):
-            path.unlink(missing_ok=True)
-
-    def lock(self):
-        """An operating-system lock on the run directory: it ends with the process that holds it.
-
-        Raises:
-            StudyError: nothing can be written there; it may be another user's.
-        """
-        path = self.path / ".lock"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            path.open("ab").close()
-        except OSError as error:
-            raise StudyError(
-                f"{path} can't be opened: {error.strerror}. If another user made it, ask for the "
-                "right to write to the folder of all runs; or give another one with --out."
-            ) from error
-        return filelock.FileLock(path, timeout=0)
-
-    def checksum(self):
-        """Of the data that it was made from; None where that isn't known."""
-        asked = read_json(self.path / "trial.json") or {}
-        return asked.get("data_checksum") or (self.result() or {}).get("data_checksum")
-
-
-def _count_rows(path):
-    """Rows of a history that begin with an epoch; what is damaged has none."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
-    return sum(line.partition(",")[0].isdigit() for line in lines)
-
-
-def run_folder(study, trial, out):
-    return pathlib.Path(out) / study.name / trial.id
-
-
-def run_trial(study, trial, data, out, progress=None, devices=1):
-    """Runs a trial unless it is finished, or under way elsewhere.
+def mark(profile, changes=None):
+    """What a figure says of the scale that made it; "" on the write-up's own.
 
     Args:
-        study: `Study`.
-        trial: `Trial`, one of the study's.
-        data: what `study.load_data` returned.
-        out: folder of all runs.
-        progress: callable `(epoch, epochs)`.
-        devices: int, over which each batch is spread; see `ganlib.experiment.devices`.
-
-    Returns:
-        The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",
-        or "busy" when another process holds the trial.
-
-    Raises:
-        StudyError: the run directory was made from other data.
+        profile: str.
+        changes: dict, the fields of all recipes that were changed.
     """
-    run = Run(run_folder(study, trial, out), progress)
-    try:
-        with run.lock():
-            _check_data(run, data)
-            return run.finished() or _train(study, trial, data, run, devices)
-    except filelock.Timeout:
-        return _busy(trial)
-
-
-def _train(study, trial, data, run, devices):
-    run.discard_attempt()
-    asked = _asked(study, trial, data)
-    start = time.monotonic()
-    outcome = {"status": DONE, "metrics": {}}
-    try:
-        write_json(run.path / "trial.json", asked)
-        _check_memory(study, trial, run)
-        with data_parallel(devices), naming(run.path):
-            metrics = dict(study.train(trial, data, run))
-        outcome["status"] = metrics.pop("status", DONE)
-        outcome["metrics"] = metrics
-    except Exception as error:  # a trial's fault must not take the others with it
-        outcome["status"] = OUT_OF_MEMORY if is_out_of_memory(error) else FAILED
-        outcome["error"] = describe(error, trial.id)
-        with contextlib.suppress(OSError):  # the disk may be what is full
-            (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-    return _conclude(run, asked, outcome, time.monotonic() - start)
-
-
-def _check_memory(study, trial, run):
-    """Raises `MemoryError` if a trial of the same shape has run out of memory: so would this."""
-    for other in study.alike(trial):
-        result = Run(run.path.parent / other.id).result()
-        if result and result["status"] == OUT_OF_MEMORY:
-            raise MemoryError(f"{other.id}, which needs as much, ran out of memory")
-
-
-def give_up(study, trial, data, out, error):
-    """Records the failure of a trial whose process could not do so itself; returns the result."""
-    run = Run(run_folder(study, trial, out))
-    try:
-        with run.lock():
-            outcome = {"status": FAILED, "metrics": {}, "error": error}
-            return _conclude(run, _asked(study, trial, data), outcome, 0.0)
-    except filelock.Timeout:
-        return _busy(trial)
-
-
-def _asked(study, trial, data):
-    return {
-        "study": study.name,
-        "id": trial.id,
-        "name": trial.name,
-        "recipe": dataclasses.asdict(trial.recipe),
-        "seed": trial.seed,
-        "data_checksum": data.checksum,
-    }
-
-
-def _conclude(run, asked, outcome, seconds):
-    result = {**asked, **outcome, "seconds": round(seconds, 3), "environment": environment()}
-    try:
-        write_json(run.path / "result.json", result)
-    except OSError as error:  # the checkpoints stand: the next command goes on from them
-        help = f". {free_space()}" if is_full(error) else ""
-        error = f"The result can't be written: {error}{help}"
-        return {**result, "status": FAILED, "error": error}
-    run.finished()
-    return result
-
-
-def _busy(trial):
-    return {"id": trial.id, "name": trial.name, "seed": trial.seed, "status": BUSY}
-
-
-def check_data(study, data, out):
-    """Raises `StudyError` if a run directory of the study was made from other data."""
-    for trial in study.trials:
-        _check_data(Run(run_folder(study, trial, out)), data)
-
-
-def _check_data(run, data):
-    before = run.checksum()
-    if before and before != data.checksum:
-        raise StudyError(
-            f"{run.path} was made from other data (checksum {before!s:.12}…, "
-            f"now {data.checksum:.12}…). Use another --out, or --fresh to begin again."
-        )
-
-
-def results(study, out):
-    """The results that exist, in the order of the study's trials.
-
-    Args:
-        study: `Study`.
-        out: folder of all runs.
-
-    Returns:
-        List of result dicts, as `run_trial` returns them.
-    """
-    found = (Run(run_folder(study, trial, out)).result() for trial in study.trials)
-    return [result for result in found if result]
-
-
-def write_json(path, value):
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(plain(value), indent=2, sort_keys=False) + "\n")
-
-
-def write_atomically(path, text):
-    """Replaces a text file in one step; on a full disk the old one stays."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    changed = ", ".join(f"{name}={value}" for name, value in (changes or {}).items())
+    parts = [MARKS.get(profile), f"changed: {changed}" if changed else None]
+    return "; ".join(filter(None, parts))

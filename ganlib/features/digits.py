@@ -9,8 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from ganlib.inference import infer
-from ganlib.keras_file import read_model
+from ganlib.models.outputs import infer
 
 CLASSES = 10
 FEATURES = 64
@@ -20,28 +19,24 @@ OUTLIERS = 0.125  # per digit
 
 
 def build_classifier(seed=0):
-    """Builds a two-convolution network: images in [0, 1] to (logits, features).
+    """Returns a two-convolution `keras.Model`: 28×28×1 images in [0, 1] to (logits, features).
 
-    Returns:
-        A `keras.Model`, `(batch_size, 28, 28, 1)` to `(batch_size, 10)` and `(batch_size, 64)`.
+    Args:
+        seed: int, of the weights' initial values and of the dropout masks.
     """
     seeds = iter(range(1000 * seed, 1000 * seed + 10))
 
-    def initializer():
-        return keras.initializers.HeNormal(next(seeds))
+    def initial():
+        return {"kernel_initializer": keras.initializers.HeNormal(next(seeds))}
 
     images = keras.Input((28, 28, 1), name="images")
     x = images
     for filters, kernel in ((16, 5), (32, 3)):
-        convolution = layers.Conv2D(
-            filters, kernel, padding="same", activation="relu", kernel_initializer=initializer()
-        )
-        x = layers.MaxPooling2D()(convolution(x))
+        x = layers.Conv2D(filters, kernel, padding="same", activation="relu", **initial())(x)
+        x = layers.MaxPooling2D()(x)
     x = layers.Dropout(0.3, seed=next(seeds))(layers.Flatten()(x))
-    features = layers.Dense(
-        FEATURES, activation="relu", kernel_initializer=initializer(), name="features"
-    )(x)
-    logits = layers.Dense(CLASSES, kernel_initializer=initializer(), name="logits")(features)
+    features = layers.Dense(FEATURES, activation="relu", name="features", **initial())(x)
+    logits = layers.Dense(CLASSES, name="logits", **initial())(features)
     return keras.Model(images, [logits, features], name="digit_classifier")
 
 
@@ -78,13 +73,12 @@ def train_classifier(train, test, seed=0, steps=700):
     and its confidence then says nothing about quality.
 
     Args:
-        train: `ganlib.data.ImageSet` with labels 0 to 9.
-        test: the same, other digits.
+        train, test: labelled `ganlib.data.Images` of 28×28 grey pictures.
         seed: int.
         steps: int, number of batches of 64.
 
     Returns:
-        A `DigitClassifier`.
+        A `DigitClassifier`, with its accuracy on `test`.
     """
     model = build_classifier(seed)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
@@ -96,36 +90,25 @@ def train_classifier(train, test, seed=0, steps=700):
         rng = np.random.default_rng((seed, part))
         images, wanted = _batch(digits, targets, BATCH_SIZE * min(per_round, steps - done), rng)
         model.fit(images, wanted, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
-    return evaluate(model, test)
-
-
-def evaluate(model, test):
-    """Returns the `DigitClassifier` of a trained model, with its accuracy on `test`."""
-    probabilities, _ = DigitClassifier(model, float("nan"), 0)(test.as_range("unit"))
-    accuracy = float((probabilities.argmax(axis=1) == test.labels).mean())
-    return DigitClassifier(model, accuracy, len(test))
+    return _tested(model, test)
 
 
 def load_or_train(path, train, test, seed=0, steps=700):
     """The classifier kept in `path` (.keras); by one process trained first where it is missing.
 
-    One that can't be read is trained again.
-
     Args:
-        path: of the file; its folder is made.
-        train, test: labelled `ImageSet`s of 28×28 grey pictures.
-        seed: int, of the training.
-        steps: int, of the training.
+        path: of the file; its folder is made. One that can't be read is made again.
+        train, test, seed, steps: as `train_classifier` takes them.
 
     Returns:
-        A `DigitClassifier`, with its accuracy on `test`.
+        A `DigitClassifier`.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{path}.lock"):
         if path.exists():
             try:
-                return evaluate(read_model(path), test)
+                return _tested(keras.models.load_model(path, safe_mode=True), test)
             except Exception as error:  # zip, HDF5, JSON and Keras errors all mean the same
                 logging.getLogger(__name__).warning(f"{path} is made again: {error}")
         classifier = train_classifier(train, test, seed, steps)
@@ -133,6 +116,12 @@ def load_or_train(path, train, test, seed=0, steps=700):
         classifier.model.save(temporary)
         temporary.replace(path)
     return classifier
+
+
+def _tested(model, test):
+    probabilities, _ = DigitClassifier(model, float("nan"), 0)(test.as_range("unit"))
+    accuracy = float((probabilities.argmax(axis=1) == test.labels).mean())
+    return DigitClassifier(model, accuracy, len(test))
 
 
 def _batch(digits, targets, n, rng):

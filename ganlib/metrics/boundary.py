@@ -8,10 +8,10 @@ public: s1 and s2 follow from its text and its loss, s3 is this project's defini
 import typing
 
 import numpy as np
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from ganlib.images import check_range, convert
-from ganlib.images.mistakes import as_unit
+from ganlib.images import ValueRange, check_range, convert
 from ganlib.metrics.checks import blocks
 
 SIMILARITIES = ("correlation", "cosine", "plain_cosine", "ssim")
@@ -22,13 +22,7 @@ TILE = 128  # SSIM's pairs at once are fewer by this: they stay in the processor
 
 
 class NearestSimilarity(typing.NamedTuple):
-    """How much generated pictures are like their nearest real ones.
-
-    Attributes:
-        value: float in [-1, 1], 1 for copies of real pictures.
-        similarity: str, one of `SIMILARITIES`.
-        n_real, n_fake: int. The value rises with n_real: compare at equal n_real.
-    """
+    """Mean similarity, 1 for copies; it rises with `n_real`: compare at equal `n_real`."""
 
     value: float
     similarity: str
@@ -36,67 +30,41 @@ class NearestSimilarity(typing.NamedTuple):
     n_fake: int
 
 
-def s1(real_logits):
-    """Mean D(x) over real pictures, where D is the sigmoid of the logit.
+def s1(logits):
+    """Mean D(x) over real pictures, in [0, 1], where D is the sigmoid of the logit.
 
     Args:
-        real_logits: array of any shape, D's logits (no probabilities) of real pictures.
+        logits: array of any shape, D's logits (no probabilities).
 
     Returns:
-        float in (0, 1), but for rounding.
+        float.
 
     Raises:
         ValueError: no logits, or logits that are not finite.
     """
-    logits = _check_logits(real_logits, "real_logits")
-    small = np.exp(-np.abs(logits))
-    return float(np.mean(np.where(logits >= 0, 1.0, small) / (1 + small)))
+    return float(np.mean(expit(_check_logits(logits))))
 
 
-def s2(fake_logits):
-    """Mean of 1 - 4(D(G(z)) - ½)² over generated pictures: 1 on the boundary.
+def s2(logits):
+    """Mean of 1 - 4(D(G(z)) - ½)² over generated pictures, in [0, 1]: 1 on the boundary.
 
-    From the logit l it is 4·sigmoid(l)·sigmoid(-l), exact however far from the boundary.
-
-    Args:
-        fake_logits: array of any shape, D's logits (no probabilities) of generated pictures.
-
-    Returns:
-        float in (0, 1], but for rounding.
-
-    Raises:
-        ValueError: no logits, or logits that are not finite.
+    Args and errors as of `s1`.
     """
-    small = np.exp(-np.abs(_check_logits(fake_logits, "fake_logits")))
-    return float(np.mean(4 * small / (1 + small) ** 2))
+    logits = _check_logits(logits)
+    return float(np.mean(4 * expit(logits) * expit(-logits)))  # exact far from the boundary, too
 
 
 def s3(fake, real, value_range, similarity="correlation"):
     """Mean over generated pictures of the similarity to the nearest real picture.
 
-    All pairs are compared, exactly, a block at a time. The similarities:
+    Of the similarities "correlation" is the cosine of the pixel vectors after each picture has lost
+    its own mean colour; "cosine" that of the pixel vectors less the mean picture of `real`;
+    "plain_cosine" that of the pixel vectors; "ssim" is `ganlib.images.ssim`.
 
-    - "correlation", the default, in [-1, 1]: cosine of the pixel vectors after each picture has
-      lost its own mean colour. Brightness and colour earn nothing, only detail in its place does.
-    - "cosine", in [-1, 1]: of the pixel vectors less the mean picture of `real`, so that what all
-      real pictures share earns nothing.
-    - "plain_cosine", in [0, 1]: of the pixel vectors. Even noise has most of the score.
-    - "ssim", in [-1, 1]: `ganlib.images.ssim`; takes seconds for 500 × 500 pictures of 32×32×3.
-
-    Read each beside its ceiling, real pictures, and its floor, noise. Cells of 32×32×3 of lung
-    tissue, 501 of them against 602 of other tiles (300 against 300 for SSIM):
-
-    | similarity   | real | noise | flat | mean |
-    |--------------|------|-------|------|------|
-    | correlation  | 0.63 | 0.05  | 0.00 | 0.86 |
-    | cosine       | 0.61 | 0.31  | 0.77 | 0.59 |
-    | plain_cosine | 0.98 | 0.86  | 0.99 | 1.00 |
-    | ssim         | 0.43 | 0.04  | 0.46 |      |
-
-    "flat" are the same cells, each of one colour, its mean: all but "correlation" prefer these to
-    real ones. "mean" is one picture, the mean of all. To be like the nearest real picture, it pays
-    to be smooth and to be typical, whatever the similarity: above the ceiling, s3 does not mean
-    better than real. `score_boundary` gives all of these, and "s3_back", which asks for variety.
+    Read it beside real pictures (`s3_ceiling`) and noise: lung cells of 32×32×3 have 0.63 and 0.05
+    (cosine 0.61 and 0.31, plain_cosine 0.98 and 0.86, SSIM 0.43 and 0.04). Smooth and typical
+    pictures score high, the mean of all cells 0.86: above its ceiling, s3 does not mean better
+    than real.
 
     Args:
         fake: array `(n, height, width, channels)`, n ≥ 1.
@@ -111,34 +79,27 @@ def s3(fake, real, value_range, similarity="correlation"):
         ValueError: shapes that differ, too few pictures, values outside the range, an unknown
             similarity, or sides below SSIM's window of 11 pixels.
     """
-    fake, real = _check_pictures(fake, real, value_range, similarity)
-    value = _nearest(fake, real, value_range, similarity)
-    return NearestSimilarity(value, similarity, len(real), len(fake))
+    _, values = most_alike(fake, real, value_range, similarity)
+    return NearestSimilarity(float(values.mean()), similarity, len(real), len(fake))
 
 
 def most_alike(fake, real, value_range, similarity="correlation"):
-    """The real picture that each generated one is most alike.
+    """Indices `(n,)` of the real pictures that are most alike, and the similarities `(n,)`.
 
-    Args and errors as of `s3`.
-
-    Returns:
-        Indices `(n,)` into `real`, and the similarities `(n,)`, whose mean is s3.
+    Args and errors as of `s3`, which is the similarities' mean.
     """
     fake, real = _check_pictures(fake, real, value_range, similarity)
     return _most_alike(fake, real, value_range, similarity)
 
 
 def s3_ceiling(real, value_range, similarity="correlation"):
-    """s3 that real pictures have: each against all others.
+    """s3 that real pictures have: each against all others, so that n_real is m - 1.
 
-    Args and errors as of `s3`, with `real` for `fake`, too.
-
-    Returns:
-        `NearestSimilarity`; its n_real is m - 1.
+    Args and errors as of `s3`.
     """
     real, _ = _check_pictures(real, real, value_range, similarity)
-    value = _nearest(real, real, value_range, similarity, others=True)
-    return NearestSimilarity(value, similarity, len(real) - 1, len(real))
+    _, values = _most_alike(real, real, value_range, similarity, others=True)
+    return NearestSimilarity(float(values.mean()), similarity, len(real) - 1, len(real))
 
 
 def score_boundary(
@@ -155,22 +116,19 @@ def score_boundary(
     """s1, s2, s3 and their product, with what s3 is to be read beside.
 
     Args:
-        real_logits, fake_logits: arrays `(m,)` and `(n,)`, or `(m, 1)` and `(n, 1)`, D's logits of
-            `real` and `fake`.
+        real_logits, fake_logits: arrays `(m,)` or `(m, 1)`, D's logits of `real` and `fake`.
         fake, real, value_range, similarity: as `s3`; real pictures should be held out.
         train: array `(k, height, width, channels)`, what G was trained on, in the same range.
         seed: int, of the noise.
 
     Returns:
-        dict with "s1", "s2", "s3"; "score", exactly s1 * s2 * s3; "similarity"; "n", the number of
-        generated pictures, "n_real" and, with `train`, "n_train". To read s3 beside:
+        dict with "s1", "s2", "s3", "score", "similarity", "n", "n_real", "n_train", and
 
-        - "s3_real", the ceiling: each real picture against the other m - 1, as many as s3 less one.
+        - "s3_real", the ceiling: each real picture against the other m - 1.
         - "s3_noise", the floor: n pictures of uniform noise against `real`.
         - "s3_flat": `fake`, each of one colour, its mean. An s3 no higher owes nothing to detail.
         - "s3_mean": the mean picture of `real`, which a collapsed generator may come to.
-        - "s3_back": the other way round, `real` against `fake`: is every real picture matched? Low
-          where the generated ones do not vary. With n = m - 1, real pictures have "s3_real".
+        - "s3_back": `real` against `fake`, low where the generated pictures do not vary.
         - "s3_train", with `train`: `fake` against `train`. Clearly above s3, G copies; but more
           references raise it too, which `s3(real, train, ...)` shows.
 
@@ -184,26 +142,32 @@ def score_boundary(
             raise ValueError(f"There must be one logit for each picture. Received: {received}")
     if train is not None:
         _, train = _check_pictures(fake, train, value_range, similarity, "train")
-    how = {"value_range": value_range, "similarity": similarity}
+
+    def nearest(pictures, references, others=False):
+        _, values = _most_alike(pictures, references, value_range, similarity, others)
+        return float(values.mean())
+
     noise = convert(np.random.default_rng(seed).random(fake.shape), "unit", value_range)
     flat = np.broadcast_to(fake.mean(axis=(1, 2), keepdims=True, dtype="float64"), fake.shape)
-    scores = {"s1": s1(real_logits), "s2": s2(fake_logits), "s3": _nearest(fake, real, **how)}
-    scores["score"] = scores["s1"] * scores["s2"] * scores["s3"]
-    scores["s3_real"] = _nearest(real, real, **how, others=True)
-    scores["s3_noise"] = _nearest(noise, real, **how)
-    scores["s3_flat"] = _nearest(flat, real, **how)
-    scores["s3_mean"] = _nearest(real.mean(axis=0, keepdims=True), real, **how)
-    scores["s3_back"] = _nearest(real, fake, **how)
+    scores = {"s1": s1(real_logits), "s2": s2(fake_logits), "s3": nearest(fake, real)}
+    scores |= {
+        "score": scores["s1"] * scores["s2"] * scores["s3"],
+        "s3_real": nearest(real, real, others=True),
+        "s3_noise": nearest(noise, real),
+        "s3_flat": nearest(flat, real),
+        "s3_mean": nearest(real.mean(axis=0, keepdims=True), real),
+        "s3_back": nearest(real, fake),
+    }
     if train is not None:
-        scores |= {"s3_train": _nearest(fake, train, **how), "n_train": len(train)}
+        scores |= {"s3_train": nearest(fake, train), "n_train": len(train)}
     return scores | {"n": len(fake), "n_real": len(real), "similarity": similarity}
 
 
-def _check_logits(logits, name):
+def _check_logits(logits):
     logits = np.asarray(logits, "float64")
-    bad = int((~np.isfinite(logits)).sum())
-    if bad or not logits.size:
-        raise ValueError(f"`{name}` must be finite. Received: {bad} not so of {logits.size}")
+    if not logits.size or not np.isfinite(logits).all():
+        bad = int((~np.isfinite(logits)).sum())
+        raise ValueError(f"Logits must be finite. Received: {bad} not so of {logits.size}")
     return logits
 
 
@@ -224,13 +188,8 @@ def _check_pictures(fake, real, value_range, similarity, name="real"):
     return fake, real
 
 
-def _nearest(pictures, references, value_range, similarity, others=False):
-    """Mean similarity to the nearest reference; `others`: that is not the picture itself."""
-    values = _most_alike(pictures, references, value_range, similarity, others)[1]
-    return float(values.mean())
-
-
 def _most_alike(pictures, references, value_range, similarity, others=False):
+    """Index and similarity of the nearest reference; `others`: that is not the picture itself."""
     pairs = _structural if similarity == "ssim" else _cosines
     indices, best = np.empty(len(pictures), int), np.empty(len(pictures))
     # SSIM's products are small and many: threads would spend five times as long on waiting.
@@ -244,10 +203,15 @@ def _most_alike(pictures, references, value_range, similarity, others=False):
 
 def _cosines(pictures, references, value_range, similarity):
     """Yields slices of `pictures` and their cosines with all references."""
-    centre = as_unit(references, value_range).mean(axis=0) if similarity == "cosine" else 0.0
+    span = ValueRange(value_range)
+
+    def unit(images):
+        return (np.asarray(images, "float64") - span.low) / (span.high - span.low)
+
+    centre = unit(references).mean(axis=0) if similarity == "cosine" else 0.0
 
     def directions(images):
-        vectors = as_unit(images, value_range) - centre
+        vectors = unit(images) - centre
         if similarity == "correlation":
             vectors -= vectors.mean(axis=(1, 2), keepdims=True)
         vectors = vectors.reshape(len(images), -1)
@@ -261,16 +225,21 @@ def _cosines(pictures, references, value_range, similarity):
 
 
 def _structural(pictures, references, value_range, similarity):
-    """Yields slices of `pictures` and their SSIM with all references."""
+    """Yields slices of `pictures` and their SSIM with all references (Wang et al., 2004)."""
     pictures, references = (convert(x, value_range, "byte") for x in (pictures, references))
     m = len(references)
     for rows in blocks(len(pictures), m):
         part = pictures[rows]
         total, count = np.zeros((len(part), m)), 0
         for left, right in zip(_windows(part), _windows(references), strict=True):
-            count += 1
+            (means, variances, values), count = right, count + 1
             for tile in blocks(len(part), m * TILE):
-                total[tile] += _window_ssim([x[tile] for x in left], right)
+                mean, variance, value = (x[tile] for x in left)
+                luminance = np.outer(2 * mean, means) + C1
+                luminance /= np.add.outer(mean**2 + C1, means**2)
+                contrast = (2 * value) @ values.T + C2
+                contrast /= np.add.outer(variance + C2, variances)
+                total[tile] += luminance * contrast
         yield rows, total / count
 
 
@@ -285,13 +254,3 @@ def _windows(images):
         means = values @ weights
         values = (values - means[:, None]) * np.sqrt(weights)
         yield means, np.einsum("np,np->n", values, values), values
-
-
-def _window_ssim(left, right):
-    """SSIM `(n, m)` of one window, of all pairs: Wang et al. (2004), equation 13."""
-    (means, variances, values), (others, spreads, patches) = left, right
-    luminance = np.outer(2 * means, others) + C1
-    luminance /= np.add.outer(means**2 + C1, others**2)
-    contrast = (2 * values) @ patches.T + C2
-    contrast /= np.add.outer(variances + C2, spreads)
-    return luminance * contrast

@@ -4,7 +4,6 @@ import numpy as np
 
 from ganlib.metrics.fidelity import frechet_distance, inception_score
 
-DIGITS = 10
 MISSING_SHARE = 0.01  # a tenth of an even share
 SURE = 0.5  # less probable than this, a picture counts as no digit
 
@@ -28,29 +27,24 @@ def digit_quality(classifier, images, reference):
         `n`: int.
     """
     probabilities, features = classifier(images)
-    _, reference_features = classifier(reference)
     confidence = probabilities.max(axis=1)
     taken_for = probabilities.argmax(axis=1)[confidence >= SURE]
-    histogram = np.bincount(taken_for, minlength=DIGITS) / len(images)
+    histogram = np.bincount(taken_for, minlength=10) / len(images)
     return {
         "confidence": float(confidence.mean()),
         "digit_score": inception_score(probabilities),
-        "frechet_distance": frechet_distance(features, reference_features),
+        "frechet_distance": frechet_distance(features, classifier(reference)[1]),
         "missing_digits": int((histogram < MISSING_SHARE).sum()),
-        "histogram": [float(share) for share in histogram],
+        "histogram": histogram.tolist(),
         "no_digit": float((confidence < SURE).mean()),
         "n": len(images),
     }
 
 
 def noise_images(n, seed=0):
-    """The trivial baseline: uniform noise.
+    """The trivial baseline: returns uniform noise, float32 `(n, 28, 28, 1)` in [0, 1).
 
     Args:
-        n: int, number of pictures.
-        seed: int.
-
-    Returns:
-        float32 `(n, 28, 28, 1)` in [0, 1].
+        n, seed: ints.
     """
     return np.random.default_rng(seed).random((n, 28, 28, 1), dtype="float32")

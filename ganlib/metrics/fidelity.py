@@ -4,82 +4,77 @@ What the numbers mean depends on the network that made the features, on the resi
 the sample size, so `evaluate` gives all three beside them.
 """
 
-import typing
+import math
 
 import numpy as np
 
-from ganlib.metrics.checks import caution
+from ganlib.metrics.checks import check_features
 from ganlib.metrics.kernel import kernel_distance
-from ganlib.metrics.moments import Moments, frechet, frechet_distance
 from ganlib.metrics.neighbours import compare
 
-__all__ = [
-    "Moments",
-    "evaluate",
-    "frechet_distance",
-    "frechet_name",
-    "inception_score",
-    "split_inception_score",
-]
-LEAST_FOR_SCORE = 5000
+
+def frechet_distance(first, second):
+    """Squared Fréchet distance between Gaussians fitted to two sets of features.
+
+    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), with full covariances (Heusel et al., 2017); FID only
+    over Inception's pool features. Biased upwards on small samples: compare only at equal n.
+
+    Args:
+        first, second: arrays `(n, d)` and `(m, d)` of features, n, m ≥ 2.
+
+    Returns:
+        float ≥ 0.
+
+    Raises:
+        ValueError: dimensions that differ, fewer than two rows, or values that are not finite.
+    """
+    (mean1, root1), (mean2, root2) = map(_gaussian, check_features(first, second))
+    # With C1 = R1ᵀ R1 and C2 = R2ᵀ R2, tr (C1 C2)^½ is the sum of the singular values of R1 R2ᵀ:
+    # no complex roots by rounding, and exact where there are fewer rows than features.
+    cross = np.linalg.svd(root1 @ root2.T, compute_uv=False).sum()
+    spread = np.square(root1).sum() + np.square(root2).sum() - 2 * cross
+    return float(max(np.square(mean1 - mean2).sum() + spread, 0.0))
 
 
-class SplitScore(typing.NamedTuple):
-    """Inception Score as papers report it: mean and standard deviation over the splits."""
-
-    mean: float
-    deviation: float
-    splits: int
+def _gaussian(features):
+    """Mean, and R `(at most d, d)` with Rᵀ R the covariance; in memory of the order of d²."""
+    n, d = features.shape
+    mean = features.mean(axis=0, dtype="float64")
+    if n <= d:
+        return mean, (features - mean) / math.sqrt(n - 1)
+    covariance = np.zeros((d, d))
+    for start in range(0, n, d):
+        block = features[start : start + d] - mean
+        covariance += block.T @ block / (n - 1)
+    values, vectors = np.linalg.eigh(covariance)
+    return mean, (vectors * np.sqrt(np.clip(values, 0, None))).T
 
 
 def inception_score(probabilities):
     """exp of the mean KL divergence of each image's class probabilities from their mean.
 
-    Salimans et al., 2016, over whichever classifier made the probabilities; the mean runs over
-    images. Called "Inception Score" only when that classifier is Inception.
+    Salimans et al., 2016, over all images at once. Called "Inception Score" only when the
+    classifier is Inception.
 
     Args:
         probabilities: array `(n, classes)`, rows that sum to 1.
 
     Returns:
-        float from 1 (all images look alike to the classifier, or it can't tell) to the number of
-        classes (each image certain, all classes equally often).
+        float from 1 (all images look alike) to the number of classes (each certain, all as often).
 
     Raises:
         ValueError: rows that are no probabilities.
     """
-    return _score(_checked(probabilities))
+    from scipy.special import rel_entr
 
-
-def split_inception_score(probabilities, splits=10, seed=None):
-    """`inception_score` of each of several parts of a set.
-
-    Each part is smaller than the whole, and its score the lower for it: a mean over ten parts of
-    5,000 is not the score of 50,000.
-
-    Args:
-        probabilities: array `(n, classes)`, rows that sum to 1.
-        splits: int in 1…n, parts of equal size, give or take one image.
-        seed: int, how the images are shuffled first; None: they keep their order, as in the
-            original.
-
-    Returns:
-        `SplitScore`; the deviation is that of the population of splits.
-
-    Raises:
-        ValueError: rows that are no probabilities, or `splits` out of its range.
-    """
-    rows = _checked(probabilities)
-    if not 1 <= splits <= len(rows):
+    p = np.asarray(probabilities, "float64")
+    if p.ndim != 2 or not len(p) or p.min() < 0 or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
         raise ValueError(
-            f"`splits` must be from 1 to the number of images, {len(rows)}. "
-            f"Received: splits={splits}"
+            "`probabilities` must be rows of class probabilities, one at least, that sum to 1 "
+            f"(apply softmax to logits first). Received: shape {p.shape}, sums "
+            f"{np.ravel(p.sum(axis=-1))[:3]}"
         )
-    if seed is not None:
-        rows = np.random.default_rng(seed).permutation(rows)
-    ends = [i * len(rows) // splits for i in range(1, splits)]
-    scores = [_score(part) for part in np.split(rows, ends)]
-    return SplitScore(float(np.mean(scores)), float(np.std(scores)), splits)
+    return float(np.exp(rel_entr(p, p.mean(axis=0)).sum(axis=1).mean()))
 
 
 def frechet_name(network):
@@ -96,75 +91,65 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0, 
         network: `ganlib.features.networks.Network` that made both; it gives the name and resize.
         probabilities: array `(m, classes)`, what its classifier makes of the generated images.
         seed: int, for the draw of `most`.
-        most: int, how many images of each set the scores over pairs (KID, precision, recall,
-            density, coverage) see: their cost grows with its square. A larger set is drawn from at
-            random, without replacement.
+        most: int, how many images of each set, drawn at random, the scores over pairs see (KID,
+            precision, recall, density, coverage): their cost grows with its square.
 
     Returns:
-        dict with
-        "kid", "kid_standard_error": floats, see `ganlib.metrics.kernel.kernel_distance`,
-        "frechet": float, to be called what `frechet_name` says,
-        "inception_score": float, of the generated images; None without probabilities,
-        "precision", "recall": floats (k = 3), "density", "coverage": floats (k = 5), see
-        `ganlib.metrics.neighbours`,
-        "network", "resize": str, "n_real", "n_fake": int,
-        "cautions": list of str, which numbers mislead at these sample sizes, and why.
+        dict with floats "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be
+        called what `frechet_name` says), "inception_score" (None without probabilities),
+        "precision", "recall" (k = 3), "density", "coverage" (k = 5; see
+        `ganlib.metrics.neighbours`); "network", "resize", "n_real", "n_fake"; and "cautions", list
+        of str, which numbers mislead at these sample sizes, and why.
 
     Raises:
         ValueError: features that differ in dimension, fewer than six rows, values that are not
             finite, or rows that are no probabilities.
     """
     real_features, fake_features = np.asarray(real_features), np.asarray(fake_features)
-    gaussians = frechet(real_features, fake_features)
+    frechet = frechet_distance(real_features, fake_features)
     rng = np.random.default_rng(seed)
     real, fake = (_draw(x, most, rng) for x in (real_features, fake_features))
-    pairs, (precise, dense) = kernel_distance(real, fake), compare(real, fake)
-    cautions = [gaussians.caution, pairs.caution, precise.caution, dense.caution]
-    if probabilities is not None:
-        what = "the Inception Score comes out too low, and its classes must suit the images"
-        source = "Barratt & Sharma, 2018; Chong & Forsyth, 2020"
-        cautions.append(caution(len(probabilities), LEAST_FOR_SCORE, what, source))
-    if len(real) < len(real_features) or len(fake) < len(fake_features):
-        cautions.append(
-            "KID, precision, recall, density and coverage are over a random draw of "
-            f"{len(real):,} real and {len(fake):,} generated images."
-        )
+    kid, (precise, dense) = kernel_distance(real, fake), compare(real, fake)
     return {
-        "kid": pairs.value,
-        "kid_standard_error": pairs.standard_error,
-        "frechet": gaussians.value,
+        "kid": kid.value,
+        "kid_standard_error": kid.standard_error,
+        "frechet": frechet,
         "inception_score": None if probabilities is None else inception_score(probabilities),
-        "precision": precise.precision,
-        "recall": precise.recall,
-        "density": dense.density,
-        "coverage": dense.coverage,
+        **precise._asdict(),
+        **dense._asdict(),
         "network": network.title,
         "resize": f"{network.resize}, to {network.size}×{network.size}",
-        "n_real": gaussians.n_real,
-        "n_fake": gaussians.n_fake,
-        "cautions": [text for text in cautions if text],
+        "n_real": len(real_features),
+        "n_fake": len(fake_features),
+        "cautions": _cautions(
+            min(len(real_features), len(fake_features)),
+            real_features.shape[1],
+            min(len(real), len(fake)),
+            math.inf if probabilities is None else len(probabilities),
+        ),
     }
+
+
+def _cautions(n, d, pairs, classified):
+    """Sentences on what the sample sizes do to the scores."""
+    rank = f"a covariance of {d:,} features has no full rank, and " if n <= d else ""
+    frechet = "the Fréchet distance comes out too large; read KID (Chong & Forsyth, 2020)"
+    kid = "the kernel distance's standard error is itself uncertain (Bińkowski et al., 2018)"
+    precision = "precision and recall depend on n; compare at equal n (Kynkäänniemi et al., 2019)"
+    density = "density and coverage scatter; coverage depends on n / m (Naeem et al., 2020)"
+    inception = "the Inception Score comes out too low (Chong & Forsyth, 2020)"
+    limits = [  # sample size, from which size on the number may be read plainly, and why
+        (n, max(2048, d + 1), rank + frechet),
+        (pairs, 500, kid),
+        (pairs, 1000, precision),
+        (pairs, 1000, density),
+        (classified, 5000, inception),
+    ]
+    said = [f"n = {n:,} is below {least:,}: {what}." for n, least, what in limits if n < least]
+    return said + [f"Scores over pairs are of {pairs:,} images drawn at random."] * (pairs < n)
 
 
 def _draw(features, most, rng):
     if len(features) <= most:
         return features
     return features[np.sort(rng.choice(len(features), most, replace=False))]
-
-
-def _checked(probabilities):
-    p = np.asarray(probabilities, "float64")
-    rows = p.ndim == 2 and len(p) > 0
-    if not rows or (p < 0).any() or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
-        sums = f", sums from {p.sum(axis=1).min():.4g} to {p.sum(axis=1).max():.4g}" if rows else ""
-        raise ValueError(
-            "`probabilities` must be rows of class probabilities, one at least, that sum to 1 "
-            f"(apply softmax to logits first). Received: shape {p.shape}{sums}"
-        )
-    return p
-
-
-def _score(p):
-    mean = p.mean(axis=0)
-    ratio = np.where(p > 0, p / np.where(mean > 0, mean, 1), 1)
-    return float(np.exp((p * np.log(ratio)).sum(axis=1).mean()))

@@ -13,14 +13,16 @@ register = keras.saving.register_keras_serializable("ganlib")
 
 
 class Overlap(keras.metrics.Metric):
-    """Base class: sums the intersection and both masks' areas over all pixels of the set.
+    """Sums the intersection and both masks' areas over all pixels; a subclass has a `fraction`.
 
-    A score is made once, of the sums, so that it does not depend on the batch size. The
-    `jacard_coef` and `dice_coef` that go round with U-Nets average each batch's ratio of *soft*
-    areas, with 1 added above and below: the same set in other batches has another score.
+    A score is made once, of the sums, so that it does not depend on the batch size, as it does for
+    the mean of each batch's ratio.
 
-    float32 would lose what a batch adds to a sum of many pixels. So each sum is kept in two parts,
-    multiples of `LIMB` and the rest.
+    Mask values in [0, 1] are foreground above 0.5, and 255 is, too. For other values and for logits
+    that are NaN the score is NaN: `fit` can raise no error.
+
+    The score is 1 where both areas are exactly 0. A *soft* area is so only where every sigmoid
+    underflows: an empty mask's soft score is 0 for any other logits, however low.
 
     Args:
         threshold: float in (0, 1), the probability above which a pixel counts as foreground; None:
@@ -38,41 +40,35 @@ class Overlap(keras.metrics.Metric):
         soft = "_soft" if threshold is None else ""
         super().__init__(name=name or type(self).__name__.lower() + soft, **kwargs)
         self.threshold = threshold
+        # float32 would lose what a batch adds to a sum of many pixels: each is kept in two parts.
         # Rows: intersection; areas of both masks together. Columns: multiples of LIMB; the rest.
         self.sums = self.add_weight(name="sums", shape=(2, 2), initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch.
-
-        Args:
-            y_true: masks of 0 and 1, `(batch_size, height, width, 1)`.
-            y_pred: logits of the same shape.
-            sample_weight: None; no other is known.
-        """
+        """Adds a batch of masks and logits, both `(batch_size, height, width, 1)`."""
         if sample_weight is not None:
             raise ValueError(f"{type(self).__name__} knows no sample weights. Received: some")
         check_same_shape(y_true, y_pred)
         masks, logits = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+        known = ((masks >= 0) & (masks <= 1)) | (masks == 255)
+        masks = ops.where(known, ops.cast(masks > 0.5, "float32"), math.nan)
         if self.threshold is None:
             found = ops.sigmoid(logits)
         else:
             level = math.log(self.threshold) - math.log1p(-self.threshold)
             found = ops.cast(logits > level, "float32")
+            found = ops.where(ops.isnan(logits), math.nan, found)
         added = ops.stack([ops.sum(masks * found), ops.sum(masks) + ops.sum(found)])
         many, rest = self.sums[:, 0], self.sums[:, 1] + added
         carried = ops.floor(rest / LIMB)
         self.sums.assign(ops.stack([many + carried, rest - carried * LIMB], axis=1))
 
     def result(self):
-        """Scalar in [0, 1]; 1 where there is nothing to find and nothing found."""
+        """Scalar in [0, 1], or NaN."""
         intersection, areas = ops.unstack(self.sums[:, 0] * LIMB + self.sums[:, 1])
         above, below = self.fraction(intersection, areas)
-        return ops.where(below > 0, above / ops.where(below > 0, below, 1.0), 1.0)
-
-    @staticmethod
-    def fraction(intersection, areas):
-        """Numerator and denominator of the score."""
-        raise NotImplementedError("A subclass must define fraction(intersection, areas).")
+        empty = below == 0  # and not `below > 0`, which NaN is not, either
+        return ops.where(empty, 1.0, above / ops.where(empty, 1.0, below))
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
@@ -85,9 +81,7 @@ class Jaccard(Overlap):
     Args and errors as of `Overlap`.
     """
 
-    @staticmethod
-    def fraction(intersection, areas):
-        return intersection, areas - intersection
+    fraction = staticmethod(lambda intersection, areas: (intersection, areas - intersection))
 
 
 @register
@@ -97,9 +91,7 @@ class Dice(Overlap):
     Args and errors as of `Overlap`.
     """
 
-    @staticmethod
-    def fraction(intersection, areas):
-        return 2 * intersection, areas
+    fraction = staticmethod(lambda intersection, areas: (2 * intersection, areas))
 
 
 def score_masks(probabilities, masks, threshold=0.5):
@@ -107,30 +99,25 @@ def score_masks(probabilities, masks, threshold=0.5):
 
     Args:
         probabilities: array `(n, height, width, 1)` or `(n, height, width)` in [0, 1]; or a list of
-            pictures of different sizes, each `(height, width, 1)` or `(height, width)`.
+            such pictures of different sizes.
         masks: the same, of 0 and 1.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
 
     Returns:
-        dict with
-        `jaccard`, `dice`: of the masks above the threshold, in [0, 1],
-        `jaccard_soft`, `dice_soft`: the same, where each pixel counts with its probability,
-        `foreground`: share of the pixels that are foreground in truth,
-        `n`: int, pictures.
-        A score is 1 where there is nothing to find and nothing found.
+        dict with `jaccard`, `dice`; `jaccard_soft`, `dice_soft`, where each pixel counts with its
+        probability; `foreground`, its share of the pixels in truth; and `n`, pictures. A score is 1
+        where both areas are exactly 0: a soft one of empty masks is 0 once a probability is not.
 
     Raises:
         ValueError: shapes differ, probabilities leave [0, 1] or are not finite, masks hold more
             than 0 and 1, there is no picture, or a threshold out of its range.
     """
     check_threshold(threshold)
-    masks = _check_masks(masks)
-    probabilities = [np.asarray(p) for p in probabilities]
-    if [p.shape for p in probabilities] != [m.shape for m in masks]:
-        received = " and ".join(str(_shapes(x)) for x in (probabilities, masks))
-        raise ValueError(
-            f"Probabilities and masks must be of the same shapes. Received: {received}"
-        )
+    masks, probabilities = _check_masks(masks), [np.asarray(p) for p in probabilities]
+    first, second = ([x.shape for x in pictures] for pictures in (probabilities, masks))
+    if first != second:
+        received = f"{len(first)} of {set(first)} and {len(second)} of {set(second)}"
+        raise ValueError(f"Probabilities and masks must have the same shapes. Received: {received}")
     sums = np.zeros((2, 2))  # rows: above the threshold, soft; columns: intersection, areas
     for p, mask in zip(probabilities, masks, strict=True):
         if not (p.min() >= 0 and p.max() <= 1):  # NaN, too
@@ -138,16 +125,9 @@ def score_masks(probabilities, masks, threshold=0.5):
                 "Probabilities must be finite and lie in [0, 1]; a U-Net of ganlib gives logits, "
                 f"which need a sigmoid. Received: values from {p.min()} to {p.max()}"
             )
-        for row, found in zip(sums, (p > threshold, p), strict=True):
-            found = found.astype("float64")
+        for row, found in zip(sums, (p > threshold, p.astype("float64")), strict=True):
             row += (found * mask).sum(), found.sum() + mask.sum()
-    hard, soft = (_ratios(*row) for row in sums)
-    return {
-        **hard,
-        **{f"{name}_soft": value for name, value in soft.items()},
-        "foreground": _foreground(masks),
-        "n": len(masks),
-    }
+    return {**_ratios(*sums), "foreground": _foreground(masks), "n": len(masks)}
 
 
 def baselines(masks, share=None):
@@ -158,9 +138,8 @@ def baselines(masks, share=None):
         share: float in [0, 1], the foreground's share in the training set. None: 0.5.
 
     Returns:
-        dict: "background" (all pixels 0), "foreground" (all 1) and "constant" (each pixel has the
-        probability `share`), each with `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a
-        threshold of 0.5.
+        dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`), each with
+        `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a threshold of 0.5.
 
     Raises:
         ValueError: masks as for `score_masks`, or `share` out of its range.
@@ -171,11 +150,7 @@ def baselines(masks, share=None):
     truth = _foreground(_check_masks(masks))
 
     def scores(p):  # areas as shares of all pixels
-        soft = _ratios(p * truth, p + truth)
-        return {
-            **_ratios((p > 0.5) * truth, (p > 0.5) + truth),
-            **{f"{name}_soft": value for name, value in soft.items()},
-        }
+        return _ratios(*((found * truth, found + truth) for found in (float(p > 0.5), p)))
 
     return {"background": scores(0.0), "foreground": scores(1.0), "constant": scores(share)}
 
@@ -186,12 +161,14 @@ def check_threshold(threshold):
         raise ValueError(f"`threshold` must lie in (0, 1). Received: threshold={threshold}")
 
 
-def _ratios(intersection, areas):
-    union = areas - intersection
-    return {
-        "jaccard": float(intersection / union) if union else 1.0,
-        "dice": float(2 * intersection / areas) if areas else 1.0,
-    }
+def _ratios(hard, soft):
+    """Scores of two pairs of intersection and areas."""
+    scores = {}
+    for suffix, (intersection, areas) in (("", hard), ("_soft", soft)):
+        union = areas - intersection
+        scores[f"jaccard{suffix}"] = 1.0 if areas == 0 else float(intersection / union)
+        scores[f"dice{suffix}"] = 1.0 if areas == 0 else float(2 * intersection / areas)
+    return scores
 
 
 def _foreground(masks):
@@ -205,7 +182,7 @@ def _check_masks(masks):
     if not masks or not shaped or not all(m.size for m in masks):
         raise ValueError(
             "Masks must be (n, height, width, 1) or (n, height, width), one at least, or a list "
-            f"of single ones. Received: {_shapes(masks)}"
+            f"of single ones. Received: {[m.shape for m in masks[:3]]}"
         )
     for mask in masks:
         if not np.isin(mask, (0, 1)).all():
@@ -214,9 +191,3 @@ def _check_masks(masks):
                 f"values from {mask.min()} to {mask.max()}"
             )
     return [mask.astype(bool) for mask in masks]
-
-
-def _shapes(pictures):
-    """Up to three of their shapes, for an error."""
-    shapes = [picture.shape for picture in pictures]
-    return shapes if len(shapes) <= 3 else f"{len(shapes)} pictures, {shapes[:3]}…"

@@ -1,8 +1,10 @@
 """How close an enlarged picture is to its original, and how sharp it is."""
 
+import math
+
 import numpy as np
 
-from ganlib.data.photos import check_photos
+from ganlib.data import check as check_images
 from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
@@ -10,14 +12,11 @@ FIDELITY = ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")
 
 
 def low_resolution(image, scale):
-    """A picture's small version, and the original that belongs to it.
+    """Returns a picture's small version, and the original cropped to a multiple of the scale.
 
     Args:
         image: uint8 array `(h, w, 3)`.
-        scale: int, how many times smaller; the original is cropped to a multiple of it.
-
-    Returns:
-        Two uint8 arrays: small, and cropped.
+        scale: int, how many times smaller.
     """
     high = crop_to_multiple(image, scale)
     return downscale(high, scale), high
@@ -31,7 +30,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: `ganlib.data.Photos`.
+        photos: `ganlib.data.Images` of three channels and any sizes.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -42,10 +41,10 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         `sharpness`, see `sharpness`; with features also `perceptual`, lower is better.
 
     Raises:
-        DataError: a photograph is too small.
+        DataError: there is no photograph, or one is too small.
         ValueError: the upscaler's pictures are in a wrong value range.
     """
-    check_photos(photos, max(SMALLEST, 12 + 2 * scale))
+    check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
     for name, image in zip(photos.names, photos.images, strict=True):
         low, high = low_resolution(image, scale)
@@ -53,22 +52,32 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         row = {"name": name, **compare(large, high, "byte", border=scale, check=check)}
         row["sharpness"] = sharpness(large, high)
         if features is not None:
-            row["perceptual"] = perceptual_distance(*_centre((large, high), side), features)
+            tops = [max(0, (length - (side or length)) // 2) for length in high.shape[:2]]
+            down, across = (slice(top, None if side is None else top + side) for top in tops)
+            pair = (convert(x[down, across], "byte", "unit")[np.newaxis] for x in (large, high))
+            row["perceptual"] = float(features.distance(*pair))
         rows.append(row)
     return rows
 
 
 def mean_scores(rows):
-    """The mean of each score over the photographs, and their number `n`.
+    """Returns the mean of each score over the photographs, `n`, and `n_infinite`.
+
+    A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
+    relative to none. `n_infinite` photographs have such scores, which are left out of the means.
 
     Args:
         rows: what `evaluate` returned.
-
-    Returns:
-        dict of score → float, and `n`.
     """
     keys = [key for key in rows[0] if key != "name"]
-    return {**{key: float(np.mean([row[key] for row in rows])) for key in keys}, "n": len(rows)}
+    means = {key: finite_mean([row[key] for row in rows]) for key in keys}
+    infinite = sum(any(row[key] == math.inf for key in keys) for row in rows)
+    return {**means, "n": len(rows), "n_infinite": infinite}
+
+
+def finite_mean(values):
+    """The mean of those values that are not infinity, or infinity; NaN counts."""
+    return float(np.mean([value for value in values if value != math.inf] or values))
 
 
 def sharpness(image, original):
@@ -76,52 +85,20 @@ def sharpness(image, original):
 
     Noise counts as sharp, too: read it beside a perceptual distance.
 
-    Args:
-        image: uint8 array `(h, w, 3)`.
-        original: uint8 array of the same shape.
-
-    Returns:
-        float ≥ 0.
-    """
-
-    def mean_gradient(x):
-        y, x = np.gradient(luma(x, "byte"))
-        return float(np.hypot(y, x).mean())
-
-    return mean_gradient(image) / max(mean_gradient(original), 1e-12)
-
-
-def _centre(images, side):
-    if side is None:
-        return images
-    height, width = images[0].shape[:2]
-    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
-    return [image[top : top + side, left : left + side] for image in images]
-
-
-def perceptual_distance(image, original, features):
-    """Distance of the feature maps of two pictures; 0 for equal ones.
+    Returns infinity where the original is flat, which says nothing of the picture.
 
     Args:
-        image: uint8 array `(h, w, 3)`.
-        original: uint8 array of the same shape.
-        features: `ganlib.features.perceptual.Extractor`.
-
-    Returns:
-        float ≥ 0.
+        image, original: uint8 arrays `(h, w, 3)` of one shape.
     """
-    pair = (convert(x, "byte", "unit")[np.newaxis] for x in (image, original))
-    return float(features.distance(*pair))
+    mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
+    return float(mine / its) if its else math.inf
 
 
 def flat_grey(scale):
-    """The upscaler that knows least: the picture's mean grey level, everywhere.
+    """Returns the upscaler that knows least: the picture's mean grey level, everywhere.
 
     Args:
         scale: int.
-
-    Returns:
-        A callable, as `evaluate` takes it.
     """
 
     def enlarge(low):
@@ -132,15 +109,11 @@ def flat_grey(scale):
 
 
 def printed_scores(image, original, mistake):
-    """PSNR and SSIM that a comparison with a mistaken value range prints; RGB, no border cut.
+    """Returns what a comparison with a mistaken value range prints: a row of `range_mistakes`.
 
     Args:
-        image: uint8 array.
-        original: uint8 array of the same shape.
+        image, original: uint8 arrays of one shape.
         mistake: name in `ganlib.images.RANGE_MISTAKES`, or "none".
-
-    Returns:
-        dict, as of `ganlib.images.range_mistakes`.
     """
     unit = (convert(x, "byte", "unit") for x in (image, original))
     return range_mistakes(*unit, only=mistake)[0]

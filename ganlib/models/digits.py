@@ -3,9 +3,7 @@
 import keras
 from keras import layers
 
-from ganlib.models.layers import Conv2DTranspose, ThinConv2D
-
-IMAGE_SHAPE = (28, 28, 1)
+from ganlib.models.layers import Conv2DTranspose, ThinConv2D, new_kernels
 
 
 def build_generator(
@@ -21,7 +19,7 @@ def build_generator(
     """Builds the generator: latents `(batch_size, latent_dim)` to images `(batch_size, 28, 28, 1)`.
 
     Args:
-        latent_dim: int, number of latent values.
+        latent_dim: int.
         width: int, filters of the hidden layers; the tutorial's is 128.
         output: activation of the last layer. `"sigmoid"` makes images in [0, 1], `"tanh"` in
             [-1, 1]: the data must be scaled to match.
@@ -34,10 +32,7 @@ def build_generator(
     Returns:
         A `keras.Model` named `generator`.
     """
-    seeds = iter(range(100 * seed, 100 * seed + 100))
-
-    def initializer():
-        return keras.initializers.GlorotUniform(next(seeds))
+    kernel = new_kernels("keras", range(100 * seed, 100 * seed + 100))
 
     def activate(x):
         if batch_norm:
@@ -45,17 +40,13 @@ def build_generator(
         return layers.LeakyReLU(slope)(x)
 
     latents = keras.Input((latent_dim,), name="latents")
-    x = activate(layers.Dense(7 * 7 * width, kernel_initializer=initializer())(latents))
+    x = activate(layers.Dense(7 * 7 * width, kernel_initializer=kernel())(latents))
     x = layers.Reshape((7, 7, width))(x)
     for _ in range(2):  # 7 -> 14 -> 28
-        x = Conv2DTranspose(width, 4, strides=2, padding="same", kernel_initializer=initializer())(
-            x
-        )
-        x = activate(x)
-    images = ThinConv2D(
-        1, 7, padding="same", activation=output, kernel_initializer=initializer(), name="images"
-    )(x)
-    return keras.Model(latents, images, name="generator")
+        options = {"strides": 2, "padding": "same", "kernel_initializer": kernel()}
+        x = activate(Conv2DTranspose(width, 4, **options)(x))
+    options = {"padding": "same", "kernel_initializer": kernel(), "name": "images"}
+    return keras.Model(latents, ThinConv2D(1, 7, activation=output, **options)(x), name="generator")
 
 
 def build_discriminator(width=128, *, dropout=0.4, slope=0.2, seed=0):
@@ -71,16 +62,13 @@ def build_discriminator(width=128, *, dropout=0.4, slope=0.2, seed=0):
         A `keras.Model` named `discriminator`, without the tutorial's sigmoid: losses take logits.
     """
     seeds = iter(range(100 * seed + 50, 100 * seed + 150))
-
-    def initializer():
-        return keras.initializers.GlorotUniform(next(seeds))
-
-    images = keras.Input(IMAGE_SHAPE, name="images")
+    kernel = new_kernels("keras", seeds)
+    images = keras.Input((28, 28, 1), name="images")
     x = images
     for _ in range(2):  # 28 -> 14 -> 7
-        x = layers.Conv2D(width, 3, strides=2, padding="same", kernel_initializer=initializer())(x)
+        x = layers.Conv2D(width, 3, strides=2, padding="same", kernel_initializer=kernel())(x)
         x = layers.LeakyReLU(slope)(x)
         if dropout:
             x = layers.Dropout(dropout, seed=next(seeds))(x)
-    logits = layers.Dense(1, kernel_initializer=initializer(), name="logits")(layers.Flatten()(x))
+    logits = layers.Dense(1, kernel_initializer=kernel(), name="logits")(layers.Flatten()(x))
     return keras.Model(images, logits, name="discriminator")

@@ -4,60 +4,12 @@ The three networks of a well-known microscopy tutorial (DigitalSreeni's videos 2
 images are in [0, 1]; logits come out, one a pixel.
 """
 
-import numbers
-
 import keras
 from keras import layers
 
+from ganlib.models.layers import CheckSize, check_choice
+
 ARCHITECTURES = ("unet", "attention_unet", "attention_resunet")
-
-
-@keras.saving.register_keras_serializable("ganlib")
-class CheckSize(layers.Layer):
-    """Passes images on, if their height and width can be halved often enough.
-
-    Where they can't, a U-Net fails at its first concatenation, with two shapes that nobody chose.
-
-    Args:
-        divisor: int, that height and width must be multiples of.
-
-    Raises:
-        ValueError: they are not.
-    """
-
-    def __init__(self, divisor, **kwargs):
-        super().__init__(**kwargs)
-        self.divisor = divisor
-
-    def call(self, inputs):
-        self._check(inputs.shape)
-        if None in inputs.shape[1:3]:  # only TensorFlow traces a step for sizes yet unknown
-            import tensorflow as tf
-
-            size = tf.shape(inputs)[1:3]
-            fits = tf.reduce_all(size % self.divisor == 0)
-            asserted = tf.debugging.Assert(fits, [self._advice(), size])
-            with tf.control_dependencies([asserted]):
-                return tf.identity(inputs)
-        return inputs
-
-    def compute_output_shape(self, input_shape):
-        self._check(input_shape)
-        return input_shape
-
-    def _check(self, shape):
-        height, width = shape[1:3]
-        if any(side is not None and side % self.divisor for side in (height, width)):
-            raise ValueError(f"{self._advice()} {height}×{width}")
-
-    def _advice(self):
-        return (
-            f"Height and width must be multiples of {self.divisor}: the network halves them until "
-            "then. Crop or pad the images, or build it with less `depth`. Received: images of"
-        )
-
-    def get_config(self):
-        return {**super().get_config(), "divisor": self.divisor}
 
 
 def build_unet(
@@ -68,14 +20,14 @@ def build_unet(
     channels=1,
     dropout=0.0,
     momentum=0.9,
-    synchronized=False,
     seed=0,
 ):
     """Builds a U-Net: images `(batch_size, height, width, channels)` in [0, 1] to logits.
 
     At every level two 3×3 convolutions with batch normalisation and ReLU; `depth` times max pooling
-    on the way down, nearest-neighbour upsampling and the skip's channels on the way up. As in the
-    tutorial, but for three things:
+    on the way down, nearest-neighbour upsampling and the skip's channels on the way up. With 64
+    filters, depth 4 and one channel it has 31,395,457 ("unet"), 37,325,701 ("attention_unet") or
+    39,078,341 parameters ("attention_resunet"). As in the tutorial, but for three things:
 
     - No sigmoid, and no batch normalisation before it: losses take logits, and
       `ganlib.models.boundary.with_probabilities` adds the sigmoid.
@@ -83,11 +35,6 @@ def build_unet(
       noise, and Adam would blow that up.
     - In a gate the tutorial has a transposed 3×3 convolution with stride 1. It is a convolution
       with its kernel turned round, and is one here: on JAX its kernel's gradient is fast.
-
-    With 64 filters, depth 4 and one channel there are 31,395,457 parameters ("unet"), 37,325,701
-    ("attention_unet") and 39,078,341 ("attention_resunet"); `ganlib.models.unet_size` counts them
-    without building. The tutorial's have 5,892, 7,812 and 10,756 more: the biases and the
-    normalisation that are left out here.
 
     Args:
         architecture: "unet"; "attention_unet", with a gate on each skip that the level below
@@ -98,29 +45,21 @@ def build_unet(
         channels: int.
         dropout: float in [0, 1), rate of dropout after each pair of convolutions (before a shortcut
             is added). 0: none.
-        momentum: float in [0, 1), of the moving statistics of batch normalisation. Keras' default
-            of 0.99 ruins short runs: inference still normalises with much of the untrained
-            network's statistics. After 120 steps a test IoU was 0.015 with it, and 0.922 with 0.9.
-        synchronized: bool, normalise over the batches of all devices. Only TensorFlow knows it, and
-            only under `tf.distribute.MirroredStrategy` does it do anything.
+        momentum: float in [0, 1), of the moving statistics of batch normalisation. With Keras' 0.99
+            a test IoU was 0.015 after 120 steps, and 0.922 with 0.9: inference still normalised
+            with much of the untrained network's statistics.
         seed: int, of the weights' initial values and of the dropout masks.
 
     Returns:
         A `keras.Model` named as the architecture; its logits are `(batch_size, height, width, 1)`.
 
     Raises:
-        ValueError: an argument is none of the above; or later, images of another size.
+        ValueError: another architecture; or later, images of another size.
     """
-    if architecture not in ARCHITECTURES:
-        raise ValueError(
-            f"`architecture` must be one of {ARCHITECTURES}. Received: {architecture!r}"
-        )
-    _check_counts(filters=filters, depth=depth, channels=channels)
-    _check_rates(dropout=dropout, momentum=momentum)
+    check_choice("architecture", architecture, ARCHITECTURES)
     gated, residual = architecture != "unet", architecture == "attention_resunet"
     kernel_seeds = iter(range(1000 * seed, 1000 * seed + 500))
     mask_seeds = iter(range(1000 * seed + 500, 1000 * seed + 1000))  # apart: same weights without
-    norm_options = {"momentum": momentum, **({"synchronized": True} if synchronized else {})}
 
     def convolution(x, width, size, name, **options):
         initializer = keras.initializers.GlorotUniform(seed=next(kernel_seeds))
@@ -129,7 +68,7 @@ def build_unet(
 
     def normalised(x, width, size, name, number=""):
         x = convolution(x, width, size, f"{name}_conv{number}", use_bias=False)
-        return layers.BatchNormalization(name=f"{name}_norm{number}", **norm_options)(x)
+        return layers.BatchNormalization(name=f"{name}_norm{number}", momentum=momentum)(x)
 
     def drop(x, name):
         if not dropout:
@@ -172,15 +111,3 @@ def build_unet(
         x = layers.Concatenate(name=f"up{level}_join")([x, skip])
         x = block(x, width, f"up{level}")
     return keras.Model(images, convolution(x, 1, 1, "logits"), name=architecture)
-
-
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(f"`{name}` must be an int of 1 or more. Received: {name}={value!r}")
-
-
-def _check_rates(**rates):
-    for name, value in rates.items():
-        if not (isinstance(value, numbers.Real) and 0 <= value < 1):  # NaN, too
-            raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")

@@ -1,49 +1,48 @@
 """Figures and tables with their provenance, in the formats that a write-up takes."""
 
+import base64
 import hashlib
 import html
+import io
+import json
 import pathlib
 import re
 import subprocess
 
-from ganlib.experiment import profiles
-from ganlib.experiment.machine import environment
-from ganlib.experiment.study import write_atomically, write_json
+import pandas
+
+from ganlib.experiment.machine import StudyError, environment
+from ganlib.experiment.run import write_atomically, write_json
+from ganlib.experiment.study import mark
 from ganlib.report import figures
 
-# What browsers would break in a narrow cell: a short name, such as attempt-7, at its hyphen, and an
-# interval at its space.
-UNBREAKABLE = re.compile(r"^(?=.*-)\S{1,20}$|\[[-+.\w]+, [-+.\w]+\]")
+PRINT, SCREEN, WIDTH = 300, 120, 840  # dots per inch of a file and of a page; pixels of a page
+LARGE = 100_000  # bytes of a figure above which a page gets a smaller one
+LONGEST = 40  # rows of a table that a page shows
 
 
 class Report:
     """The folder `<out>/<profile>/<study>`, and all that is written into it.
 
+    Figures of a smaller scale than the write-up's, or of changed recipes, say so on themselves.
+
     Args:
         study: name of the study.
-        profile: one of `ganlib.experiment.profiles.PROFILES`.
+        profile: one of `ganlib.experiment.study.PROFILES`.
         out: folder of all reports.
-        changes: dict, what was changed in all recipes. Figures of a smaller scale than the
-            write-up's, or of changed recipes, say so on themselves.
+        changes: dict, what was changed in all recipes.
     """
 
     def __init__(self, study, profile, out="reports", changes=None):
         self.study = study
         self.profile = profile
-        self.mark = profiles.mark(profile, changes)
+        self.mark = mark(profile, changes)
         self.path = pathlib.Path(out) / profile / study
         self.written = []
         self.captions = {}
 
     def file(self, name, suffix):
-        """The path of a further file, for the caller to write: in the folder, which is made.
-
-        run.json lists it with its checksum, so it must be there when `provenance` is called.
-
-        Args:
-            name: str, the file's name.
-            suffix: str, without the dot, as "gif".
-        """
+        """The path of a further file, for the caller to write: run.json lists it, too."""
         self.path.mkdir(parents=True, exist_ok=True)
         path = self.path / f"{name}.{suffix}"
         self.written.append(path)
@@ -66,17 +65,14 @@ class Report:
         """
         self.captions[f"{name}.csv"] = caption
         shown = table.map(_three_digits)
-        write = self._write
-        write(name, "csv", table.to_csv(index=False))
-        write(name, "md", shown.to_markdown(index=False, disable_numparse=True) + "\n")
         latex = shown.map(_escape).rename(columns=_escape)
-        write(
-            name,
-            "tex",
-            latex.to_latex(
-                index=False, caption=_escape(caption) or None, label=f"tab:{self.study}-{name}"
-            ),
-        )
+        about = {"caption": _escape(caption) or None, "label": f"tab:{self.study}-{name}"}
+        for suffix, text in {
+            "csv": table.to_csv(index=False),
+            "md": shown.to_markdown(index=False, disable_numparse=True) + "\n",
+            "tex": latex.to_latex(index=False, **about),
+        }.items():
+            write_atomically(self.file(name, suffix), text)
         return self.path / f"{name}.csv"
 
     def provenance(self, study, results, data, claims=None):
@@ -85,38 +81,30 @@ class Report:
         Args:
             study: `ganlib.experiment.study.Study`.
             results: list of result dicts.
-            data: the study's data, with `checksum`, `name` and `origin`.
-            claims: `ganlib.stats.Claims`, or None.
+            data: the study's data, with `checksum`, `name`, `origin` and `synthetic`.
+            claims: `ganlib.report.claims.Claims`, or None.
         """
-        write_json(
-            self.path / "run.json",
-            {
-                "study": study.name,
-                "profile": self.profile,
-                "scale": self.mark or "the write-up's",
-                "options": study.options,
-                "environment": environment(),
-                "git_revision": git_revision(),
-                "data": {
-                    "name": data.name,
-                    "origin": data.origin,
-                    "synthetic": data.synthetic,
-                    "checksum": data.checksum,
-                },
-                "seeds": sorted({result["seed"] for result in results}),
-                "wall_time_seconds": round(sum(result["seconds"] for result in results), 1),
-                "verdicts": claims.count() if claims else {},
-                "trials": [
-                    {k: r[k] for k in ("id", "name", "seed", "status", "seconds", "recipe")}
-                    for r in results
-                ],
-                "captions": self.captions,
-                "files": {path.name: _sha256(path) for path in sorted(set(self.written))},
+        about = {name: getattr(data, name) for name in ("name", "origin", "synthetic", "checksum")}
+        trials = ("id", "name", "seed", "status", "seconds", "recipe")
+        record = {
+            "study": study.name,
+            "profile": self.profile,
+            "scale": self.mark or "the write-up's",
+            "options": study.options | {"data": _named(study.options.get("data"))},
+            "environment": environment(),
+            "git_revision": git_revision(),
+            "data": about,
+            "seeds": sorted({result["seed"] for result in results}),
+            "wall_time_seconds": round(sum(result["seconds"] for result in results), 1),
+            "verdicts": claims.count() if claims else {},
+            "trials": [{key: result[key] for key in trials} for result in results],
+            "captions": self.captions,
+            "files": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in sorted(set(self.written))
             },
-        )
-
-    def _write(self, name, suffix, text):
-        write_atomically(self.file(name, suffix), text)
+        }
+        write_json(self.path / "run.json", record)
 
     def __repr__(self):
         return f"<Report {self.study}, {self.profile} profile>"
@@ -152,6 +140,11 @@ class Table:
         return f"<p><b>{html.escape(self.caption)}</b></p>{table}"
 
 
+def _named(data):
+    """The data as JSON has them: a path as text, images by what they say of themselves."""
+    return data if data is None else str(data)
+
+
 def git_revision():
     """The commit of the working tree that ganlib runs from, "+" if it has changes; else None."""
     root = pathlib.Path(__file__).parents[2]
@@ -169,12 +162,8 @@ def git_revision():
 
 
 def _row(tag, cells, sides):
-    whole = r'<span style="white-space: nowrap">\g<0></span>'
-    shown = (UNBREAKABLE.sub(whole, html.escape(str(cell))) for cell in cells)
-    inside = (
-        f'<{tag} style="text-align: {side}">{cell}</{tag}>'
-        for side, cell in zip(sides, shown, strict=True)
-    )
+    pairs = zip(sides, map(html.escape, map(str, cells)), strict=True)
+    inside = (f'<{tag} style="text-align: {side}">{cell}</{tag}>' for side, cell in pairs)
     return f"<tr>{''.join(inside)}</tr>"
 
 
@@ -204,5 +193,126 @@ def _escape(text):
     return text
 
 
-def _sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+# -- kept results --------------------------------------------------------------------------------
+
+
+def kept(study, reports="reports", tables=(), figures=()):
+    """Shows in a notebook a study's results at the largest scale that is kept, full or cpu.
+
+    Args:
+        study: str, the study's name.
+        reports: folder of all reports.
+        tables: names of the tables to show, or dict of name → list of columns (None: all).
+        figures: names of the figures to show.
+    """
+    from IPython.display import HTML, Image, display
+
+    folder, record = _largest(study, reports, ("full", "cpu"))
+    if folder is None:
+        display(HTML(f"<p>No results are kept: <code>ganlib run {study} --profile cpu</code></p>"))
+        return
+    display(HTML(f"<p><small>{html.escape(_told(folder, record))}</small></p>"))
+    columns = tables if isinstance(tables, dict) else dict.fromkeys(tables)
+    for name in columns:
+        display(Table(_read(folder / f"{name}.csv", columns[name]), f"{study}: {name}"))
+    for name in figures:
+        kind, content, width = _on_screen(folder / f"{name}.png")
+        display(Image(content, format=kind, width=width))
+
+
+def write_page(studies, reports="reports"):
+    """Writes `write-up.html`, of each study the largest profile with a report; returns its path.
+
+    The page holds its pictures, and asks nothing of the network.
+
+    Args:
+        studies: dict of name → title.
+        reports: folder of all reports.
+
+    Raises:
+        StudyError: no study has a report there.
+    """
+    parts = []
+    for study, title in studies.items():
+        folder, record = _largest(study, reports, ("full", "cpu", "quick"))
+        if folder is None:
+            continue
+        captions = record.get("captions", {})
+        parts += [f"<h2>{html.escape(title)}</h2>", f"<p>{html.escape(_told(folder, record))}</p>"]
+        for path in sorted(folder.glob("*.png")):
+            kind, content, width = _on_screen(path)
+            source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+            caption = html.escape(captions.get(path.name) or path.stem)
+            parts.append(f'<p><img src="{source}" width="{width}" alt=""><br>{caption}</p>')
+        first = [folder / "scores.csv", folder / "claims.csv"]
+        for path in sorted(folder.glob("*.csv"), key=lambda path: (path not in first, path)):
+            table, caption = _read(path), captions.get(path.name) or path.stem
+            if len(table) > LONGEST:
+                table, caption = table[:0], f"{caption} (in {path.name})"
+            parts.append(Table(table, caption)._repr_html_())
+    if not parts:
+        raise StudyError(f"There is no report in {reports}. Make one first: ganlib run digits")
+    path = pathlib.Path(reports, "write-up.html")
+    write_atomically(path, PAGE.format("\n".join(parts)))
+    return path
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>ganlib: five studies</title><style>
+body {{ max-width: 56em; margin: auto; font-family: sans-serif; line-height: 1.4 }}
+table {{ border-collapse: collapse; font-size: 80% }} td, th {{ padding: 2px 8px }}
+img {{ max-width: 100%; height: auto }}</style></head><body>
+<h1>GANs and U-Nets: as submitted, diagnosed, repaired</h1>
+{}
+</body></html>
+"""
+
+
+def _largest(study, reports, profiles):
+    """The folder of the first of these profiles that has a report, and its run.json."""
+    for profile in profiles:
+        folder = pathlib.Path(reports, profile, study)
+        if (folder / "run.json").is_file():
+            return folder, json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    return None, {}
+
+
+def _told(folder, record):
+    """What made the results in a folder; one line of text."""
+    data = record.get("data", {})
+    told = {
+        "scale": record.get("scale", f"{folder.parent.name} profile"),
+        "data": f"{data.get('name')} ({'synthetic' if data.get('synthetic') else 'real'})",
+        "checksum": data.get("checksum"),
+        "seeds": ", ".join(map(str, record.get("seeds", ()))),
+        "device": record.get("environment", {}).get("device"),
+        "revision": record.get("git_revision"),
+        "claims": ", ".join(f"{n} {v}" for v, n in record.get("verdicts", {}).items()),
+    }
+    return " · ".join(f"{name}: {value or 'not recorded'}" for name, value in told.items())
+
+
+def _read(path, columns=None):
+    if not path.read_text(encoding="utf-8").strip():  # a table without columns
+        return pandas.DataFrame()
+    frame = pandas.read_csv(path, keep_default_na=False, na_values=[""])
+    shown = [column for column in columns or frame if column in frame]
+    return frame[shown].astype(object).fillna("")
+
+
+def _on_screen(path):
+    """A saved figure's format, content and width on a page; a large one is made smaller."""
+    from PIL import Image
+
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    content, width = path.read_bytes(), min(WIDTH, image.width * SCREEN // PRINT)
+    if len(content) <= LARGE:
+        return "png", content, width
+    image.thumbnail((WIDTH, image.height))
+    made = {}  # drawings are smaller with 256 colours, photographs as JPEG
+    for kind, picture in (("png", image.quantize(dither=Image.Dither.NONE)), ("jpeg", image)):
+        picture.save(file := io.BytesIO(), kind, optimize=True, quality=85)
+        made[kind] = file.getvalue()
+    kind = min(made, key=lambda name: len(made[name]))
+    return kind, made[kind], width

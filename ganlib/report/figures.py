@@ -4,11 +4,14 @@ import contextlib
 import pathlib
 
 import numpy as np
+import pandas
 
-from ganlib.images import convert
+from ganlib.apply import tile
+from ganlib.stats import mean_interval
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 STRIP = 0.16  # inches, below a marked figure
+SMALL = 6  # points, of labels between pictures
 STYLE = pathlib.Path(__file__).with_name("ganlib.mplstyle")
 
 
@@ -28,46 +31,6 @@ def close(figure):
     plt.close(figure)
 
 
-def tile(images, columns):
-    """Puts images beside one another: `(n, h, w, c)` to `(rows·h, columns·w, c)`; spare cells 0."""
-    images = np.asarray(images)
-    if images.ndim != 4 or not len(images):
-        raise ValueError(
-            "`images` must hold at least one image, (n, height, width, channels). Received: shape "
-            f"{images.shape}"
-        )
-    n, height, width, channels = images.shape
-    rows = -(-n // columns)
-    blank = np.zeros((rows * columns - n, height, width, channels), images.dtype)
-    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
-
-
-def untile(grid, size):
-    """Undoes `tile`: `(rows·size, columns·size, c)` to `(rows·columns, size, size, c)`.
-
-    Raises:
-        ValueError: the grid does not divide into squares of that size.
-    """
-    grid = np.asarray(grid)
-    if grid.ndim != 3 or size < 1 or grid.shape[0] % size or grid.shape[1] % size:
-        raise ValueError(
-            f"`grid` must be (rows·{size}, columns·{size}, channels). Received: shape {grid.shape}"
-        )
-    height, width, channels = grid.shape
-    cells = grid.reshape(height // size, size, width // size, size, channels)
-    return cells.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, channels)
-
-
-def read_grid(path, size):
-    """The pictures of a saved grid, float32 `(n, size, size, 3)` in [0, 1]."""
-    from PIL import Image
-
-    with Image.open(path) as file:
-        grid = np.asarray(file.convert("RGB"))
-    return convert(untile(grid, size), "byte", "unit")
-
-
 def spaced(images, columns):
     """Pictures in [0, 1] in a grid, with white between them."""
     gap = max(1, images.shape[1] // 32)
@@ -82,7 +45,8 @@ def show_spaced(axes, images, columns):
     if images is None:
         axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=6)
     else:
-        axes.imshow(spaced(images, columns), interpolation="nearest")  # no pixels made up
+        grey = {"cmap": "gray", "vmin": 0, "vmax": 1}  # of one channel
+        axes.imshow(spaced(images, columns), interpolation="nearest", **grey)  # no pixels made up
 
 
 def show_images(axes, images, columns, title=""):
@@ -138,3 +102,124 @@ def mark(figure, text):
     figure.text(0.995, (0.015 - STRIP) / height, text, **look)
     figure.set_dpi(shown)
     return Bbox([[0, -STRIP], [width, height]])
+
+
+def picture_panels(panels, shown=16):
+    """A figure of squares of pictures, each under its title.
+
+    Args:
+        panels: dict of title → images in [0, 1] `(n, height, width, channels)`, or None where there
+            are none.
+        shown: int, most images of a panel.
+    """
+    rows = -(-len(panels) // 5)
+    columns = -(-len(panels) // rows)
+    side = PAGE / max(columns, 4)
+    with style() as plt:
+        size = (columns * side, rows * (side + 0.28))
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for ax in axes.flat[len(panels) :]:
+            ax.axis("off")
+        for ax, (title, images) in zip(axes.flat, panels.items(), strict=False):
+            show_spaced(ax, images if images is None else images[:shown], round(shown**0.5))
+            ax.set_title(title, fontsize=SMALL)
+    return figure
+
+
+def picture_rows(rows, title="", width=PAGE):
+    """A figure of rows of pictures, each with its label at the left.
+
+    Args:
+        rows: dict of label → images in [0, 1] `(n, height, width, channels)`, or None.
+        title: str.
+        width: float, inches.
+    """
+    columns = max((len(images) for images in rows.values() if images is not None), default=1)
+    with style() as plt:
+        size = (width, len(rows) * width / max(columns, 8) + 0.25)
+        figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False)
+        for ax, (label, images) in zip(axes[:, 0], rows.items(), strict=True):
+            show_spaced(ax, images, columns)
+            ax.set_ylabel(label, fontsize=SMALL, rotation=0, ha="right", va="center")
+        axes[0, 0].set_title(title, fontsize=SMALL)
+    return figure
+
+
+def legend_below(figure, axes, columns):
+    """One legend below a figure, of all that the axes show; each label once."""
+    entries = {}
+    for ax in axes:
+        entries |= {label: h for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    look = {"loc": "outside lower center", "ncols": columns, "fontsize": SMALL}
+    figure.legend(entries.values(), entries, **look)
+
+
+def curve(ax, histories, key, label, color, line="-"):
+    """Draws a column of histories: its mean over seeds with a 95 % interval, while all go on.
+
+    Seeds that go on longer do so as thin lines.
+
+    Returns:
+        The column of each history by epoch, without the epochs that lack it.
+    """
+    columns = [
+        h.set_index("epoch").get(key, pandas.Series(dtype=float)).dropna() for h in histories
+    ]
+    common = pandas.concat(columns, axis=1, join="inner")
+    intervals = [mean_interval(values) for values in common.to_numpy()]
+    ax.plot(common.index, [m.mean for m in intervals], color=color, ls=line, label=label)
+    if len(columns) > 1:
+        low, high = ([getattr(m, end) for m in intervals] for end in ("low", "high"))
+        ax.fill_between(common.index, low, high, color=color, alpha=0.15, lw=0)
+        for column in columns:
+            rest = column[column.index >= common.index.max()]
+            ax.plot(rest.index, rest, color=color, ls=line, lw=0.6, alpha=0.6)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return columns
+
+
+def heatmap(figure, ax, values, rows, columns, most, label):
+    """Draws a matrix with a name a row and column, and its colours from 0 to `most`."""
+    mesh = ax.imshow(values, vmin=0, vmax=most, aspect="auto")
+    ax.set_xticks(range(len(columns)), columns, fontsize=SMALL)
+    ax.set_yticks(range(len(rows)), rows, fontsize=SMALL)
+    ax.grid(False)
+    figure.colorbar(mesh, label=label, extend="max", pad=0.01)
+
+
+def as_frame(figure, dpi=140):
+    """A figure as a picture, uint8 `(height, width, 3)`, such as a film's; closes the figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with style():
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    close(figure)
+    return pixels
+
+
+def picture_table(rows, titles, captions=None):
+    """A figure of pictures in rows and columns, over a page's width.
+
+    Args:
+        rows: dict of label → list of pictures, uint8 or in [0, 1], grey or of three channels.
+        titles: list of str, above the columns.
+        captions: dict of label → list of str, below the row's pictures.
+    """
+    side = PAGE / len(titles)
+    with style() as plt:
+        size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
+        figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
+        for ax, title in zip(axes[0], titles, strict=True):
+            ax.set_title(title, fontsize=SMALL)
+        for row, (label, pictures) in zip(axes, rows.items(), strict=True):
+            row[0].set_ylabel(label, fontsize=SMALL)
+            for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
+                ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+                if captions:
+                    ax.set_xlabel(captions[label][i], fontsize=SMALL)
+    return figure

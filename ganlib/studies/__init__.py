@@ -7,6 +7,8 @@ path, such as `my_project.rivals`, and `my_project.rivals_report` writes its rep
 import importlib
 import importlib.util
 
+from ganlib.experiment.changes import meant
+
 STUDIES = {
     "digits": "An MNIST GAN and its six variations",
     "bedrooms": "A bedroom DCGAN, and whether its pictures are any good",
@@ -20,51 +22,36 @@ def build(name, **options):
     """Makes a study.
 
     Args:
-        name: one of `STUDIES`, or the import path of a module with a `build` of its own.
-        **options: as the study's own `build` takes them: `profile`, `data`, `seeds`, `changes`.
+        name: one of `STUDIES`, or the import path of a module of one's own with a `STUDY`.
+        **options: `profile`, `data`, `seeds` and `changes`, as `Study.at` takes them.
 
     Returns:
         A `ganlib.experiment.study.Study`.
 
     Raises:
-        ValueError: there is no such study, or an option is wrong; or a module of one's own makes
-            no study that has its name.
+        ValueError: there is no such study, or an option is wrong; or a module of one's own has no
+            `STUDY` of its name, or no module with its report beside it.
     """
     if name in STUDIES:
-        return importlib.import_module(f"ganlib.studies.{name}").build(**options)
-    module = _import(name)
-    if not callable(getattr(module, "build", None)):
+        return importlib.import_module(f"ganlib.studies.{name}").STUDY.at(**options)
+    study = getattr(_import(name), "STUDY", None)
+    # Other processes, the run directories and the report find it by its name.
+    if study is None or {study.name, study.module} != {name}:
         raise ValueError(
-            "The module of a study must have build(profile, data, seeds, changes). Received: "
-            f"{name!r}, which has no build"
+            "A module of one's own must hold STUDY = Study(name=__name__, module=__name__, …). "
+            f"Received: {name!r} with STUDY {getattr(study, 'name', None)!r}"
         )
     if importlib.util.find_spec(f"{name}_report") is None:  # told now, not after the training
         raise ValueError(
             "A study needs a second module with write_report(study, results, data, out, reports). "
             f"Received: {name!r} without {name}_report"
         )
-    study = module.build(**options)
-    # Other processes, the run directories and the report find it by these.
-    if (study.name, study.module) != (name, name):
-        raise ValueError(
-            "A study outside ganlib is named by its import path: write Study(name=__name__, "
-            f"module=__name__, …) in it. Received: name={study.name!r} and "
-            f"module={study.module!r} in {name!r}"
-        )
-    return study
+    return study.at(**options)
 
 
 def report_module(name):
-    """The module with a study's `write_report(study, results, data, out, reports)`.
-
-    Args:
-        name: of the study, as for `build`.
-
-    Returns:
-        The module.
-    """
-    folder = "ganlib.studies." if name in STUDIES else ""
-    return importlib.import_module(f"{folder}{name}_report")
+    """The module with a study's `write_report(study, results, data, out, reports)`."""
+    return importlib.import_module(f"{'ganlib.studies.' * (name in STUDIES)}{name}_report")
 
 
 def _import(name):
@@ -75,7 +62,7 @@ def _import(name):
         if not f"{name}.".startswith(f"{error.name}."):  # it is there, and lacks something itself
             raise
     raise ValueError(
-        f"There is no such study; choose from {', '.join(STUDIES)}, or give the import path of a "
-        "module of your own, such as my_project.rivals, that is installed or lies in this folder. "
-        f"Received: {name!r}"
+        f"There is no such study{meant(name, STUDIES)}; choose from {', '.join(STUDIES)}, or give "
+        "the import path of a module of your own, such as my_project.rivals, that is installed or "
+        f"lies in this folder. Received: {name!r}"
     )

@@ -1,37 +1,50 @@
 """The boundary GAN study: generated cells on the decision boundary, and what that says of them."""
 
 import dataclasses
+import math
+import time
 
-from ganlib.data.parts import Parts, load_parts
-from ganlib.experiment import profiles
-from ganlib.experiment.changes import changed
-from ganlib.experiment.sources import Source, locate
-from ganlib.experiment.study import Study, Trial
+import keras
+import numpy as np
+
+from ganlib import losses
+from ganlib.adversarial import Adversarial
+from ganlib.apply import discriminate, draw_latents, make_images, save_grid
+from ganlib.augment import DiffAugment
+from ganlib.callbacks.best import KeepBest, StopWhenHigh
+from ganlib.content import LikenessLoss
+from ganlib.data import load_parts
+from ganlib.experiment.fit import fit_gan
+from ganlib.experiment.study import Source, Study
 from ganlib.features import networks
-from ganlib.studies.boundary_scoring import examine
-from ganlib.studies.boundary_training import build_gan, train_gan
+from ganlib.metrics import boundary as metrics
+from ganlib.metrics import fidelity
+from ganlib.models import boundary as models
 
-SOURCE = Source("tissue", None, ("boundary", "lung_cells", "cells"))
-QUICK_GAMMAS, GAMMAS = (0.2, 0.8), (0.1, 0.3, 0.5, 0.8, 1.0)
 SIZE = 32  # pixels of a picture's side
+SCORED = 1  # seed of latents; those of 0 chose the epoch
+SHOWN = 36  # pictures of a sample grid
+NEIGHBOURS = 8  # generated pictures shown beside their nearest real ones
+PATHS, STEPS = 100, 41  # of D's landscape: ways from a picture to its nearest real one
+FROM, TO = -0.5, 1.5  # where a way begins and ends: 0 is the generated picture, 1 the real one
+SLOW = {"ssim": 300}  # most pictures on either side, of a similarity that takes long
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a boundary trial depends on, except its seed.
+    """Everything that a boundary trial depends on, except its data and seed.
 
     The defaults are the write-up's method. What it leaves open is as DCGAN's authors have it, with
     Keras' initial values.
     """
 
-    data: str = "tissue"
     gamma: float | None = 0.8  # of the boundary loss; None: plain binary cross-entropy
     g_filters: int = 24  # of G's last hidden layer
     d_filters: int = 24  # of D's first
     latent_dim: int = 256
     upsample: str = "transpose"
     d_normalisation: str | None = None  # "batch", "spectral" or none
-    likeness: float = 0.0  # weight of `ganlib.likeness.LikenessLoss` in what G minimises
+    likeness: float = 0.0  # weight of `ganlib.content.LikenessLoss` in what G minimises
     augment: tuple[str, ...] = ()  # the policy of `ganlib.augment.DiffAugment`
     batch_size: int = 64
     g_learning_rate: float = 2e-4
@@ -49,51 +62,36 @@ class Recipe:
     network: str = "efficientnet_lite0_small"
 
 
-# What helped in short runs, by the score on validation pictures.
-REPAIRED = {
-    "upsample": "resize",
-    "likeness": 6.0,
-    "augment": ("orientation",),
-    "d_filters": 40,
-    "g_learning_rate": 1.2e-4,
-    "d_learning_rate": 5e-4,
-    "g_rest": 0.2,
-    "d_rest": 1.0,
-    "patience": 10,  # D goes on to settle
+# fmt: off
+PROFILES = {
+    # Narrow networks, few steps, and rates that let so short a run arrive somewhere.
+    "quick": {"g_filters": 12, "d_filters": 12, "batch_size": 32, "epochs": 12,
+        "g_learning_rate": 1e-3, "d_learning_rate": 1e-3, "judged": 200, "samples": 200},
+    "cpu": {},  # these networks are small
+    "full": {},
 }
+# What helped in short runs, by the score on validation pictures.
+REPAIRED = {"upsample": "resize", "likeness": 6.0, "augment": ("orientation",), "d_filters": 40,
+    "g_learning_rate": 1.2e-4, "d_learning_rate": 5e-4, "g_rest": 0.2, "d_rest": 1.0,
+    "patience": 10}  # D goes on to settle
+REPAIRED_QUICK = {"d_filters": 12, "g_learning_rate": 1e-3, "d_learning_rate": 2e-3, "g_rest": 0.5}
 # A generator that gets ahead of D for a while: more lifelike pictures, of which D is less sure.
 FASTER = {"likeness": 4.0, "g_learning_rate": 1.5e-4, "g_rest": 0.25}
-# The quick profile: narrow networks, few steps, and rates that let so short a run arrive somewhere.
-QUICK = {
-    "g_filters": 12,
-    "d_filters": 12,
-    "batch_size": 32,
-    "epochs": 12,
-    "g_learning_rate": 1e-3,
-    "d_learning_rate": 1e-3,
-    "judged": 200,
-    "samples": 200,
-}
-QUICK_REPAIRED = {
-    "d_filters": 12,
-    "g_learning_rate": 1e-3,
-    "d_learning_rate": 2e-3,
-    "g_rest": 0.5,
-}
-QUICK_NAMES = ("bce", "repaired", "repaired-bce", "idle-generator")
+# fmt: on
+QUICK_NAMES = ("bce", "gamma-0.2", "gamma-0.8", "repaired", "repaired-bce", "idle-generator")
+GAMMAS, QUICK_GAMMAS = (0.1, 0.3, 0.5, 0.8, 1.0), (0.2, 0.8)
 
 
-def variations(submitted, repaired, faster, gammas):
-    """Name → recipe: the write-up's two losses, its γ, the repair, what each repair is worth."""
-
-    def but(recipe, **changes):
-        return dataclasses.replace(recipe, **changes)
-
-    return {
+def variations(study):
+    """The write-up's two losses, its γ, the repaired recipe, and what each repair is worth."""
+    but, submitted, quick = dataclasses.replace, study.base, study.profile == "quick"
+    repaired = but(submitted, **{**REPAIRED, **(REPAIRED_QUICK if quick else {})})
+    gammas = QUICK_GAMMAS if quick else GAMMAS
+    recipes = {
         "bce": but(submitted, gamma=None),
         **{f"gamma-{gamma:g}": but(submitted, gamma=gamma) for gamma in gammas},
         "repaired": repaired,
-        "faster-generator": but(repaired, **faster),
+        "faster-generator": but(repaired, **FASTER),
         "repaired-bce": but(repaired, gamma=None),
         "no-rest": but(repaired, g_rest=0.0),
         "no-likeness": but(repaired, likeness=0.0),
@@ -101,71 +99,201 @@ def variations(submitted, repaired, faster, gammas):
         # A control: D and its loss alone, before a generator that never learns.
         "idle-generator": but(repaired, g_learning_rate=0.0, g_rest=0.0, likeness=0.0),
     }
+    return {name: recipes[name] for name in QUICK_NAMES} if quick else recipes
 
 
-class CellData(Parts):
-    """Pictures of cells; `test` is the reference of all final scores."""
-
-    def seen(self, part, network, folder):
-        """What a network sees in one part: `Seen`, kept in `folder`."""
-        return networks.cached(networks.get(network), getattr(self, part), folder / "features")
+def load_data(spec, study):
+    """Cells as `ganlib.data.Parts`; no group of them, such as those of a tile, is divided."""
+    return load_parts(spec, size=SIZE, channels=3)
 
 
-def load_data(spec):
-    """The cells; argument and errors as of `ganlib.data.parts.load_parts`.
-
-    Where the pictures have groups, such as the tile that a cell was cut from, the parts share none.
-    """
-    return CellData(**load_parts(spec, SIZE))
+# -- training --------------------------------------------------------------------------------------
 
 
-def build(profile="quick", data=None, seeds=None, changes=None):
-    """Makes the boundary study.
-
-    Args:
-        profile: "quick" (narrow networks, 12 epochs), "full" (the write-up's 60), or "cpu" (the
-            same: these networks are small; one seed).
-        data: what `ganlib.data.load` takes: "tissue" (embedded, no lung), a folder, or an .npz;
-            with `group`, no group is divided. By default "tissue" in quick, else what
-            `$GANLIB_DATA` holds, or "tissue".
-        seeds: int, number of seeds; by default those of the profile.
-        changes: dict, fields of all recipes to change; see `ganlib.experiment.changes`.
-
-    Returns:
-        A `Study` with a trial for each variation (in quick of some) and seed.
-
-    Raises:
-        ValueError: the profile is unknown, or a change is impossible.
-    """
-    quick = profiles.check(profile) == profiles.QUICK
-    data = SOURCE.choose(profile, data)
-    seeds = seeds or profiles.SEEDS[profile]
-    submitted = Recipe(data=data, **(QUICK if quick else {}))
-    repaired = dataclasses.replace(submitted, **REPAIRED)
-    if quick:
-        repaired = dataclasses.replace(repaired, **QUICK_REPAIRED)
-    gammas = QUICK_GAMMAS if quick else GAMMAS
-    recipes = {
-        name: changed(recipe, changes or {})
-        for name, recipe in variations(submitted, repaired, FASTER, gammas).items()
-        if not quick or name in QUICK_NAMES or name.startswith("gamma")
-    }
-    return Study(
-        name="boundary",
-        title="A boundary GAN on cells: s1, s2, s3",
-        trials=tuple(
-            Trial(n, recipe, seed) for seed in range(seeds) for n, recipe in recipes.items()
+def build_gan(recipe, seed):
+    """The `Adversarial` of a recipe, not compiled."""
+    keras.utils.set_random_seed(seed)
+    return Adversarial(
+        models.build_generator(
+            recipe.g_filters, latent_dim=recipe.latent_dim, upsample=recipe.upsample, seed=seed
         ),
-        load_data=lambda: load_data(locate(data)),
-        train=train,
-        module=__name__,
-        options={"profile": profile, "data": data, "seeds": seeds, "changes": changes or {}},
-        epochs=lambda trial: trial.recipe.epochs,
+        models.build_discriminator(
+            recipe.d_filters, normalisation=recipe.d_normalisation, seed=seed
+        ),
+        "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma),
+        update="shared",
+        content=LikenessLoss(recipe.likeness) if recipe.likeness else None,
+        augment=DiffAugment(recipe.augment) if recipe.augment else None,
+        seed=seed,
+    )
+
+
+def to_rest(rate, steps):
+    """A learning rate that falls to zero over so many steps; None, it stays, for none."""
+    if not steps:
+        return None
+    return keras.optimizers.schedules.PolynomialDecay(
+        rate, max(1, round(steps)), end_learning_rate=0.0
     )
 
 
 def train(trial, data, run):
-    """Trains and scores one trial; see `ganlib.experiment.study.Study.train`."""
-    gan = build_gan(trial.recipe, len(data.train), trial.seed)
-    results, best = train_gan(gan, trial, data, run)
-    return {**results, **examine(gan, best, trial.recipe, data, run)}
+    """Trains and scores one trial; see `ganlib.experiment.study.Study`."""
+    recipe = trial.recipe
+    gan = build_gan(recipe, trial.seed)
+    criteria = Criteria(gan, data, recipe)
+    options = {"lower": False, "epochs": recipe.epochs}
+    best = KeepBest(gan, run.path / "best.npz", criteria, "score", **options)
+    high = dict(zip(("s1", "s2", "s3"), recipe.high, strict=True))
+    high["s3"] *= criteria.ceiling
+    steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
+    _, outcome = fit_gan(
+        gan,
+        data,
+        trial,
+        run,
+        callbacks=[best, StopWhenHigh(high, recipe.patience)],
+        d_rate=to_rest(recipe.d_learning_rate, recipe.d_rest * steps),
+        g_rate=to_rest(recipe.g_learning_rate, recipe.g_rest * steps),
+    )
+    results = {**outcome, "best_epoch": best.epoch, "high": high}
+    return {**results, **examine(gan, best, recipe, data, run)}
+
+
+class Criteria:
+    """s1, s2 and s3 on the validation part, always from the same latents.
+
+    Attributes:
+        ceiling: float, s3 of the validation pictures among themselves.
+    """
+
+    def __init__(self, gan, data, recipe):
+        self.gan, self.how = gan, ("unit", recipe.similarity)
+        self.real = data.validation.as_range("unit")
+        self.trained = data.train.subset(slice(len(self.real))).as_range("unit")
+        self.latents = draw_latents(gan, recipe.judged)
+        self.ceiling = metrics.s3_ceiling(self.real, *self.how).value
+
+    def __call__(self):
+        """Scores for the history; None where D or the pictures are not finite."""
+        images = make_images(self.gan.sampler, self.latents)
+        if not np.isfinite(images).all():
+            return None
+        fake, real, trained = (discriminate(self.gan, x) for x in (images, self.real, self.trained))
+        if not all(np.isfinite(logits).all() for logits in (fake, real, trained)):
+            return None
+        scores = {
+            "s1": metrics.s1(real),
+            "s2": metrics.s2(fake),
+            "s3": metrics.s3(images, self.real, *self.how).value,
+        }
+        scores["score"] = math.prod(scores.values())
+        # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
+        return scores | {"s1_train": metrics.s1(trained)}
+
+
+# -- scoring ---------------------------------------------------------------------------------------
+
+
+def examine(gan, best, recipe, data, run):
+    """Scores the last and the best epoch on the test part, and saves model and pictures.
+
+    `gan` gets the weights of `best`, a `KeepBest`.
+
+    Returns:
+        dict: "scores" of "best" and "last" (None where weights are not finite), as of
+        `score_boundary`; of the best "similarities", s3 by each of them, "fidelity", KID and others
+        beside those of real pictures, and "s3_seconds", what an exact s3 takes.
+    """
+    latents, test = draw_latents(gan, recipe.samples, SCORED), data.test.as_range("unit")
+    images = make_images(gan.sampler, latents)
+    scores = {"last": _scored(gan, images, data, recipe)}
+    if scores["last"]:  # when D has settled; an epoch that s2 chose flatters BCE
+        _save_landscape(gan, images, data, recipe, run)
+    best.restore()
+    gan.save(run.model)
+    images = make_images(gan.sampler, latents)
+    scores["best"] = _scored(gan, images, data, recipe)
+    if not scores["last"]:
+        _save_landscape(gan, images, data, recipe, run)
+    save_grid(images[:SHOWN], run.path / "samples.png")
+    _save_neighbours(images, data, recipe, run)
+    start = time.perf_counter()
+    metrics.s3(images, test, "unit", recipe.similarity)
+    seconds = time.perf_counter() - start
+    alike = {
+        name: metrics.s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name).value
+        for name in metrics.SIMILARITIES
+    }
+    eye, folder = networks.get(recipe.network), run.path.parent / "features"
+    reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
+    quality = {
+        name: fidelity.evaluate(reference.features, seen.features, eye, seen.probabilities)
+        for name, seen in {"generated": eye(images, "unit"), "real": real}.items()
+    }
+    return {"scores": scores, "similarities": alike, "fidelity": quality, "s3_seconds": seconds}
+
+
+def _scored(gan, images, data, recipe):
+    """`score_boundary` on the test part, or None where something is not finite."""
+    test, train = (part.as_range("unit") for part in (data.test, data.train))
+    if not np.isfinite(images).all():
+        return None
+    logits = [discriminate(gan, x) for x in (test, images)]
+    if not all(np.isfinite(x).all() for x in logits):
+        return None
+    how = {"value_range": "unit", "similarity": recipe.similarity}
+    return metrics.score_boundary(*logits, images, test, train, **how)
+
+
+def _save_neighbours(images, data, recipe, run):
+    """The generated pictures most like a test picture, that one, and the nearest training one."""
+    test, train = (part.as_range("unit") for part in (data.test, data.train))
+    near, values = metrics.most_alike(images, test, "unit", recipe.similarity)
+    trained, _ = metrics.most_alike(images, train, "unit", recipe.similarity)
+    order = np.argsort(-values)
+    # One picture each: some real pictures are the nearest of many.
+    firsts = np.sort(np.unique(near[order], return_index=True)[1])[:NEIGHBOURS]
+    chosen = order[firsts]
+    rows = [images[chosen], test[near[chosen]], train[trained[chosen]]]
+    save_grid(np.concatenate(rows), run.path / "neighbours.png", len(chosen))
+
+
+def _save_landscape(gan, images, data, recipe, run):
+    """D's logits on sets of pictures, and along the way from generated ones to their nearest.
+
+    landscape.npz holds "real", "train", "fake" and "noise", logits `(n,)`; "at" `(STEPS,)`, places
+    on the way, 0 the generated and 1 the real picture; "ways" `(PATHS, STEPS)`, logits there; and
+    "plane" `(STEPS, STEPS)`, logits of the plane through a generated picture (0, 0), its nearest
+    real one (1, 0) and another real one (0, 1), a row for each place in the second direction.
+    """
+    test = data.test.as_range("unit")
+    train = data.train.subset(slice(len(test))).as_range("unit")
+    noise = np.random.default_rng(0).random(test.shape, dtype="float32")
+    sets = {"real": test, "train": train, "fake": images, "noise": noise}
+    logits = {name: discriminate(gan, pictures) for name, pictures in sets.items()}
+    fake = images[:PATHS]
+    indices = metrics.most_alike(fake, test, "unit", recipe.similarity)[0]
+    near, other = test[indices], test[indices[0] - 1]
+    at = np.linspace(FROM, TO, STEPS, dtype="float32")
+    across = at[:, None, None, None]
+    ways = [a + across * (b - a) for a, b in zip(fake, near, strict=True)]
+    sides = near[0] - fake[0], other - fake[0]
+    plane = [fake[0] + across * sides[0] + y * sides[1] for y in at]
+    for name, pictures in (("ways", ways), ("plane", plane)):
+        pictures = np.clip(np.concatenate(pictures), 0.0, 1.0)
+        logits[name] = discriminate(gan, pictures).reshape(-1, STEPS)
+    np.savez_compressed(run.path / "landscape.npz", at=at, **logits)
+
+
+STUDY = Study(
+    "boundary",
+    "A boundary GAN on cells: s1, s2, s3",
+    Recipe,
+    PROFILES,
+    variations,
+    load_data,
+    train,
+    module=__name__,
+    source=Source("tissue", None, ("boundary", "lung_cells", "cells")),
+)

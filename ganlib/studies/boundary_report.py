@@ -1,18 +1,31 @@
 """Tables, figures and claims of the boundary study, from its run directories alone."""
 
 import functools
+import math
 
 import numpy as np
 import pandas
 
+from ganlib import stats
 from ganlib.metrics.boundary import SIMILARITIES, score_boundary
-from ganlib.stats import brief
-from ganlib.studies import boundary_figures
-from ganlib.studies.boundary_claims import REPAIRED, REPAIRS, REPORTED, claims
-from ganlib.studies.boundary_scoring import SLOW
-from ganlib.studies.results import Contents, Results
+from ganlib.report.claims import Claim, judge, judge_interval
+from ganlib.studies.boundary import SLOW
+from ganlib.studies.boundary_figures import BOUNDARY, FIGURES, PAIRS, REPAIRED
+from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous, weakest
 
-WRITE_UP = "write-up's best (its own s3)"
+REPORTED = {
+    "s1": 0.9982962608337402,
+    "s2": 0.9999310374259949,
+    "s3": 0.6801146268844604,
+    "score": 0.6789090664113528,
+}
+SCORES = {key: key for key in REPORTED}
+DIGITS = dict.fromkeys(REPORTED, ".4f")
+REPAIRS = {
+    "no-rest": "A generator that comes to rest",
+    "no-likeness": "The likeness loss",
+    "no-turns": "Turned and mirrored pictures",
+}
 CEILING, FLOOR = "real (ceiling)", "noise (floor)"
 LIMITS = {
     CEILING: "s3_real",
@@ -20,16 +33,23 @@ LIMITS = {
     "real, one colour each": "s3_flat",
     "the mean picture": "s3_mean",
 }
+SAME = 0.05  # as far apart as two numbers may be that "stay the same"
+FIRST = 10  # the "first epochs"
+TABLES = ("scores", "last", "similarities", "fidelity", "criteria", "findings", "trials")
 
 
 class BoundaryResults(Results):
     """The finished trials of a boundary study; see `Results`."""
 
+    usual = BOUNDARY
+    bounds = dict.fromkeys(("s1", "s2", "precision", "recall"), (0, 1))
+
     def metric(self, result, key):
         """A number of the kept epoch's scores on test pictures, or else of the result."""
         metrics = result["metrics"]
-        parts = metrics["scores"]["best"], metrics["fidelity"]["generated"], metrics
-        return next(part[key] for part in parts if key in part)
+        parts = metrics["scores"]["best"], metrics["fidelity"]["generated"]
+        found = next((part for part in parts if key in part), None)
+        return found[key] if found else super().metric(result, key)
 
     def gammas(self):
         """γ → name of the variation of the write-up's recipe that has it."""
@@ -47,51 +67,35 @@ class BoundaryResults(Results):
             found[name] = score_boundary(*nothing, a, b, value_range="unit", similarity=name)
         return found
 
-    # -- tables ------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def claims(self):
-        return claims(self)
-
     def contents(self):
-        figures = {name: getattr(boundary_figures, name) for name in FIGURES}
-        repairs = {"repairs": "What each repair is worth."} if self.of(REPAIRED) else {}
-        return Contents(figures, TABLES | repairs)
+        """The figures and tables of the report."""
+        return Contents(FIGURES, TABLES + (("repairs",) if self.of(REPAIRED) else ()))
+
+    def statements(self):
+        """The write-up's claims, judged by intervals over seeds."""
+        return _statements(self)
 
     def scores(self):
-        """s1, s2, s3 and their product, of the kept epoch, beside the write-up's and the limits."""
-        rows = []
-        for name in self.names:
-            row = {"pictures": name, "epoch": ", ".join(map(str, self.values(name, "best_epoch")))}
-            row |= {key: brief(self.values(name, key), ".4f") for key in REPORTED}
-            row["s3 to train"] = brief(self.values(name, "s3_train"))
-            row["s3 back"] = brief(self.values(name, "s3_back"))
-            rows.append({**row, "n": self.values(name, "n")[0], "seeds": len(self.of(name))})
+        """s1, s2, s3 and their product, of the kept epoch, on test pictures."""
         written = {key: f"{value:.4f}" for key, value in REPORTED.items()}
-        rows.append({"pictures": WRITE_UP, "epoch": 60, **written})
+        rows = [{"pictures": "write-up's best (its own s3)", "epoch": 60, **written}]
         limits = self.limits[self.results[0]["recipe"]["similarity"]]
         counts = limits["n_real"], limits["n"], limits["n"], 1
         for (label, key), n in zip(LIMITS.items(), counts, strict=True):
-            row = {"pictures": label, "s3": f"{limits[key]:.4f}", "n": n}
-            rows.append(row | ({"s3 back": f"{limits[key]:.3g}"} if label == CEILING else {}))
-        # As objects: beside an empty cell pandas would make 300 a 300.0.
-        return pandas.DataFrame(rows, dtype=object).fillna("")
+            rows.append({"pictures": label, "s3": f"{limits[key]:.4f}", "n": n})
+        rows[1]["s3 back"] = rows[1]["s3"]  # of the ceiling: both ways are one
+        columns = {**SCORES, "s3_train": "s3 to train", "s3_back": "s3 back"}
+        return self.between(columns, rows, n="n", first=("epoch", "best_epoch"), specs=DIGITS)
 
     def last(self):
         """The last epoch beside the one that validation chose, on test pictures."""
-        rows = []
-        for r in self.results:
-            row = {"variation": r["name"], "seed": r["seed"]}
-            epochs = {"best": r["metrics"]["best_epoch"], "last": r["metrics"]["epochs"]}
-            for which, epoch in epochs.items():
-                scores = r["metrics"]["scores"][which]
-                row[f"{which} epoch"] = epoch
-                for key in REPORTED:
-                    row[f"{key}, {which}"] = f"{scores[key]:.4f}" if scores else "not finite"
-            broken = any(f["check"] == "non_finite_loss" for f in r["metrics"]["findings"])
-            row["stopped, all high"] = "yes" if r["status"] == "stopped" and not broken else "no"
-            rows.append(row)
-        return pandas.DataFrame(rows)
+        table = self.chosen_and_last(SCORES, ".4f")
+        lost = [
+            any(f["check"] == "non_finite_loss" for f in r["metrics"]["findings"])
+            for r in self.results
+        ]
+        high = [r["status"] == "stopped" for r in self.results] & ~np.array(lost)
+        return table.assign(**{"stopped, all high": np.where(high, "yes", "no")})
 
     def similarities(self):
         """s3 by every similarity, each beside its ceiling and floors."""
@@ -106,63 +110,152 @@ class BoundaryResults(Results):
         return pandas.DataFrame(rows)
 
     def fidelity(self):
-        """What s3 can't see: scores over a network's features, between real pictures and noise."""
-        rows = []
-        for name in (*self.names, CEILING):
-            kind = "real" if name == CEILING else "generated"
-            results = self.results if name == CEILING else self.of(name)
-            scores = [r["metrics"]["fidelity"][kind] for r in results]
-            row = {"pictures": name}
-            for label, key in {"KID": "kid", "precision": "precision", "recall": "recall"}.items():
-                values = [s[key] for s in scores]
-                row[label] = f"{values[0]:.3g}" if name == CEILING else brief(values)
-            rows.append({**row, "n": scores[0]["n_fake"], "network": scores[0]["network"]})
-        return pandas.DataFrame(rows)
+        """What s3 can't see: scores over a network's features, beside those of real pictures."""
+        columns = {key: key for key in ("kid", "precision", "recall")}
+        real = self.results[0]["metrics"]["fidelity"]["real"]
+        row = {"pictures": CEILING, **{key: f"{real[key]:.3g}" for key in columns}}
+        limits = [{**row, "n": real["n_fake"]}]
+        return self.between(columns, limits, n="n_fake", first=("network", "network"))
 
     def repairs(self):
-        """The repaired recipe with one repair left out at a time."""
-        rows = []
-        for name, repair in {REPAIRED: "nothing", **REPAIRS}.items():
-            if self.of(name):
-                row = {"variation": name, "left out": repair}
-                row |= {key: brief(self.values(name, key), ".4f") for key in REPORTED}
-                row["s3 back"] = brief(self.values(name, "s3_back"))
-                row["KID"] = brief(self.values(name, "kid"))
-                rows.append({**row, "seeds": len(self.of(name))})
-        return pandas.DataFrame(rows)
-
-    def trials(self):
-        """Every number of every trial, a row a trial and kept or last epoch."""
-        rows = []
-        for r in self.results:
-            numbers = {k: v for k, v in r["metrics"].items() if not isinstance(v, list | dict)}
-            for which, scores in r["metrics"]["scores"].items():
-                row = {"id": r["id"], "variation": r["name"], "seed": r["seed"], "weights": which}
-                rows.append({**row, **(scores or {}), **numbers, "seconds": r["seconds"]})
-        return pandas.DataFrame(rows)
+        """What each repair is worth: the repaired recipe without one at a time."""
+        columns = {**SCORES, "s3_back": "s3 back", "kid": "KID"}
+        return self.left_out(REPAIRED, REPAIRS, columns, "score", DIGITS)
 
     def criteria(self):
         """s1, s2, s3 and the losses of every epoch, on validation pictures."""
-        keys = ["epoch", "s1", "s2", "s3", "score", "s1_train", "d_loss", "g_loss"]
-        parts = []
-        for r in self.results:
-            part = self.histories[r["id"]].reindex(columns=keys)
-            part.insert(0, "seed", r["seed"])
-            part.insert(0, "variation", r["name"])
-            parts.append(part)
-        return pandas.concat(parts, ignore_index=True)
+        keys = (*REPORTED, "s1_train", "d_loss", "g_loss")
+        return self.over_epochs({key: key for key in keys})
 
 
-FIGURES = ("samples", "criteria", "gamma", "landscape", "neighbours")  # None: not enough trials
-TABLES = {
-    "scores": "s1, s2, s3 and score, of the kept epoch, on test pictures.",
-    "last": "The last epoch beside the one that validation chose.",
-    "similarities": "s3 by every similarity.",
-    "fidelity": "What s3 can't see.",
-    "criteria": "s1, s2 and s3 of every epoch, on validation pictures.",
-    "findings": "What the health monitor found.",
-    "trials": "All numbers of all trials.",
-}
+# -- claims ----------------------------------------------------------------------------------------
+
+
+def _statements(found):
+    for base, mine in PAIRS.values():
+        if found.of(mine) and found.of(base):
+            yield from _against_bce(found, mine, base)
+    if found.of(BOUNDARY):
+        yield from (_reaches(found, BOUNDARY), _losses(found))
+        if len(found.gammas()) > 1:
+            yield _best_gamma(found)
+    if found.of("idle-generator"):
+        yield _means_likeness(found)
+    yield _too_long(found)
+    if found.of(REPAIRED):
+        yield from (_reaches(found, REPAIRED), _score(found))
+        if found.of(BOUNDARY):
+            scores = f"{found.mean(REPAIRED, 'score'):.3f}, {found.mean(BOUNDARY, 'score'):.3f}"
+            note = f"Their scores: {scores}. KID is over another network's features."
+            text = "A higher score means better pictures."
+            yield found.compare(text, REPAIRED, "kid", "KID", note=note, **NEGATIVE)
+        for name, repair in REPAIRS.items():
+            options = {"baseline": name, **POSITIVE}
+            yield found.compare(f"{repair} raises the score.", REPAIRED, "score", **options)
+
+
+def _whose(name):
+    return "repaired recipe" if name == REPAIRED else "write-up's recipe"
+
+
+def _against_bce(found, mine, base):
+    def early(name, key):  # seed → mean over the first epochs, of the seeds that were scored
+        pairs = zip(found.of(name), found.history(name), strict=True)
+        means = {r["seed"]: float(h[key].iloc[:FIRST].mean()) for r, h in pairs if key in h}
+        return {seed: mean for seed, mean in means.items() if math.isfinite(mean)}
+
+    gaps = {}
+    for key in ("s1", "s2", "s3"):
+        a, b = early(mine, key), early(base, key)
+        seeds = a.keys() & b.keys()
+        gaps[key] = stats.paired_interval([a[s] for s in seeds], [b[s] for s in seeds])
+    means = [*early(base, "s2").values()]
+    bce = f"{np.mean(means):.3f}" if means else "unknown"
+    yield Claim(
+        f"Against plain BCE, s2 rises drastically in the first epochs ({_whose(mine)}).",
+        judge_interval(gaps["s2"], low=0.1),
+        f"s2 less BCE's, mean of the first {FIRST} epochs, validation pictures: {gaps['s2']:+.3f}; "
+        f"0.1 or more is taken as drastic. BCE's is {bce}.",
+    )
+    yield Claim(
+        f"s1 and s3 stay as with BCE ({_whose(mine)}).",
+        weakest([judge_interval(gaps[key], low=-SAME, high=SAME) for key in ("s1", "s3")]),
+        f"s1 less BCE's {gaps['s1']:+.3f}, s3 less BCE's {gaps['s3']:+.3f}, mean of the first "
+        f"{FIRST} epochs; within {SAME:g} is taken as the same.",
+    )
+
+
+def _reaches(found, name):
+    pairs = zip(found.values(name, "s1"), found.values(name, "s2"), strict=True)
+    last = [h["s1_train"].dropna().iloc[-1] for h in found.history(name) if "s1_train" in h]
+    trained = f"{np.mean(last):.4f}" if last else "unknown"
+    epochs = max(found.values(name, "epochs"))
+    return Claim(
+        f"s1 reaches 0.998 and s2 0.999 within {epochs} epochs ({_whose(name)}).",
+        unanimous([a >= 0.998 and b >= 0.999 for a, b in pairs]),
+        f"Held-out pictures, the epoch of the best score: s1 {found.interval(name, 's1'):.4f}, s2 "
+        f"{found.interval(name, 's2'):.4f}. On training pictures s1 is {trained} at the end.",
+    )
+
+
+def _losses(found):
+    halves = [h[["d_loss", "g_loss"]].iloc[len(h) // 2 :] for h in found.history(BOUNDARY)]
+    losses = np.concatenate([half.to_numpy() for half in halves])
+    low, high = losses.min(), losses.max()
+    return Claim(
+        "With many epochs the losses of G and D swing between 0 and 1.",
+        judge(bool(low >= 0 and high <= 1) if math.isfinite(low + high) else None),
+        f"In the second half of the training they lie between {low:.2f} and {high:.2f} (γ = 0.8, "
+        f"{len(halves)} seeds). At the boundary G's is log 2 = {math.log(2):.2f}.",
+    )
+
+
+def _best_gamma(found):
+    others = {gamma: name for gamma, name in found.gammas().items() if name != BOUNDARY}
+    gaps = {gamma: found.paired(BOUNDARY, "score", name) for gamma, name in others.items()}
+    verdict = weakest([judge_interval(gap, **POSITIVE) for gap in gaps.values()])
+    listed = "; ".join(f"γ = {gamma:g}: {gap:+.3f}" for gamma, gap in gaps.items())
+    return Claim("γ = 0.8 is the best.", verdict, f"Score of γ = 0.8 less that of {listed}.")
+
+
+def _means_likeness(found):
+    keys = ("s1", "s2", "s3", "s3_noise", "s3_real")
+    s1, s2, s3, noise, real = (found.mean("idle-generator", key) for key in keys)
+    return Claim(
+        "s1 and s2 near 1 say that G makes pictures from the boundary of the real ones.",
+        judge(False if min(s1, s2) >= 0.99 and s3 < real / 2 else None),
+        f"A generator that never learns has s1 {s1:.4f} and s2 {s2:.4f} with s3 {s3:.3f} (noise "
+        f"{noise:.3f}, real pictures {real:.3f}): D alone puts whatever it recognises at ½.",
+    )
+
+
+def _too_long(found):
+    seconds, epochs = (
+        [r["metrics"][key] for r in found.results] for key in ("s3_seconds", "seconds_per_epoch")
+    )
+    best = found.results[0]["metrics"]["scores"]["best"]
+    return Claim(
+        "s3 takes too long to be watched.",
+        judge(bool(np.mean(seconds) > np.median(epochs))),
+        f"All {best['n']} × {best['n_real']} pairs take {np.mean(seconds):.2f} s, exactly, as one "
+        f"matrix product; an epoch takes {np.median(epochs):.1f} s.",
+    )
+
+
+def _score(found):
+    values, by = found.values(REPAIRED, "score"), found.of(REPAIRED)[0]["recipe"]["similarity"]
+    others = found.similarities().set_index("similarity").drop(by)
+    listed = ", ".join(
+        f"{row[REPAIRED]:.3f} ({name}; real pictures {row[CEILING]:.3f})"
+        for name, row in others.iterrows()
+    )
+    return Claim(
+        f"Held-out pictures can score above the write-up's {REPORTED['score']:.4f}.",
+        unanimous([value > REPORTED["score"] for value in values]),
+        f"Score {found.interval(REPAIRED, 'score'):.4f}, by {by}, by which real pictures have s3 "
+        f"{found.mean(REPAIRED, 's3_real'):.3f}. The write-up's own s3 is not public; by others "
+        f"s3 is {listed}.",
+    )
 
 
 def write_report(study, results, data, out="runs", reports="reports"):

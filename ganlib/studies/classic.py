@@ -5,9 +5,7 @@ generator and compiles the stack. Keras 2 remembered what was trainable when a m
 Keras 3 looks when it traces `train_on_batch`, and by then the discriminator is frozen.
 """
 
-import contextlib
 import dataclasses
-import html
 import logging
 import types
 import warnings
@@ -21,22 +19,16 @@ from ganlib.models import digits as models
 
 @dataclasses.dataclass(frozen=True)
 class ClassicStep:
-    """One `train_on_batch` of the discriminator in the classic loop.
+    """One `train_on_batch` of the discriminator in the classic loop."""
 
-    Attributes:
-        step: int from 1.
-        batch_size: int.
-        d_moved: float, greatest change of any of D's weights; None where Keras raised.
-        message: str, the first line of the warning or error; "" where Keras said nothing.
-    """
-
-    step: int
+    step: int  # from 1
     batch_size: int
-    d_moved: float | None
-    message: str
+    d_moved: float | None  # greatest change of any of D's weights; None where Keras raised
+    message: str  # first line of the warning or error; "" where Keras said nothing
 
     @property
     def trained(self):
+        """Whether D moved."""
         return bool(self.d_moved)
 
 
@@ -54,14 +46,10 @@ class ClassicRun:
         return f"batch sizes {sizes}: D trained {trained}"
 
     def _repr_html_(self):
-        head = "<tr><th>step</th><th>batch size</th><th>D moved by</th><th>Keras says</th></tr>"
-        rows = "".join(
-            f"<tr><td>{s.step}</td><td>{s.batch_size}</td>"
-            f"<td>{'–' if s.d_moved is None else f'{s.d_moved:.2g}'}</td>"
-            f"<td style='text-align:left'>{html.escape(s.message)}</td></tr>"
-            for s in self.steps
-        )
-        return f"<table>{head}{rows}</table>"
+        import pandas
+
+        names = {"batch_size": "batch size", "d_moved": "D moved by", "message": "Keras says"}
+        return pandas.DataFrame(self.steps).rename(columns=names).to_html(index=False, na_rep="–")
 
 
 def classic_recipe(
@@ -81,23 +69,6 @@ def classic_recipe(
     Returns:
         A `ClassicRun`.
     """
-    with _without_tracing_advice():
-        return _run(images, traced_first, batch_sizes, width, latent_dim)
-
-
-@contextlib.contextmanager
-def _without_tracing_advice():
-    """Silences TensorFlow's advice against tracing anew, which is what the loop is here to show."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _run(images, traced_first, batch_sizes, width, latent_dim):
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     generator = models.build_generator(latent_dim, width)
@@ -106,9 +77,9 @@ def _run(images, traced_first, batch_sizes, width, latent_dim):
     discriminator.compile(keras.optimizers.Adam(2e-4, beta_1=0.5), loss)
 
     def d_step(n):
-        latents = rng.normal(size=(n, latent_dim)).astype("float32")
-        fakes = keras.ops.convert_to_numpy(generator(latents))
-        x = np.concatenate([images[rng.integers(0, len(images), n)], fakes])
+        fakes = generator(rng.normal(size=(n, latent_dim)).astype("float32"))
+        real = images[rng.integers(0, len(images), n)]
+        x = np.concatenate([real, keras.ops.convert_to_numpy(fakes)])
         y = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))]).astype("float32")
         return discriminator.train_on_batch(x, y)
 
@@ -122,22 +93,30 @@ def _run(images, traced_first, batch_sizes, width, latent_dim):
     monitor.set_model(types.SimpleNamespace(generator=generator, discriminator=discriminator))
     monitor.on_train_begin()
     steps = []
-    for i, n in enumerate(batch_sizes):
-        before = discriminator.get_weights()
-        message, failed = "", False
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            try:
-                d_step(n)
-            except Exception as error:  # what Keras raises here differs between its backends
-                message, failed = f"{type(error).__name__}: {error}", True
-        said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-        if said and not message:
-            message = said[0]
-        after = discriminator.get_weights()
-        moved = max(float(np.abs(a - b).max()) for a, b in zip(after, before, strict=True))
-        steps.append(ClassicStep(i + 1, n, None if failed else moved, message.split("\n")[0]))
-        latents = rng.normal(size=(2 * n, latent_dim)).astype("float32")
-        stack.train_on_batch(latents, np.ones((2 * n, 1), "float32"))
-        monitor.on_epoch_end(i)
+    advice = logging.getLogger("tensorflow")  # against tracing anew, which this is here to show
+    level = advice.level
+    advice.setLevel(logging.ERROR)
+    try:
+        for i, n in enumerate(batch_sizes):
+            steps.append(_watched(d_step, n, i + 1, discriminator))
+            latents = rng.normal(size=(2 * n, latent_dim)).astype("float32")
+            stack.train_on_batch(latents, np.ones((2 * n, 1), "float32"))
+            monitor.on_epoch_end(i)
+    finally:
+        advice.setLevel(level)
     return ClassicRun(traced_first, tuple(steps), tuple(monitor.findings))
+
+
+def _watched(d_step, n, number, discriminator):
+    before, error = discriminator.get_weights(), None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            d_step(n)
+        except Exception as raised:  # what Keras raises here differs between its backends
+            error = f"{type(raised).__name__}: {raised}"
+    said = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    after = discriminator.get_weights()
+    moved = max(float(np.abs(a - b).max()) for a, b in zip(after, before, strict=True))
+    message = error or (said[0] if said else "")
+    return ClassicStep(number, n, None if error else moved, message.split("\n")[0])

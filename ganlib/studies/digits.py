@@ -5,39 +5,36 @@ import time
 
 import keras
 import numpy as np
+from PIL import Image
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
+from ganlib.apply import infer, tile
 from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
-from ganlib.data import check, load
-from ganlib.experiment import fit as training
-from ganlib.experiment import profiles
-from ganlib.experiment.changes import changed
-from ganlib.experiment.sources import Source, locate
-from ganlib.experiment.study import Study, Trial
+from ganlib.data import check, load_train_test
+from ganlib.experiment.fit import fit_gan
+from ganlib.experiment.study import Source, Study
 from ganlib.features.digits import load_or_train
 from ganlib.images import convert
-from ganlib.inference import infer
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.models import digits as models
 
 GRID = 64  # pictures in a sample grid
 PRINTED = 100  # real and fake images that the write-up's printed accuracy looks at
 SCORES = ("confidence", "digit_score", "frechet_distance", "missing_digits", "output_slope")
-SOURCE = Source("digits", "tfds:mnist", ("digits", "mnist"))
 RANGES = {"sigmoid": "unit", "tanh": "signed"}  # what the data is scaled to
+BLACK = {"unit": 0.0, "signed": -1.0}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a digits trial depends on, except its seed.
+    """Everything that a digits trial depends on, except its data and seed.
 
     The defaults are the write-up's base run: 128 real and 128 generated images in a discriminator
     step, 256 latents in a generator step, Adam(2e-4, beta_1 = 0.5), binary cross-entropy.
     """
 
-    data: str = "tfds:mnist"
     width: int = 128  # of G's hidden layers
     d_width: int = 128
     latent_dim: int = 100
@@ -62,42 +59,27 @@ class Recipe:
     patience: int = 10  # epochs in a row after which a blank generator ends the run
 
 
-# The quick profile: narrower networks, smaller batches, fewer epochs, and a learning rate that
-# lets so short a run arrive somewhere. The generator's step reuses the discriminator's fakes.
-# Picked after about a hundred short runs by pictures and scores: a favourable case, not a fair one.
-QUICK = {
-    "width": 16,
-    "d_width": 24,
-    "momentum": 0.9,
-    "update": "shared",
-    "batch_size": 32,
-    "generator_batch": None,
-    "g_learning_rate": 2e-3,
-    "d_learning_rate": 2e-3,
-    "epochs": 3,
-    "samples": 500,
-    "score_every": 1,
-    "patience": 2,
+# fmt: off
+PROFILES = {
+    # Narrower networks, smaller batches, fewer epochs, and a learning rate that lets so short a run
+    # arrive somewhere. The generator's step reuses the discriminator's fakes. Picked after about a
+    # hundred short runs by pictures and scores: a favourable case, not a fair one.
+    "quick": {"width": 16, "d_width": 24, "momentum": 0.9, "update": "shared", "batch_size": 32,
+        "generator_batch": None, "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "epochs": 3,
+        "samples": 500, "score_every": 1, "patience": 2},
+    # A fifth of the write-up's filters, a quarter of its batches, and of its steps an eighth.
+    "cpu": {"width": 24, "d_width": 24, "batch_size": 32, "generator_batch": 64, "epochs": 3,
+        "samples": 2000, "score_every": 1, "patience": 2},
+    "full": {},
 }
-# The cpu profile: a fifth of the write-up's filters, a quarter of its batches, and of its steps
-# an eighth.
-CPU = {
-    "width": 24,
-    "d_width": 24,
-    "batch_size": 32,
-    "generator_batch": 64,
-    "epochs": 3,
-    "samples": 2000,
-    "score_every": 1,
-    "patience": 2,
-}
-SETTINGS = {"quick": QUICK, "cpu": CPU, "full": {}}
+# fmt: on
 
 
-def variations(base):
-    """Name and changed settings of each variation of the recipe `base`."""
+def variations(study):
+    """The write-up's variations of its base run, and what its diagnosis leads to."""
+    base = study.base
     wide = {"width": 2 * base.width}  # the write-up's question: what if G's scope is broader?
-    return {
+    changes = {
         "base": {},
         "tanh": {"output": "tanh"},
         "latent-50": {"latent_dim": 50},
@@ -108,7 +90,7 @@ def variations(base):
         "instance-noise": {"instance_noise": 0.5},
         "wide": wide,
         "wide-tanh": {**wide, "output": "tanh"},
-        # What the diagnosis leads to: a generator that is normalised and slower than its critic.
+        # A generator that is normalised and slower than its critic.
         "repaired": {
             **wide,
             "batch_norm": True,
@@ -118,28 +100,29 @@ def variations(base):
             "ema": 0.99,
         },
     }
+    return {name: dataclasses.replace(base, **change) for name, change in changes.items()}
 
 
-@dataclasses.dataclass
+# -- data ------------------------------------------------------------------------------------------
+
+
 class DigitsData:
     """Real digits in three parts that share no image.
 
     Attributes:
-        train: `ImageSet`, for the GANs and for the classifier that judges them.
-        test: `ImageSet`, held out: its first half is the reference of all Fréchet distances and
-            measures the classifier, its second half is the row "real".
+        train: `Images`, for the GANs and for the classifier that judges them.
+        test: `Images`, held out: one half, `reference`, is what all Fréchet distances stand on and
+            measures the classifier; the other, `real`, is the row "real".
     """
 
-    train: object
-    test: object
-
-    def __post_init__(self):
-        order = np.random.default_rng(0).permutation(len(self.test))
-        self.reference = self.test.subset(order[: len(order) // 2])
-        self.real = self.test.subset(order[len(order) // 2 :])
-        self.checksum = f"{self.train.checksum()[:32]}{self.test.checksum()[:32]}"
-        self.name, self.origin = self.train.name, self.train.origin
-        self.synthetic = self.train.synthetic
+    def __init__(self, train, test):
+        self.train, self.test = train, test
+        order = np.random.default_rng(0).permutation(len(test))
+        self.reference, self.real = (
+            test.subset(half) for half in np.split(order, [len(test) // 2])
+        )
+        self.checksum = f"{train.checksum()[:32]}{test.checksum()[:32]}"
+        self.name, self.origin, self.synthetic = train.name, train.origin, train.synthetic
         self._classifier = None
 
     def classifier(self, folder):
@@ -159,58 +142,30 @@ class DigitsData:
         }
 
 
-def load_data(spec):
-    """Loads and checks digits: "digits" (embedded), "tfds:mnist", an .npz or a folder.
-
-    Raises:
-        DataError: the images are no labelled 28×28 grey pictures of ten classes.
-    """
-    parts = []
-    for split, minimum in (("train", 500), ("test", 200)):
-        part = load(spec, split=split, size=28, channels=1)
-        parts.append(check(part, channels=1, size=28, labels=True, minimum=minimum))
-    return DigitsData(*parts)
-
-
-def build(profile="quick", data=None, seeds=None, changes=None):
-    """Makes the digits study.
+def load_data(spec, study=None):
+    """Loads and checks digits; what has no test part is divided at random, class by class.
 
     Args:
-        profile: "quick" (narrow networks, 5,000 embedded digits), "cpu" (narrow networks, MNIST) or
-            "full" (the write-up's scale).
-        data: what `load_data` takes; by default "digits" in quick, else what `$GANLIB_DATA` holds,
-            or "tfds:mnist".
-        seeds: int, number of seeds; by default those of the profile.
-        changes: dict of recipe field → value, for all trials; see `ganlib.experiment.changes`.
+        spec: what `ganlib.data.load` takes, such as "digits", "tfds:mnist", an .npz or a folder.
+        study: not needed.
 
     Returns:
-        A `Study` with a trial for each variation and seed.
+        `DigitsData`.
 
     Raises:
-        ValueError: the profile is unknown, or a change does not fit the recipe.
+        DataError: the images are no 28×28 grey pictures of the ten digits, labelled 0 to 9.
     """
-    data = SOURCE.choose(profiles.check(profile), data)
-    seeds = seeds or profiles.SEEDS[profile]
-    changes = changes or {}
-    base = Recipe(data=data, **SETTINGS[profile])
-    return Study(
-        name="digits",
-        title="An MNIST GAN and its six variations",
-        trials=tuple(
-            Trial(name, changed(dataclasses.replace(base, **variation), changes), seed)
-            for seed in range(seeds)
-            for name, variation in variations(base).items()
-        ),
-        load_data=lambda: load_data(locate(data)),
-        train=train,
-        module=__name__,
-        options={"profile": profile, "data": data, "seeds": seeds, "changes": changes},
-        epochs=lambda trial: trial.recipe.epochs,
-    )
+    train, test = load_train_test(spec, size=28, channels=1)
+    for part, minimum in ((train, 500), (test, 200)):
+        check(part, channels=1, size=28, classes=10, minimum=minimum)
+    return DigitsData(train, test)
+
+
+# -- training --------------------------------------------------------------------------------------
 
 
 def build_model(recipe, seed, steps):
-    """The compiled `Adversarial` of a recipe.
+    """The `Adversarial` of a recipe, not compiled.
 
     Args:
         recipe: `Recipe`.
@@ -227,67 +182,34 @@ def build_model(recipe, seed, steps):
         seed=seed,
     )
     discriminator = models.build_discriminator(recipe.d_width, dropout=recipe.dropout, seed=seed)
-    # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
-    noise = recipe.instance_noise * (2 if recipe.output == "tanh" else 1)
-    gan = Adversarial(
+    return Adversarial(
         generator,
         discriminator,
         losses.get(recipe.loss, recipe.real_label),
         update=recipe.update,
         generator_batch=recipe.generator_batch,
-        instance_noise=noise,
+        # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
+        instance_noise=recipe.instance_noise * (2 if recipe.output == "tanh" else 1),
         instance_noise_steps=steps // 2,
         ema=recipe.ema,
         seed=seed,
     )
 
-    gan.compile(
-        keras.optimizers.Adam(recipe.d_learning_rate, recipe.beta_1, recipe.beta_2),
-        keras.optimizers.Adam(recipe.g_learning_rate, recipe.beta_1, recipe.beta_2),
-    )
-    return gan
-
-
-def expected(recipe, n):
-    """What `ReadBack` must find, computed from the recipe and not from the builders."""
-    w, d, latent = recipe.width, recipe.d_width, recipe.latent_dim
-    hidden = (latent + 1) * 49 * w + 2 * (16 * w + 1) * w
-    norms = 4 * (w * 49 + 2 * w) if recipe.batch_norm else 0
-    return {
-        "d_learning_rate": recipe.d_learning_rate,
-        "g_learning_rate": recipe.g_learning_rate,
-        "batch_size": min(recipe.batch_size, n),
-        "g_parameters": hidden + norms + 49 * w + 1,
-        "d_parameters": (9 + 1) * d + (9 * d + 1) * d + 49 * d + 1,
-    }
-
 
 def train(trial, data, run):
-    """Trains and scores one trial; see `ganlib.experiment.study.Study.train`."""
+    """Trains and scores one trial; see `ganlib.experiment.study.Study`."""
     recipe = trial.recipe
     images = data.train.as_range(RANGES[recipe.output])
-    steps = recipe.epochs * -(-len(images) // recipe.batch_size)
-    gan = build_model(recipe, trial.seed, steps)
+    gan = build_model(recipe, trial.seed, recipe.epochs * -(-len(images) // recipe.batch_size))
     scorer = Scorer(gan, recipe, data, run)
-    monitor = HealthMonitor(
-        images[:256],
-        patience=recipe.patience,
-        warm_up=0,
-        stop_on=("generator_blank", "non_finite_loss"),
-    )
-    history = training.fit(
-        gan,
-        images,
-        run,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        seed=trial.seed,
-        expected=expected(recipe, len(images)),
-        callbacks=[scorer, monitor],
+    stop_on = ("generator_blank", "non_finite_loss")
+    monitor = HealthMonitor(images[:256], patience=recipe.patience, warm_up=0, stop_on=stop_on)
+    history, outcome = fit_gan(
+        gan, data, trial, run, images=images, monitor=monitor, callbacks=[scorer]
     )
     gan.save(run.model)
     return {
-        **training.outcome(gan, history, monitor),
+        **outcome,
         **scorer.quality(),
         **{key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")},
         "seconds_per_epoch": float(history["train_seconds"].median()),  # without the scoring
@@ -300,24 +222,21 @@ class Scorer(keras.callbacks.Callback):
     * `accuracy_real`, `accuracy_fake`: D on 100 real and 100 fake images by hard labels;
     * `printed_real`, `printed_fake`: what the write-up's metric prints for the same images, Keras'
       binary accuracy against the label that D was trained towards, smoothed or not;
-    * `confidence`, `digit_score`, `frechet_distance`, `missing_digits` and `output_slope`: every
-      `score_every` epochs; see `quality`;
+    * `SCORES`, every `score_every` epochs; see `quality`;
     * `train_seconds`: the epoch without this scoring.
     """
 
     def __init__(self, gan, recipe, data, run):
         super().__init__()
-        self.gan = gan
-        self.recipe = recipe
-        self.run = run
+        self.gan, self.recipe, self.run = gan, recipe, run
         self.range = RANGES[recipe.output]
         self.classifier = data.classifier(run.path.parent)
         self.reference = data.reference.as_range("unit")
         self.real = data.real.as_range(self.range)[:PRINTED]
         # Fixed latents, the same for all trials: what differs between two grids is the generator.
-        rng = np.random.default_rng(0)
         count = max(recipe.samples, GRID, PRINTED)
-        self.latents = rng.normal(size=(count, recipe.latent_dim)).astype("float32")
+        latents = np.random.default_rng(0).normal(size=(count, recipe.latent_dim))
+        self.latents = latents.astype("float32")
 
     def images(self, n):
         """n generated images in [0, 1], float32 `(n, 28, 28, 1)`.
@@ -325,8 +244,7 @@ class Scorer(keras.callbacks.Callback):
         What is not finite is black: a generator that has lost its way is scored by what it shows.
         """
         made = infer(self.gan.sampler, self.latents[:n], self.real.shape[1:])
-        black = {"unit": 0.0, "signed": -1.0}[self.range]
-        return convert(np.where(np.isfinite(made), made, black), self.range, "unit")
+        return convert(np.where(np.isfinite(made), made, BLACK[self.range]), self.range, "unit")
 
     def quality(self):
         """The scores of `digit_quality`, and the mean slope of G's output activation.
@@ -343,34 +261,32 @@ class Scorer(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["train_seconds"] = round(time.monotonic() - self._start, 3)
-        logs |= self._accuracies()
+        fakes = convert(self.images(PRINTED), "unit", self.range)
+        boundary = self.gan.adversarial_loss.boundary
+        for side, x, label in (("real", self.real, self.recipe.real_label), ("fake", fakes, 0.0)):
+            logits = self.gan.discriminator(x, training=False)
+            logits = keras.ops.convert_to_numpy(logits)
+            right = logits > boundary if side == "real" else logits < boundary
+            logs[f"accuracy_{side}"] = float(right.mean())
+            # The tutorial's D ends in a sigmoid, and its metric compares rounded probabilities.
+            printed = keras.metrics.BinaryAccuracy(threshold=0.5)
+            printed.update_state(np.full_like(logits, label), logits > boundary)
+            logs[f"printed_{side}"] = float(printed.result())
         if is_due(epoch, self.recipe.score_every, self.recipe.epochs):
             quality = self.quality()
             logs |= {key: quality[key] for key in SCORES}
-            self._save_grid(epoch)
+            grid = convert(tile(self.images(GRID), 8), "unit", "byte")[..., 0]
+            Image.fromarray(grid).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")
 
-    def _accuracies(self):
-        fakes = convert(self.images(PRINTED), "unit", self.range)
-        scores = {"real": self._logits(self.real), "fake": self._logits(fakes)}
-        boundary = self.gan.adversarial_loss.boundary
-        label = {"real": self.recipe.real_label, "fake": 0.0}
-        right = {"real": scores["real"] > boundary, "fake": scores["fake"] < boundary}
-        logs = {}
-        for side, logits in scores.items():
-            # The tutorial's D ends in a sigmoid, and its metric compares rounded probabilities.
-            printed = keras.metrics.BinaryAccuracy(threshold=0.5)
-            printed.update_state(np.full_like(logits, label[side]), logits > boundary)
-            logs[f"accuracy_{side}"] = float(right[side].mean())
-            logs[f"printed_{side}"] = float(printed.result())
-        return logs
 
-    def _logits(self, images):
-        return keras.ops.convert_to_numpy(self.gan.discriminator(images, training=False))
-
-    def _save_grid(self, epoch):
-        from PIL import Image
-
-        from ganlib.report.figures import tile
-
-        grid = convert(tile(self.images(GRID), 8), "unit", "byte")
-        Image.fromarray(grid[..., 0]).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")
+STUDY = Study(
+    "digits",
+    "An MNIST GAN and its six variations",
+    Recipe,
+    PROFILES,
+    variations,
+    load_data,
+    train,
+    module=__name__,
+    source=Source("digits", "tfds:mnist", ("digits", "mnist")),
+)

@@ -6,13 +6,12 @@ import math
 import numpy as np
 import pandas
 
-from ganlib.report.figures import COLUMN, PAGE, show_images, style
-from ganlib.stats import brief, mean_interval
+from ganlib.apply import read_grid
+from ganlib.report import figures
+from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies.digits import PRINTED
-from ganlib.studies.digits_claims import claims
-from ganlib.studies.results import Contents, Results
+from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
 
-SHOWN = 16  # pictures of a variation in the figure
 METRICS = {
     "confidence": "confidence",
     "digit_score": "digit score",
@@ -20,194 +19,211 @@ METRICS = {
     "missing_digits": "missing digits",
     "output_slope": "slope of G's output",
 }
-TABLES = {
-    "scores": "Quality of the generated digits, between noise and real digits.",
-    "differences": "Each variation less the base run, same data and seeds.",
-    "costs": "Time and size of each variation.",
-    "findings": "What the health monitor found.",
-    "trials": "All numbers of all trials.",
-}
+BOUNDS = {"digit_score": (1, 10), "missing_digits": (0, 10), "frechet_distance": (0, math.inf)}
+BOUNDS |= dict.fromkeys(("confidence", "output_slope"), (0, 1))
+LIMITS = {"real": "real digits (ceiling)", "noise": "noise (floor)"}
+TABLES = ("scores", "differences", "costs", "findings", "trials")
+ACCURACIES = ["accuracy_real", "accuracy_fake"]
 
 
 class DigitsResults(Results):
     """The finished trials of a digits study; see `Results`."""
 
-    def __init__(self, study, results, data, out="runs"):
-        super().__init__(study, results, data, out)
-        samples = self.results[0]["recipe"]["samples"]
-        some_folder = next(iter(self.folders.values())).parent
-        self.baselines = data.baselines(some_folder, samples)
+    bounds = BOUNDS
 
     @functools.cached_property
-    def claims(self):
-        return claims(self)
+    def baselines(self):
+        """Quality of real digits ("real") and of noise."""
+        folder = next(iter(self.folders.values())).parent
+        return self.data.baselines(folder, self.results[0]["recipe"]["samples"])
 
     def contents(self):
-        figures = {
-            "samples": DigitsResults.samples_figure,
-            "accuracy": DigitsResults.accuracy_figure,
-            "quality": DigitsResults.quality_figure,
-            "histogram": DigitsResults.histogram_figure,
-        }
-        return Contents(figures, TABLES)
+        """The figures and tables of the report."""
+        names = ("samples", "accuracy", "quality", "histogram")
+        return Contents({n: getattr(DigitsResults, f"{n}_figure") for n in names}, TABLES)
 
     # -- tables ------------------------------------------------------------------------------------
 
     def scores(self):
-        """Quality of each variation, between the rows "real digits" and "noise"."""
-        rows = []
-        for name in self.names:
-            row = {"variation": name, "status": ", ".join({r["status"] for r in self.of(name)})}
-            for key, label in METRICS.items():
-                row[label] = brief(self.values(name, key))
-            row["n"] = self.of(name)[0]["metrics"]["n"]
-            rows.append({**row, "seeds": len(self.of(name))})
-        for name, label in (("real", "real digits (ceiling)"), ("noise", "noise (floor)")):
-            quality = self.baselines[name]
-            row = {"variation": label, "status": ""}
-            row |= {label: f"{quality[k]:.3g}" for k, label in METRICS.items() if k in quality}
-            rows.append({**row, "n": quality["n"]})
-        return pandas.DataFrame(rows, dtype=object).fillna("")
+        """Quality of the generated digits, between noise and real digits."""
+        limits = []
+        for key, label in LIMITS.items():
+            quality = self.baselines[key]
+            row = {text: f"{quality[k]:.3g}" for k, text in METRICS.items() if k in quality}
+            limits.append({"pictures": label, **row, "n": quality["n"]})
+        return self.between(METRICS, limits, n="n", first=("status", "status"))
 
     def differences(self):
-        """Each variation less the base run with the same seed and data."""
-        rows = []
-        for name in self.names:
-            if name == "base" or not self.of("base"):
-                continue
-            row = {"variation": name}
-            for key, label in METRICS.items():
-                row[f"Δ {label}"] = f"{self.paired(name, key):+.3g}"
-            rows.append(row)
-        return pandas.DataFrame(rows)
-
-    def costs(self):
-        """Seconds an epoch and parameters, with ratios to the base run."""
-        rows = []
-        for name in self.names:
-            parameters = [self.of(name)[0]["metrics"][f"{p}_parameters"] for p in "gd"]
-            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
-            rows.append(
-                {
-                    "variation": name,
-                    "seconds an epoch": brief(self.values(name, "seconds_per_epoch")),
-                    "ratio to base": f"{ratio:.2f}",
-                    "epochs": ", ".join(str(r["metrics"]["epochs"]) for r in self.of(name)),
-                    "G parameters": parameters[0],
-                    "D parameters": parameters[1],
-                }
-            )
+        """Each variation less the base run, same data and seeds."""
+        rows = [
+            {"variation": name}
+            | {f"Δ {label}": f"{self.paired(name, key):+.3g}" for key, label in METRICS.items()}
+            for name in self.names
+            if name != "base" and self.of("base")
+        ]
         return pandas.DataFrame(rows)
 
     def trials(self):
-        """Every number of every trial, a row a trial."""
-        rows = []
-        for r in self.results:
-            metrics = {k: v for k, v in r["metrics"].items() if not isinstance(v, list)}
-            histogram = dict(enumerate(r["metrics"]["histogram"]))
-            shares = {f"share_of_{digit}": share for digit, share in histogram.items()}
-            rows.append({"id": r["id"], "variation": r["name"], "seed": r["seed"], **metrics})
-            rows[-1] |= {**shares, "status": r["status"], "seconds": r["seconds"]}
-        return pandas.DataFrame(rows)
+        """All numbers of all trials, a row a trial."""
+        shares = pandas.DataFrame([r["metrics"]["histogram"] for r in self.results])
+        return super().trials().join(shares.add_prefix("share_of_"))
 
     # -- figures -----------------------------------------------------------------------------------
 
-    def grid(self, result, n=SHOWN):
-        """The last saved pictures of a trial, float32 `(n, 28, 28, 1)` in [0, 1]."""
-        from PIL import Image
-
-        path = max((self.folders[result["id"]] / "samples").glob("*.png"))
-        pixels = np.asarray(Image.open(path), "float32") / 255
-        cells = pixels.reshape(8, 28, 8, 28).transpose(0, 2, 1, 3).reshape(64, 28, 28, 1)
-        return cells[:n]
-
     def samples_figure(self):
         """The same latents through each variation's generator, and real digits."""
-        panels = [(name, self.grid(self.of(name)[0])) for name in self.names]
-        panels.append(("real digits", self.data.real.as_range("unit")[:SHOWN]))
-        columns = 5
-        rows = math.ceil(len(panels) / columns)
-        with style() as plt:
-            figure, axes = plt.subplots(rows, columns, figsize=(PAGE, 1.55 * rows), squeeze=False)
-            for ax in axes.flat:
-                ax.axis("off")
-            for ax, (name, images) in zip(axes.flat, panels, strict=False):
-                show_images(ax, images, 4, name)
-        return figure
+        folders = {name: self.folders[self.of(name)[0]["id"]] for name in self.names}
+        last = {name: max((path / "samples").glob("*.png")) for name, path in folders.items()}
+        panels = {name: read_grid(path, 28) for name, path in last.items()}
+        return figures.picture_panels({**panels, "real digits": self.data.real.as_range("unit")})
 
     def accuracy_figure(self):
         """D's accuracy over epochs by hard labels, and what the write-up's metric prints."""
-        columns = 3
-        rows = math.ceil(len(self.names) / columns)
-        with style() as plt:
-            figure, axes = plt.subplots(
-                rows,
-                columns,
-                figsize=(PAGE, 1.45 * rows + 0.4),
-                sharex=True,
-                sharey=True,
-                squeeze=False,
-            )
+        rows = -(-len(self.names) // 3)
+        with figures.style() as plt:
+            size = (figures.PAGE, 1.45 * rows + 0.4)
+            shared = {"sharex": True, "sharey": True, "squeeze": False}
+            figure, axes = plt.subplots(rows, 3, figsize=size, **shared)
             for ax in axes.flat[len(self.names) :]:
                 ax.axis("off")
             for ax, name in zip(axes.flat, self.names, strict=False):
-                history = pandas.concat(self.history(name)).groupby("epoch").mean()
                 for side, color in (("real", "C0"), ("fake", "C1")):
-                    ax.plot(history[f"accuracy_{side}"] * 100, color=color, label=f"{side} images")
-                    printed = history[f"printed_{side}"] * 100
-                    label = f"{side}, as printed"
-                    ax.plot(printed, color=color, ls=":", lw=2.2, alpha=0.7, label=label)
-                ax.axhline(50, color="0.6", lw=0.6)
-                ax.set(title=name, ylim=(-5, 105))
-            figure.supxlabel("epoch", fontsize=8)
-            figure.supylabel(f"D is right on … % of {PRINTED} images", fontsize=8)
-            handles, labels = axes.flat[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside upper center", ncols=4)
+                    for key, line in (("accuracy", "-"), ("printed", ":")):
+                        column, label = f"{key}_{side}", f"{side}, {key}"
+                        figures.curve(ax, self.history(name), column, label, color, line)
+                ax.set(title=name, ylim=(-0.05, 1.05))
+            for ax in axes[-1]:
+                ax.set_xlabel("epoch")
+            figure.supylabel(f"D's accuracy on {PRINTED} images", fontsize=8)
+            figures.legend_below(figure, axes.flat[:1], 4)
         return figure
 
     def quality_figure(self):
         """Digit score and Fréchet distance of each variation, between noise and real digits."""
-        with style() as plt:
-            figure, axes = plt.subplots(1, 2, figsize=(PAGE, 0.24 * len(self.names) + 0.9))
+        with figures.style() as plt:
+            size = (figures.PAGE, 0.24 * len(self.names) + 0.9)
+            figure, axes = plt.subplots(1, 2, figsize=size, sharey=True)
             for ax, key in zip(axes, ("digit_score", "frechet_distance"), strict=True):
                 for y, name in enumerate(reversed(self.names)):
                     values = self.values(name, key)
-                    interval = mean_interval(values)
+                    interval = self.interval(name, key)
                     ax.plot(values, [y] * len(values), "o", color="C0", alpha=0.5)
                     if interval.low is not None:
                         ax.plot([interval.low, interval.high], [y, y], color="C0")
                 for label, color in (("real", "C2"), ("noise", "C1")):
-                    ax.axvline(
-                        self.baselines[label][key], color=color, ls="--", label=f"{label} images"
-                    )
-                ax.set_yticks(range(len(self.names)), self.names[::-1])
+                    level = self.baselines[label][key]
+                    ax.axvline(level, color=color, ls="--", label=f"{label} images")
                 better = "higher" if key == "digit_score" else "lower"
                 ax.set_xlabel(f"{METRICS[key]} ({better} is better)")
-            axes[1].set_yticklabels([])
+            axes[0].set_yticks(range(len(self.names)), self.names[::-1])
             axes[1].set_xscale("log")
-            handles, labels = axes[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside upper center", ncols=2)
+            figures.legend_below(figure, axes[:1], 2)
         return figure
 
     def histogram_figure(self):
         """Share of each digit, and of pictures that are none; an even share is 10 %."""
-        rows = {name: self._shares([r["metrics"] for r in self.of(name)]) for name in self.names}
-        rows["real digits"] = self._shares([self.baselines["real"]])
-        shares = 100 * np.stack(list(rows.values()))
-        with style() as plt:
-            figure, ax = plt.subplots(figsize=(COLUMN, 0.2 * len(rows) + 0.7))
-            mesh = ax.imshow(shares, vmin=0, vmax=30, aspect="auto")
-            ax.set_xticks(range(11), [*range(10), "none"])
-            ax.set_yticks(range(len(rows)), list(rows))
+        each = {name: [r["metrics"] for r in self.of(name)] for name in self.names}
+        each["real digits"] = [self.baselines["real"]]
+        shares = [
+            np.mean([[*q["histogram"], q["no_digit"]] for q in qs], 0) for qs in each.values()
+        ]
+        with figures.style() as plt:
+            figure, ax = plt.subplots(figsize=(figures.COLUMN, 0.2 * len(shares) + 0.7))
+            digits, label = [*range(10), "none"], "% of pictures"
+            figures.heatmap(figure, ax, 100 * np.stack(shares), list(each), digits, 30, label)
             ax.set_xlabel("digit it is taken for")
             ax.axvline(9.5, color="white", lw=2)
-            ax.grid(False)
-            figure.colorbar(mesh, label="% of pictures", extend="max")
         return figure
 
-    @staticmethod
-    def _shares(qualities):
-        return np.mean([[*q["histogram"], q["no_digit"]] for q in qualities], axis=0)
+    # -- claims ------------------------------------------------------------------------------------
+
+    def statements(self):
+        """What the write-up reported, against our runs."""
+        if not self.of("base"):
+            return
+        if self.of("tanh"):
+            yield from self._of_tanh()
+        # "Hardly" is a tenth of the way from noise to real digits.
+        real, noise = (self.baselines[key]["digit_score"] for key in LIMITS)
+        margin = 0.1 * (real - noise)
+        alike = {"low": -margin, "high": margin, "note": f"Taken as equal within ±{margin:.2f}."}
+        time = ("seconds_per_epoch", "seconds an epoch")
+        text = "Half the latent values hardly change the quality."
+        yield self.compare(text, "latent-50", "digit_score", **alike)
+        text = "Half the latent values hardly change the time (reported: 40 s of 79 min)."
+        yield self.compare(text, "latent-50", *time, ratio=True, low=0.95, high=1.05)
+        if self.of("label-smoothing"):
+            yield self._smoothing_zero()
+        text = "With label smoothing the pictures are as good as the base run's."
+        yield self.compare(text, "label-smoothing", "digit_score", **alike)
+        if self.of("least-squares"):
+            yield self._losses_diversity()
+        text = "Noise on D's inputs keeps D from ending as a coin flip."
+        label = "D's training accuracy above 50 % in the last epoch"
+        yield self.compare(text, "instance-noise", self._advantage, label, **POSITIVE)
+        text = "Batch normalisation in G makes D's accuracies steadier."
+        label = "mean change of D's accuracies from epoch to epoch"
+        yield self.compare(text, "batch-norm", self._unrest, label, **NEGATIVE)
+        text = "Batch normalisation makes an epoch about 13 % slower (89 against 79 min)."
+        yield self.compare(text, "batch-norm", *time, ratio=True, low=1.05, high=1.25)
+
+    def _of_tanh(self):
+        blank = [_is_blank(result) for result in self.of("tanh")]
+        tanh, base = (self.interval(n, "digit_score") for n in ("tanh", "base"))
+        yield Claim(
+            "Tanh output with pixels in [-1, 1]: the pictures are almost blank.",
+            unanimous(blank),
+            f"The monitor found a blank generator in {sum(blank)} of {len(blank)} tanh runs; digit "
+            f"score {tanh}, base {base}.",
+        )
+        plain = [r for r in self.results if not r["recipe"]["batch_norm"]]
+        by_output = {"sigmoid": [], "tanh": []}
+        for result in plain:
+            by_output[result["recipe"]["output"]].append(_is_blank(result))
+        counts = (f"{sum(runs)} of {len(runs)} {output} runs" for output, runs in by_output.items())
+        yield Claim(
+            "The tanh output is what makes the pictures blank.",
+            judge(not any(by_output["sigmoid"]) if any(map(_is_blank, plain)) else None),
+            f"Blank: {' and '.join(counts)} without batch normalisation.",
+        )
+        least = min(history[ACCURACIES].min().min() for history in self.history("tanh"))
+        yield Claim(
+            "With tanh, D is 100 % right on real and fake images in every epoch.",
+            judge(least == 1.0),
+            f"Lowest accuracy of any epoch: {least:.0%} (n = {PRINTED} images a side).",
+        )
+
+    def _smoothing_zero(self):
+        histories = self.history("label-smoothing")
+        printed = max(history["printed_real"].max() for history in histories)
+        hard = float(np.mean([history["accuracy_real"].mean() for history in histories]))
+        return Claim(
+            "With label smoothing D is 0 % right on real images in every epoch.",
+            judge(hard < 0.01),
+            f"The metric prints at most {printed:.0%}, because no rounded output equals 0.9; by "
+            f"hard labels D is right on {hard:.0%} of real images (mean over epochs).",
+        )
+
+    def _losses_diversity(self):
+        names = [name for name in ("least-squares", "hinge") if self.of(name)]
+        gaps = {name: self.paired(name, "digit_score") for name in names}
+        verdicts = {judge_interval(gap, **POSITIVE) for gap in gaps.values()}
+        return Claim(
+            "Another loss remedies a lack of diversity.",
+            verdicts.pop() if len(verdicts) == 1 else CANNOT_TELL,
+            "digit score less base: " + "; ".join(f"{n} {gap:+.3f}" for n, gap in gaps.items()),
+        )
+
+    def _advantage(self, result):  # of D over a coin, at the end of training
+        last = self.histories[result["id"]].iloc[-1]
+        return float(last[["d_accuracy_real", "d_accuracy_fake"]].mean() - 0.5)
+
+    def _unrest(self, result):
+        return float(self.histories[result["id"]][ACCURACIES].diff().abs().mean().mean())
+
+
+def _is_blank(result):
+    return any(f["check"] == "generator_blank" for f in result["metrics"]["findings"])
 
 
 def write_report(study, results, data, out="runs", reports="reports"):

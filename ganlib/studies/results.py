@@ -2,15 +2,29 @@
 
 import dataclasses
 import functools
+import math
+import types
 
 import numpy as np
 import pandas
 
-from ganlib.experiment.study import DONE, STOPPED, run_folder
+from ganlib.apply import save_gif
+from ganlib.experiment.run import DONE, STOPPED, run_folder
+from ganlib.report.claims import (
+    CANNOT_TELL,
+    REFUTED,
+    SUPPORTED,
+    Claim,
+    Claims,
+    judge,
+    judge_interval,
+)
 from ganlib.report.export import Report
 from ganlib.report.figures import close
-from ganlib.sampling import save_gif
-from ganlib.stats import Claims, paired_interval
+from ganlib.stats import mean_interval, paired_interval
+
+# Ends of an interval that lies above zero, or below; where it is exactly zero, it does not.
+POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,20 +34,17 @@ class Contents:
     Attributes:
         figures: dict of name → callable that draws it from the results, or gives None where the
             trials that it needs are missing. Its docstring begins with the caption.
-        tables: dict of name → caption; the name is that of a table of the results.
-        films: dict of name → frames, as `ganlib.sampling.save_gif` takes them.
+        tables: names of tables of the results, whose docstrings begin with the caption.
+        films: dict of name → frames, as `save_gif` takes them.
     """
 
     figures: dict = dataclasses.field(default_factory=dict)
-    tables: dict = dataclasses.field(default_factory=dict)
+    tables: tuple = ()
     films: dict = dataclasses.field(default_factory=dict)
 
 
 class Results:
-    """The finished trials of a study.
-
-    A study adds its tables and figures as methods, and has `claims` and `contents` of its own: what
-    its write-up says, and what a report shows.
+    """The finished trials of a study; a study adds its tables, `statements` and `contents`.
 
     Args:
         study: `ganlib.experiment.study.Study`.
@@ -44,6 +55,9 @@ class Results:
     Raises:
         ValueError: no trial has finished.
     """
+
+    usual = "base"  # the variation that others are compared with
+    bounds = types.MappingProxyType({})  # key → ends of what it can be; (0, infinity): no top
 
     def __init__(self, study, results, data, out="runs"):
         self.study = study
@@ -73,10 +87,19 @@ class Results:
 
     def metric(self, result, key):
         """One number of a result."""
-        return result["metrics"][key]
+        return result["metrics"][key] if key in result["metrics"] else result[key]
 
     def values(self, name, key):
+        """A number of each of a variation's results."""
         return [self.metric(result, key) for result in self.of(name)]
+
+    def interval(self, name, key):
+        """A number's mean over a variation's seeds, as `ganlib.stats.Interval`."""
+        values, ends = self.values(name, key), self.bounds.get(key)
+        if ends is None:
+            return mean_interval(values)
+        scale = "log" if ends[1] == math.inf else "logit"
+        return mean_interval(np.clip(values, *ends), scale=scale, bounds=ends)  # for rounding
 
     def mean(self, name, key):
         """A score of a variation, mean over seeds."""
@@ -86,13 +109,18 @@ class Results:
         """The histories of a variation, one a seed."""
         return [self.histories[result["id"]] for result in self.of(name)]
 
-    def paired(self, name, measure, baseline="base", ratio=False):
+    def epochs(self, result):
+        """The epochs of which a trial kept a grid of samples, in order."""
+        files = (self.folders[result["id"]] / "samples").glob("epoch-*.png")
+        return sorted(int(file.stem.removeprefix("epoch-")) for file in files)
+
+    def paired(self, name, measure, baseline=None, ratio=False):
         """How a variation differs from another, by runs that share a seed.
 
         Args:
             name: of the variation.
             measure: str, as for `metric`, or callable that makes a number of a result.
-            baseline: name of the other variation.
+            baseline: name of the other variation; by default the usual one.
             ratio: bool, whether one is divided by the other; else the other is taken away.
 
         Returns:
@@ -100,63 +128,188 @@ class Results:
         """
         if isinstance(measure, str):
             measure = functools.partial(self.metric, key=measure)
-        base, mine = ({r["seed"]: measure(r) for r in self.of(n)} for n in (baseline, name))
+        names = baseline or self.usual, name
+        base, mine = ({r["seed"]: measure(r) for r in self.of(n)} for n in names)
         compared = np.divide if ratio else np.subtract
         values = [compared(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
         return paired_interval(values, np.zeros(len(values)))
 
-    @property
+    # -- claims ------------------------------------------------------------------------------------
+
+    @functools.cached_property
     def claims(self):
-        """The write-up's `ganlib.stats.Claims`, as these results judge them; here none."""
-        return Claims(())
+        """The write-up's `Claims`, as these results judge them."""
+        return Claims(tuple(claim for claim in self.statements() if claim))
+
+    def statements(self):
+        """Each `Claim`, or None where its runs are missing; here none."""
+        return ()
+
+    def compare(
+        self, statement, name, measure, label=None, *, baseline=None, ratio=False, note="", **ends
+    ):
+        """A `Claim` on how two variations differ; None where one of them has not run.
+
+        Args:
+            statement: str.
+            name, measure, baseline, ratio: as of `paired`.
+            label: str, what is measured, as the evidence calls it.
+            note: str, a sentence to add to the evidence.
+            **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
+        """
+        baseline = baseline or self.usual
+        if not (self.of(name) and self.of(baseline)):
+            return None
+        gap = self.paired(name, measure, baseline, ratio)
+        shown = f"over {baseline}: {gap:.3f}" if ratio else f"less {baseline}: {gap:+.3f}"
+        evidence = f"{label or measure.replace('_', ' ')}, {name} {shown}. {note}".strip()
+        return Claim(statement, judge_interval(gap, **ends), evidence)
+
+    # -- tables ------------------------------------------------------------------------------------
 
     def contents(self):
         """The `Contents` of a report; here none."""
         return Contents()
 
+    def row(self, name, columns, spec=".3g", specs=None):
+        """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
+        formats = {key: (specs or {}).get(key, spec) for key in columns}
+        return {v: self.interval(name, k).brief(formats[k]) for k, v in columns.items()}
+
+    def listed(self, name, key):
+        """A number of each of a variation's seeds, as text."""
+        return ", ".join(str(value) for value in self.values(name, key))
+
+    def between(self, columns, limits, *, n, first, specs=None):
+        """Each variation's scores, with the rows `limits` below, such as a ceiling and a floor.
+
+        `first` is a pair (label, key) of what stands before them, `n` the key of their number.
+        """
+        rows = []
+        for name in self.names:
+            row = {"pictures": name, first[0]: self.listed(name, first[1])}
+            row |= {**self.row(name, columns, specs=specs), "n": self.values(name, n)[0]}
+            rows.append({**row, "seeds": len(self.of(name))})
+        # As objects: beside an empty cell pandas would make 300 a 300.0.
+        return pandas.DataFrame([*rows, *limits], dtype=object).fillna("")
+
+    def left_out(self, whole, parts, columns, less, specs=None):
+        """What a recipe is without each of its parts (variation → what it leaves out)."""
+        rows = []
+        for name, part in {whole: "nothing", **parts}.items():
+            if self.of(name):
+                row = {"variation": name, "left out": part, **self.row(name, columns, specs=specs)}
+                gap = "" if name == whole else self.paired(name, less, whole).brief("+.3g")
+                rows.append({**row, f"{columns[less]} less with it": gap})
+                rows[-1]["seeds"] = len(self.of(name))
+        return pandas.DataFrame(rows, dtype=object).fillna("")
+
+    def costs(self):
+        """Time and size of each variation."""
+        rows = []
+        for name in self.names:
+            row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
+            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
+            row |= {f"ratio to {self.usual}": ratio.brief(".2f")}
+            row |= {"epochs": self.listed(name, "epochs")}
+            sizes = {f"{p} parameters": f"{p.lower()}_parameters" for p in "GD"}
+            rows.append(row | {k: self.values(name, key)[0] for k, key in sizes.items()})
+        return pandas.DataFrame(rows)
+
     def findings(self):
-        """What the health monitor saw, a row a finding."""
-        rows = [
-            {"variation": r["name"], "seed": r["seed"], **finding}
-            for r in self.results
-            for finding in r["metrics"].get("findings", ())
-        ]
-        return pandas.DataFrame(
-            rows, columns=["variation", "seed", "check", "epoch", "evidence", "remedy"]
-        )
+        """What the health monitor found, a row a finding."""
+        columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
+        rows = [_about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
+        return pandas.DataFrame(rows, columns=columns)
 
     def health(self):
         """A row a trial: the checks that spoke, and what they saw."""
         rows = []
         for r in self.results:
             findings = r["metrics"].get("findings", ())
-            row = {"variation": r["name"], "seed": r["seed"]}
-            row["found"] = ", ".join(f["check"] for f in findings) or "nothing"
-            row["evidence"] = " ".join(f["evidence"] for f in findings)
-            rows.append(row)
+            found = ", ".join(f["check"] for f in findings) or "nothing"
+            evidence = " ".join(f["evidence"] for f in findings)
+            rows.append({**_about(r), "found": found, "evidence": evidence})
         return pandas.DataFrame(rows)
 
+    def trials(self, which="weights"):
+        """All numbers of all trials, a row a trial and each of its scores, such as "best"."""
+        rows = []
+        for r in self.results:
+            end = {**_numbers(r["metrics"]), "status": r["status"], "seconds": r["seconds"]}
+            for name, scores in r["metrics"].get("scores", {"": {}}).items():
+                row = {"id": r["id"], **_about(r), **({which: name} if name else {})}
+                rows.append({**row, **_numbers(scores or {}), **end})
+        return pandas.DataFrame(rows)
+
+    def chosen_and_last(self, columns, spec=".3g"):
+        """Scores (key → label) of the kept epoch beside the last one's, a row a trial."""
+        rows = []
+        for r in self.results:
+            rows.append(_about(r))
+            for which, epoch in {"best": "best_epoch", "last": "epochs"}.items():
+                scores = r["metrics"]["scores"][which]
+                rows[-1][f"{which} epoch"] = r["metrics"][epoch]
+                for key, label in columns.items():
+                    text = f"{scores[key]:{spec}}" if scores else "not finite"
+                    rows[-1][f"{label}, {which}"] = text
+        return pandas.DataFrame(rows)
+
+    def over_epochs(self, columns):
+        """Columns (key → label) of all histories, a row an epoch, with variation and seed."""
+        parts = []
+        for r in self.results:
+            part = self.histories[r["id"]].reindex(columns=["epoch", *columns])
+            about = pandas.DataFrame(_about(r), part.index)
+            parts.append(pandas.concat([about, part.rename(columns=columns)], axis=1))
+        return pandas.concat(parts, ignore_index=True)
+
     def write(self, reports="reports"):
-        """Writes figures, films, tables, claims and run.json.
+        """Writes figures, films, tables, claims and run.json into a folder; returns the `Report`.
 
         Args:
             reports: folder of all reports.
-
-        Returns:
-            The `ganlib.report.export.Report`.
         """
         contents, options = self.contents(), self.study.options
         report = Report(self.study.name, options["profile"], reports, options.get("changes"))
         for name, draw in contents.figures.items():
             if figure := draw(self):
-                report.figure(name, figure, (draw.__doc__ or "").partition("\n")[0])
+                report.figure(name, figure, _caption(draw))
                 close(figure)
         for name, frames in contents.films.items():
             save_gif(frames, report.file(name, "gif"))
-        for name, caption in contents.tables.items():
+        for name in contents.tables:
             table = getattr(self, name)
+            caption = _caption(getattr(type(self), name))
             report.table(name, table() if callable(table) else table, caption)
         if self.claims.items:
             report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
         report.provenance(self.study, self.results, self.data, self.claims)
         return report
+
+
+def by_interval(statement, interval, verdict, evidence):
+    """A `Claim` on an interval: `verdict` judges it, `evidence` has a place for it."""
+    return Claim(statement, verdict(interval), evidence.format(interval))
+
+
+def unanimous(conditions):
+    """The verdict of conditions, one a seed: undecided where they differ, or there are none."""
+    return judge(conditions[0]) if len(set(conditions)) == 1 else CANNOT_TELL
+
+
+def weakest(verdicts):
+    """The verdict on several things together: refuted if one is, supported if all are."""
+    return next((v for v in (REFUTED, CANNOT_TELL) if v in verdicts), SUPPORTED)
+
+
+def _caption(documented):
+    return (documented.__doc__ or "").partition("\n")[0]
+
+
+def _about(result):
+    return {"variation": result["name"], "seed": result["seed"]}
+
+
+def _numbers(values):
+    return {key: value for key, value in values.items() if not isinstance(value, list | dict)}

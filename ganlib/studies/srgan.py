@@ -3,43 +3,40 @@
 import dataclasses
 import functools
 
-from ganlib.data import Patches, check_photos, load_photos
-from ganlib.data.parts import Parts
-from ganlib.experiment import profiles
-from ganlib.experiment.changes import changed
-from ganlib.experiment.sources import Source, locate
-from ganlib.experiment.study import Study, Trial
-from ganlib.features import perceptual
-from ganlib.images import apply_kernel, convert, fit_kernel, upscale
-from ganlib.metrics import super_resolution as metrics
-from ganlib.studies.srgan_attempts import ATTEMPTS
-from ganlib.studies.srgan_training import (
-    build_gan,
-    build_players,
-    pretrain,
-    save_generator,
-    score,
-    train_adversarially,
-)
+import keras
+import numpy as np
+from PIL import Image
 
-SOURCE = Source("photos", "tfds:div2k/bicubic_x4", ("srgan", "photos", "div2k", "bsds"))
-# By profile: how many of the write-up's epochs are one of ours (a log line, a checkpoint), and the
-# factor on its learning rates, because a shorter attempt takes fewer steps.
-EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
-RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
-RATES = ("g_learning_rate", "d_learning_rate")
-RANGE_MISTAKE = "denormalised twice"  # what fits the write-up's scores; see the notebook
+from ganlib import losses
+from ganlib.adversarial import Adversarial
+from ganlib.apply import upscale_image
+from ganlib.callbacks.best import KeepBest
+from ganlib.callbacks.health import HealthMonitor
+from ganlib.callbacks.plateau import StopWhenLost
+from ganlib.content import ContentLoss
+from ganlib.data import Batches, DataError, Patches, check, load_parts
+from ganlib.experiment import fit as training
+from ganlib.experiment.study import FULL, Source, Study
+from ganlib.features import perceptual
+from ganlib.images import convert, psnr, upscale
+from ganlib.metrics import super_resolution as metrics
+from ganlib.models import srgan as models
+from ganlib.models.linear import apply_kernel, fit_kernel
+from ganlib.studies.srgan_attempts import ATTEMPTS
+
+KEPT = 5  # test pictures whose enlargements are saved
+SEEN = 64  # patches that the health monitor looks at
+WATCHED = "validation_psnr_y"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a super-resolution trial depends on, except its seed.
+    """Everything that a super-resolution trial depends on, except its data and seed.
 
     The generator minimises `pixel` · content + `perceptual` · features + `adversarial` ·
     adversarial loss. The defaults are what the repaired recipe is made of.
     """
 
-    data: str = "photos"
     scale: int = 4
     generator: str = "residual"  # or "paper"
     filters: int = 64
@@ -76,97 +73,78 @@ class Recipe:
         return "signed" if self.generator == "paper" else "unit"
 
 
-# As submitted: SRGAN from scratch, no pixel pretraining, the loss 1 - D(x) + D(G(z)).
-SUBMITTED = {
-    "generator": "paper",
-    "linear_start": False,
-    "loss": "absolute_error",
-    "distance": "l2",
-    "mistake": RANGE_MISTAKE,
+# fmt: off
+# The repaired recipe by profile; in quick's three hundred steps D has to learn something.
+PROFILES = {
+    "quick": {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8,
+        "steps": 100, "pretraining_epochs": 6, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99,
+        "judged_side": 96},
+    "cpu": {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 500,
+        "pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995,
+        "judged_side": 128},
+    "full": {"filters": 96, "blocks": 16, "patch": 192, "steps": 1000, "pretraining_epochs": 30,
+        "pretraining_rate": 5e-4, "epochs": 10, "g_learning_rate": 1e-4, "ema": 0.999},
 }
+# As submitted: SRGAN from scratch, no pixel pretraining, the loss 1 - D(x) + D(G(z)).
+SUBMITTED = {"generator": "paper", "linear_start": False, "loss": "absolute_error",
+    "distance": "l2", "mistake": "denormalised twice"}  # what fits the write-up's scores
+_SIZES = ("filters", "blocks", "d_filters", "patch", "batch_size", "steps")
+SUBMITTED_SIZES = {
+    "quick": dict(zip(_SIZES, (16, 2, 8, 48, 4, 16), strict=True)),
+    "cpu": dict(zip(_SIZES, (32, 4, 16, 64, 8, 40), strict=True)),
+    "full": dict(zip(_SIZES, (64, 16, 64, 96, 16, 400), strict=True)),
+}
+# fmt: on
+# How many of the write-up's epochs are one of ours (a log line, a checkpoint), and the factor on
+# its learning rates, because a shorter attempt takes fewer steps.
+EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
+RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
+RATES = ("g_learning_rate", "d_learning_rate")
 # Feature distances differ in size from network to network: these weights make them count alike.
 PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1, "vgg19": 0.1}
-# Sizes by profile, for the attempts and for the repaired recipe.
-SIZES = {
-    "quick": (
-        {"filters": 16, "blocks": 2, "d_filters": 8, "patch": 48, "batch_size": 4, "steps": 16},
-        {
-            "filters": 32,
-            "blocks": 4,
-            "d_filters": 16,
-            "patch": 64,
-            "batch_size": 8,
-            "steps": 100,
-            "pretraining_epochs": 6,
-            "epochs": 3,
-            "d_learning_rate": 5e-4,  # in three hundred steps it has to learn something
-            "ema": 0.99,
-        },
-    ),
-    "cpu": (
-        {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8, "steps": 40},
-        {
-            "filters": 32,
-            "blocks": 6,
-            "d_filters": 32,
-            "batch_size": 8,
-            "steps": 500,
-            "pretraining_epochs": 16,
-            "pretraining_rate": 1e-3,
-            "epochs": 4,
-            "ema": 0.995,
-        },
-    ),
-    "full": (
-        {"filters": 64, "blocks": 16, "d_filters": 64, "patch": 96, "batch_size": 16, "steps": 400},
-        {
-            "filters": 96,
-            "blocks": 16,
-            "patch": 192,
-            "steps": 1000,
-            "pretraining_epochs": 30,
-            "pretraining_rate": 5e-4,
-            "epochs": 10,
-            "g_learning_rate": 1e-4,
-            "ema": 0.999,
-        },
-    ),
-}
 
 
-class PhotoData(Parts):
-    """Photographs in three parts that share no picture (nor scene, where it is known).
+def variations(study):
+    """The repaired recipe, first because it takes longest, and the seven attempts."""
+    judge = perceptual.best_at_hand()
+    # A deep network costs more than all the rest of a small one's step.
+    features = judge if study.profile == FULL else "filters"
+    common = {"features": features, "judge": judge}
+    repaired = dataclasses.replace(study.base, perceptual=PERCEPTUAL[features], **common)
+    recipes, profile = {"repaired": repaired}, study.profile
+    for attempt in ATTEMPTS:
+        rates = {key: RATE_FACTOR[profile] * attempt.settings[key] for key in RATES}
+        recipes[attempt.name] = Recipe(
+            **(common | SUBMITTED | SUBMITTED_SIZES[profile] | attempt.settings | rates),
+            epochs=attempt.epochs // EPOCHS_A_LOG[profile],
+            judged_side=study.base.judged_side,
+        )
+    return recipes
 
-    `train` also fits the linear upscaler.
+
+def load(spec, study):
+    """Photographs in three parts that share no picture, nor scene where it is known.
+
+    Raises:
+        DataError: there are none, or one is smaller than a patch.
     """
-
-    @functools.cache  # noqa: B019  lives as long as the data, which live as long as the process
-    def kernel(self, scale):
-        """The best linear upscaler of the training pictures."""
-        return best_linear_kernel(self.train, scale)
-
-    @functools.cache  # noqa: B019
-    def baselines(self, recipe):
-        """Scores on the test pictures of what needs no network, as a recipe's are measured."""
-        scale = recipe.scale
-        kernel = self.kernel(scale)
-        upscalers = {
-            "flat grey": metrics.flat_grey(scale),
-            "bicubic": lambda low: upscale(low, scale),
-            "linear": lambda low: enlarge_linearly(low, kernel, scale),
-        }
-        return {
-            name: metrics.evaluate(
-                enlarge, self.test, scale, perceptual.get(recipe.judge), recipe.judged_side
-            )
-            for name, enlarge in upscalers.items()
-        }
+    parts = load_parts(spec, channels=3, any_size=True)
+    check(parts.train, at_least=max(recipe.patch for recipe in study.recipes.values()))
+    for part in (parts.validation, parts.test):
+        check(part, at_least=metrics.SMALLEST)
+    return parts
 
 
 def best_linear_kernel(photos, scale):
-    """The linear upscaler of least squared error on `Photos`; see `ganlib.images.fit_kernel`."""
+    """The best linear upscaler of `Images`; see `ganlib.models.linear.fit_kernel`."""
     pairs = (metrics.low_resolution(image, scale) for image in photos.images)
     return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
+
+
+@functools.cache
+def linear_kernel(data, scale):
+    """The best linear upscaler of the training pictures of `Parts`."""
+    return best_linear_kernel(data.train, scale)
 
 
 def enlarge_linearly(low, kernel, scale):
@@ -174,112 +152,162 @@ def enlarge_linearly(low, kernel, scale):
     return convert(apply_kernel(convert(low, "byte", "unit"), kernel, scale), "unit", "byte")
 
 
-def load_data(spec, patch):
-    """Loads and checks photographs: "photos" (embedded), a folder, or tfds:div2k/bicubic_x4.
-
-    Raises:
-        DataError: there are none, or one is smaller than a patch.
-    """
-    train, validation, test = (load_photos(spec, s) for s in ("train", "validation", "test"))
-    check_photos(train, patch)
-    for part in (validation, test):
-        check_photos(part, metrics.SMALLEST)
-    return PhotoData(train, validation, test)
-
-
-def build(profile="quick", data=None, seeds=None, changes=None):
-    """Makes the super-resolution study, ×4.
-
-    Args:
-        profile: "quick" (small networks, ten embedded photographs), "cpu" (middling ones, real
-            data) or "full" (the repaired recipe at its best).
-        data: what `load_data` takes; by default "photos" in quick, else what `$GANLIB_DATA` holds,
-            or "tfds:div2k/bicubic_x4".
-        seeds: int, number of seeds; by default those of the profile.
-        changes: dict of recipe field → value, for all trials; see `ganlib.experiment.changes`.
-
-    Returns:
-        A `Study` with a trial for each attempt, the repaired recipe and each seed.
-
-    Raises:
-        ValueError: the profile is unknown, or a change does not fit the recipe.
-    """
-    data = SOURCE.choose(profiles.check(profile), data)
-    seeds = seeds or profiles.SEEDS[profile]
-    changes = changes or {}
-    submitted, repaired = SIZES[profile]
-    judge = perceptual.best_at_hand()
-    # A deep network costs more than all the rest of a small one's step.
-    features = judge if profile == profiles.FULL else "filters"
-    common = {"data": data, "features": features, "judge": judge}
-    common["judged_side"] = {"quick": 96, "cpu": 128}.get(profile)
-    recipes = {"repaired": Recipe(perceptual=PERCEPTUAL[features], **common, **repaired)}
-    for attempt in ATTEMPTS:
-        rates = {key: RATE_FACTOR[profile] * attempt.settings[key] for key in RATES}
-        recipes[attempt.name] = Recipe(
-            **common,
-            epochs=attempt.epochs // EPOCHS_A_LOG[profile],
-            **SUBMITTED,
-            **submitted,
-            **{**attempt.settings, **rates},
-        )
-    recipes = {name: changed(recipe, changes) for name, recipe in recipes.items()}
-    largest = max(recipe.patch for recipe in recipes.values())
-    return Study(
-        name="srgan",
-        title="A super-resolution GAN in seven attempts",
-        # The repaired one first: it takes longest, and the others fit beside it.
-        trials=tuple(
-            Trial(name, recipe, seed) for seed in range(seeds) for name, recipe in recipes.items()
-        ),
-        load_data=lambda: load_data(locate(data), largest),
-        train=train,
-        module=__name__,
-        options={"profile": profile, "data": data, "seeds": seeds, "changes": changes},
-        epochs=lambda trial: trial.recipe.pretraining_epochs + trial.recipe.epochs,
-        phases=phases,
-    )
-
-
-def phases(trial):
-    """Its pixel pretraining and its adversarial phase, each as a trial of its own, with epochs."""
-    recipe = trial.recipe
-    alone = {"pretraining_epochs": {"epochs": 0}, "epochs": {"pretraining_epochs": 0}}
-    return [
-        (dataclasses.replace(trial, recipe=dataclasses.replace(recipe, **other)), count)
-        for field, other in alone.items()
-        if (count := getattr(recipe, field))
-    ]
+@functools.cache
+def baselines(data, recipe):
+    """Scores on the test pictures of what needs no network, as a recipe's are measured."""
+    scale, kernel = recipe.scale, linear_kernel(data, recipe.scale)
+    upscalers = {"flat grey": metrics.flat_grey(scale), "bicubic": lambda low: upscale(low, scale)}
+    upscalers["linear"] = lambda low: enlarge_linearly(low, kernel, scale)
+    judging = data.test, scale, perceptual.get(recipe.judge), recipe.judged_side
+    return {name: metrics.evaluate(enlarge, *judging) for name, enlarge in upscalers.items()}
 
 
 def train(trial, data, run):
-    """Pretrains on pixels, then adversarially, and scores."""
-    recipe = trial.recipe
-    generator, discriminator = build_players(recipe, trial.seed, data.kernel(recipe.scale))
-    patches = Patches(
-        data.train,
-        recipe.scale,
-        recipe.patch,
-        recipe.batch_size,
-        recipe.steps,
-        trial.seed,
-        recipe.value_range,
-    )
+    """Pretrains on pixels, then adversarially, and scores; see `Study.train`."""
+    recipe, seed = trial.recipe, trial.seed
+    generator, discriminator = build_players(recipe, seed, linear_kernel(data, recipe.scale))
+    patches = Patches(data.train, recipe.scale, recipe.patch, recipe.value_range)
+    batches = Batches(patches, recipe.batch_size, seed, steps=recipe.steps)
     epochs = recipe.pretraining_epochs + recipe.epochs
     results = {"parameters": generator.count_params(), "scores": {}}
     if recipe.pretraining_epochs:
         phase = run.phase("pretraining", 0, epochs)
-        results |= pretrain(generator, patches, recipe, data, phase)
+        results |= pretrain(generator, batches, recipe, data, phase)
         results["scores"]["pretrained"] = score(generator, recipe, data, phase)
         save_generator(generator, run.model)
     if recipe.epochs:
         phase = run.phase("", recipe.pretraining_epochs, epochs)
-        gan = build_gan(generator, discriminator, recipe, trial.seed)
         before = results.get("findings", [])
-        results |= train_adversarially(gan, patches, recipe, data, phase, trial.seed)
+        gan = build_gan(generator, discriminator, recipe, seed)
+        results |= train_adversarially(gan, batches, trial, data, phase)
         results["findings"] = before + results["findings"]
         results["scores"]["adversarial"] = score(gan.sampler, recipe, data, phase)
         # Of two phases the first has the smaller error, and the second its own file.
         name = "adversarial.keras" if recipe.pretraining_epochs else run.model.name
         save_generator(gan.sampler, run.path / name)
     return results
+
+
+def build_players(recipe, seed, kernel):
+    """The generator and the discriminator of a recipe; `kernel` is the linear upscaler."""
+    keras.utils.set_random_seed(seed)
+    sizes = {"scale": recipe.scale, "filters": recipe.filters, "blocks": recipe.blocks}
+    if recipe.generator == "paper":
+        generator = models.build_paper_generator(**sizes, seed=seed)
+    else:
+        kernel = kernel if recipe.linear_start else None
+        generator = models.build_generator(**sizes, kernel=kernel, seed=seed)
+    return generator, models.build_discriminator(
+        recipe.d_filters, levels=recipe.d_levels, seed=seed
+    )
+
+
+def pretrain(generator, batches, recipe, data, run):
+    """Fits the generator to pixels; leaves it with the weights that validated best."""
+    epochs, rate = recipe.pretraining_epochs, recipe.pretraining_rate
+    schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * recipe.steps)
+    optimizer = keras.optimizers.Adam(schedule, beta_2=recipe.pretraining_beta_2)
+    training.compile_supervised(generator, optimizer, "mean_absolute_error")
+
+    pairs = [metrics.low_resolution(image, recipe.scale) for image in data.validation.images]
+    measure = functools.partial(psnr, value_range="byte", border=recipe.scale, luma_only=True)
+
+    def validation():
+        values = [measure(enlarged(generator, low, recipe.scale), high) for low, high in pairs]
+        return {WATCHED: float(np.mean(values))}
+
+    path = run.path / "best.npz"
+    best = KeepBest(generator, path, validation, WATCHED, lower=False, epochs=epochs)
+    # Training may start from something good, so the weights before the first epoch compete, too.
+    best.value = validation()[WATCHED]
+    expected = {"learning_rate": rate, "batch_size": recipe.batch_size}
+    callbacks = [best, StopWhenLost()]
+    options = {"epochs": epochs, "expected": expected, "callbacks": callbacks}
+    history = training.fit(generator, batches, run, **options)
+    best.restore()
+    return {
+        "pretraining_loss": float(history["loss"].iloc[-1]),
+        "pretraining_seconds": float(history["seconds"].sum()),
+        "best_epoch": best.epoch,
+        WATCHED: best.value,
+        **training.findings(history),
+    }
+
+
+def build_gan(generator, discriminator, recipe, seed):
+    """The `Adversarial` of a recipe, not compiled."""
+    weights = recipe.pixel, recipe.distance, recipe.perceptual
+    content = ContentLoss(*weights, recipe.features, recipe.value_range)
+    # Shared: the same low-resolution patches make the same pictures.
+    options = {"update": "shared", "ema": recipe.ema, "content": content, "seed": seed}
+    options["adversarial_weight"] = recipe.adversarial
+    return Adversarial(generator, discriminator, losses.get(recipe.loss), **options)
+
+
+def train_adversarially(gan, batches, trial, data, run):
+    # The same patches in every run; no training reaches their epoch.
+    seen = [batches.batch(2**31, step) for step in range(-(-SEEN // batches.batch_size))]
+    low, high = (np.concatenate(part)[:SEEN] for part in zip(*seen, strict=True))
+    monitor = HealthMonitor(high, latents=low, stop_on=("non_finite_loss",))
+    history, outcome = training.fit_gan(gan, data, trial, run, images=batches, monitor=monitor)
+    last = history.iloc[-1]
+    return {
+        **outcome,
+        **{key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")},
+        "d_accuracy": float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2),
+    }
+
+
+def score(generator, recipe, data, run):
+    """Scores on the test pictures, as measured and as the trial's author prints them."""
+    kept, scale = [], recipe.scale
+
+    def enlarge(low):
+        kept.append(enlarged(generator, low, scale))
+        return kept[-1]
+
+    judge = perceptual.get(recipe.judge)
+    # The range is right by construction, and a failed attempt may look like anything.
+    rows = metrics.evaluate(enlarge, data.test, scale, judge, recipe.judged_side, check=False)
+    originals = [metrics.low_resolution(image, scale)[1] for image in data.test.images]
+    pairs = zip(kept, originals, strict=True)
+    printed = [metrics.printed_scores(*pair, recipe.mistake) for pair in pairs]
+    means = {f"printed_{k}": float(np.mean([p[k] for p in printed])) for k in ("psnr", "ssim")}
+    for name, large in zip(data.test.names[:KEPT], kept, strict=False):
+        Image.fromarray(large).save(run.samples / f"{safe_name(name)}.png")
+    return {**metrics.mean_scores(rows), **means, "pictures": rows}
+
+
+def enlarged(generator, low, scale):
+    """`upscale_image`, but black where the network makes no numbers: it has to be scored, too."""
+    try:
+        return upscale_image(generator, low)
+    except DataError:
+        height, width, channels = low.shape
+        return np.zeros((scale * height, scale * width, channels), "uint8")
+
+
+def save_generator(generator, path):
+    """Saves the network alone: whoever loads it to use it needs no optimizer and no metric."""
+    copy = type(generator).from_config(generator.get_config())
+    copy.set_weights(generator.get_weights())
+    copy.save(path)
+
+
+def safe_name(name):
+    """A picture's name as a file name: no folder, no dot but the suffix's."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
+
+
+STUDY = Study(
+    name="srgan",
+    title="A super-resolution GAN in seven attempts",
+    recipe=Recipe,
+    profiles=PROFILES,
+    variations=variations,
+    load=load,
+    train=train,
+    module=__name__,
+    source=Source("photos", "tfds:div2k/bicubic_x4", ("srgan", "photos", "div2k", "bsds")),
+    epochs=lambda recipe: recipe.pretraining_epochs + recipe.epochs,
+)

@@ -11,98 +11,77 @@ class Attempt:
         name: of its trials.
         settings: dict, what the note sets; see `ganlib.studies.srgan.Recipe`.
         epochs: int, epochs that we take the attempt to have run.
-        expectation: what the note hoped for.
-        expects: the score that should then rise above the attempt before's, and its name for
-            people; None where nothing that we measure was expected.
         printed: dict of the note's numbers: PSNR in dB and SSIM of training and validation
             pictures, and the last losses.
+        expectation: the note's own words; "" where it says none.
+        expects: keys of the scores that should by those words be above the attempt before's. What
+            the note doesn't say, or we don't measure, is not judged.
         resolved: how we read what the note leaves out or contradicts; "" where it is clear.
     """
 
     name: str
     settings: dict
     epochs: int
-    expectation: str
     printed: dict
-    expects: tuple | None = None
+    expectation: str = ""
+    expects: tuple = ()
     resolved: str = ""
 
 
-def _printed(*values):
-    keys = ("train_psnr", "train_ssim", "psnr", "ssim", "g_loss", "d_loss")
-    return dict(zip(keys, values, strict=True))
-
-
-def _settings(g, d, perceptual, adversarial=0.01):
-    return {
-        "g_learning_rate": g,
-        "d_learning_rate": d,
-        "adversarial": adversarial,
-        "perceptual": perceptual,
-    }
-
-
-ATTEMPTS = (
-    Attempt(
-        "attempt-1",
-        _settings(5e-6, 1e-5, 0.10),
-        2000,
-        "Sharper edges, more texture.",
-        _printed(7.29, 0.3482, 9.88, 0.3010, 0.9001, 1.0003),
-    ),
-    Attempt(
-        "attempt-2",
-        _settings(1e-5, 5e-6, 0.20),
-        2000,
-        "SSIM rises, PSNR may fall a little.",
-        _printed(7.26, 0.3643, 9.69, 0.2865, 0.9063, 1.0010),
-        ("ssim_y", "SSIM (Y)"),
-    ),
-    Attempt(
-        "attempt-3",
-        _settings(2e-5, 5e-6, 0.30),
-        3000,
-        "More texture from a larger perceptual weight.",
-        _printed(7.29, 0.4506, 9.92, 0.3523, 0.4302, 1.0005),
-        ("sharpness", "Sharpness"),
-    ),
-    Attempt(
-        "attempt-4",
-        _settings(5e-6, 5e-6, 0.05),
-        3000,
-        "Fewer artefacts from a lower learning rate of G.",
-        _printed(7.29, 0.4506, 9.92, 0.3523, 0.4302, 1.0005),
-        resolved="G's learning rate is 5e-6 in the text and 5e-5 in its table: the text's is run. "
-        "Pictures, losses and scores are those of attempt 3, to the last digit: a copy.",
-    ),
-    Attempt(
-        "attempt-5",
-        _settings(1e-4, 2e-6, 0.10),
-        3000,
-        "Faster convergence, no mode collapse, better textures, higher PSNR.",
-        _printed(7.31, 0.3831, 10.2, 0.3602, 0.3109, 1.0005),
-        ("psnr_y", "PSNR (Y) in dB"),
-        "4000 epochs are announced, the log ends at 3000: 3000 are run. The notes disagree on "
-        "w_adv between attempts 4 and 5: 0.01, the value of both tables, is run.",
-    ),
-    Attempt(
-        "attempt-6",
-        _settings(2e-4, 2e-6, 0.15),
-        3000,
-        "Higher PSNR and SSIM, better balance, gradual gain.",
-        _printed(7.33, 0.4787, 10.3, 0.3816, 0.0529, 1.0050),
-        ("psnr_y", "PSNR (Y) in dB"),
-        "“+1000” epochs are announced, the log ends at 3000: 3000 are run, from the start.",
-    ),
-    Attempt(
-        "attempt-7",
-        _settings(2e-4, 2e-6, 0.15),
-        4000,
-        "None noted.",
-        _printed(7.34, 0.4935, 10.7, 0.3915, 0.0254, 1.0047),
-        resolved="No settings are noted: those of attempt 6 are run, for the 4000 epochs noted.",
-    ),
+# fmt: off
+# The table of attempt 4: what changes, what it should improve, and what would be a warning sign.
+WARNING_SIGNS = (
+    ("Generator LR ↑ (5e-6 → 5e-5)", "Faster learning, sharper details",
+        "Unstable training, artifacts appear"),
+    ("Discriminator LR ↓ (1e-5 → 5e-6)", "Generator catches up, better textures",
+        "Discriminator gets too weak (check loss <0.5)"),
+    ("Adv. Loss Weight ↑ (0.001 → 0.01)", "More realistic textures",
+        "Artifacts in generated images"),
+    ("Perceptual Loss ↓ (0.3 → 0.05)", "Better pixel accuracy (PSNR ↑)",
+        "Slight drop in SSIM (less feature-matching)"),
+    ("2000 → 3000 Epochs", "More refinement in textures", "If loss plateaus, might not help"),
 )
+# fmt: on
+
+
+def _attempt(number, rates_and_weight, epochs, printed, *said):
+    g, d, perceptual = rates_and_weight
+    settings = {"g_learning_rate": g, "d_learning_rate": d, "perceptual": perceptual}
+    keys = ("train_psnr", "train_ssim", "psnr", "ssim", "g_loss", "d_loss")
+    printed = dict(zip(keys, printed, strict=True))
+    return Attempt(f"attempt-{number}", {**settings, "adversarial": 0.01}, epochs, printed, *said)
+
+
+# fmt: off
+ATTEMPTS = (
+    _attempt(1, (5e-6, 1e-5, 0.10), 2000, (7.29, 0.3482, 9.88, 0.3010, 0.9001, 1.0003)),
+    _attempt(2, (1e-5, 5e-6, 0.20), 2000, (7.26, 0.3643, 9.69, 0.2865, 0.9063, 1.0010),
+        "High resolution; capture more detail (SSIM); more details: sharper edges, curves, colors; "
+        "LR image → SR image which should be ~ HR image", ("ssim_y", "sharpness")),
+    _attempt(3, (2e-5, 5e-6, 0.30), 3000, (7.29, 0.4506, 9.92, 0.3523, 0.4302, 1.0005),
+        "Improved Texture & Perceptual Quality; Slightly Lower PSNR, But Higher SSIM; more "
+        "details: sharper edges, curves, colors; LR image → SR image which should be ~ HR image",
+        ("ssim_y", "sharpness")),
+    _attempt(4, (5e-6, 5e-6, 0.05), 3000, (7.29, 0.4506, 9.92, 0.3523, 0.4302, 1.0005),
+        "; ".join(f"{change}: {hope}" for change, hope, _ in WARNING_SIGNS),
+        ("psnr_y", "sharpness"),
+        "G's learning rate is 5e-6 in the text and 5e-5 in its table: the text's is run. Pictures, "
+        "losses and scores are those of attempt 3, to the last digit: a copy."),
+    _attempt(5, (1e-4, 2e-6, 0.10), 3000, (7.31, 0.3831, 10.2, 0.3602, 0.3109, 1.0005),
+        "Faster convergence, better feature learning; Stabilizes training, prevents mode collapse; "
+        "Prevents over-reliance on fooling discriminator; Improves textures, edges, and fine "
+        "details; Better convergence, higher PSNR", ("psnr_y", "sharpness"),
+        "4000 epochs are announced, the log ends at 3000: 3000 are run. The notes disagree on "
+        "w_adv between attempts 4 and 5: 0.01, the value of both tables, is run."),
+    _attempt(6, (2e-4, 2e-6, 0.15), 3000, (7.33, 0.4787, 10.3, 0.3816, 0.0529, 1.0050),
+        "Faster feature learning, higher PSNR; Better training balance, avoids overfitting; "
+        "Retains details, boosts SSIM; Gradual improvement, watch for stagnation",
+        ("psnr_y", "ssim_y"),
+        "“Extra 1000 Epochs” are announced, the log ends at 3000: 3000 are run, from the start."),
+    _attempt(7, (2e-4, 2e-6, 0.15), 4000, (7.34, 0.4935, 10.7, 0.3915, 0.0254, 1.0047), "", (),
+        "No settings are noted: those of attempt 6 are run, for the 4000 epochs noted."),
+)
+# fmt: on
 
 
 def get(name):

@@ -1,31 +1,35 @@
 """Tables, figures and claims of the super-resolution study, from its run directories alone."""
 
 import functools
+import itertools
 
 import numpy as np
 import pandas
 
 from ganlib.images import convert, range_mistakes, upscale
-from ganlib.losses import LOSSES
-from ganlib.metrics.super_resolution import FIDELITY, low_resolution, mean_scores
+from ganlib.losses import LOSSES, AbsoluteError
+from ganlib.metrics.super_resolution import low_resolution, mean_scores
+from ganlib.report.claims import (
+    Claim,
+    judge,
+    judge_interval,
+    judge_negative,
+    judge_positive,
+)
 from ganlib.stats import brief, mean_interval
 from ganlib.studies import srgan_figures
-from ganlib.studies.results import Contents, Results
-from ganlib.studies.srgan import Recipe
-from ganlib.studies.srgan_attempts import ATTEMPTS, get
-from ganlib.studies.srgan_claims import claims
+from ganlib.studies.results import Contents, Results, by_interval, weakest
+from ganlib.studies.srgan import KEPT, Recipe, baselines, safe_name
+from ganlib.studies.srgan_attempts import ATTEMPTS
 from ganlib.studies.srgan_figures import PHASES
-from ganlib.studies.srgan_training import KEPT, safe_name
 
-SCORES = {
-    "psnr_y": "PSNR (Y)",
-    "psnr_rgb": "PSNR (RGB)",
-    "ssim_y": "SSIM (Y)",
-    "ssim_rgb": "SSIM (RGB)",
-    "sharpness": "sharpness",
-    "perceptual": "perceptual distance",
-}
-NOT_SETTINGS = ("data", "epochs")  # of a recipe, in the ledger's column of changes
+SCORES = {"psnr_y": "PSNR (Y)", "psnr_rgb": "PSNR (RGB)", "ssim_y": "SSIM (Y)"}
+SCORES |= {"ssim_rgb": "SSIM (RGB)", "sharpness": "sharpness", "perceptual": "perceptual distance"}
+CEILING = ("∞", "∞", "1", "1", "1", "0")  # the original's scores
+FIRST, LAST = ATTEMPTS[0].name, ATTEMPTS[-1].name
+NEAR_CHANCE = 0.01  # of D's loss, relative
+GOAL = 0.4  # dB over bicubic that the repaired recipe sets out for
+MARGIN = 1.0  # dB: less is no movement worth the name
 
 
 class SRResults(Results):
@@ -34,16 +38,14 @@ class SRResults(Results):
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
         self.recipe = Recipe(**self.results[0]["recipe"])
-        self.judge = self.recipe.judge
-        self.mistake = next(
-            (r["recipe"]["mistake"] for r in self.results if get(r["name"])), "none"
-        )
         self.attempts = [attempt for attempt in ATTEMPTS if self.of(attempt.name)]
+        one = self.of(self.attempts[0].name)[0]["recipe"] if self.attempts else {}
+        self.mistake = one.get("mistake", "none")
 
     @functools.cached_property
     def baselines(self):
         """Rows a picture, of flat grey, bicubic and linear."""
-        return self.data.baselines(self.recipe)
+        return baselines(self.data, self.recipe)
 
     def baseline(self, name):
         return mean_scores(self.baselines[name])
@@ -54,174 +56,129 @@ class SRResults(Results):
         last = scores.get("adversarial") or scores["pretrained"]
         return last[key] if key in last else result["metrics"][key]
 
-    def after(self, phase):
-        """Scores after a phase of the repaired recipe: a dict a seed that came to its end."""
-        found = (r["metrics"]["scores"].get(phase) for r in self.of("repaired"))
+    def after(self, phase, name="repaired"):
+        """Scores after a phase: a dict a seed that came to its end."""
+        found = (r["metrics"]["scores"].get(phase) for r in self.of(name))
         return [scores for scores in found if scores]
 
-    def pictures(self, phase, key):
-        """A score of each test picture after a phase of the repaired recipe, mean over seeds."""
-        runs = [r["metrics"]["scores"][phase]["pictures"] for r in self.of("repaired")]
-        return np.mean([[row[key] for row in rows] for rows in runs], axis=0)
+    def gain(self, key, over="pretrained"):
+        """Interval over test pictures: a score of the repaired recipe less an earlier one.
 
-    def phases(self, key):
-        """Interval over test pictures: the adversarial phase less pretraining."""
-        return mean_interval(self.pictures("adversarial", key) - self.pictures("pretrained", key))
+        Over "pretrained" that of its adversarial phase, over a baseline that of pretraining.
+        """
 
-    def over(self, baseline, key):
-        """Interval over test pictures: pretraining less a baseline."""
-        floor = [row[key] for row in self.baselines[baseline]]
-        return mean_interval(self.pictures("pretrained", key) - floor)
+        def pictures(phase):
+            runs = [scores["pictures"] for scores in self.after(phase)] or [self.baselines[phase]]
+            return np.mean([[row[key] for row in rows] for rows in runs], axis=0)
+
+        later = "adversarial" if over == "pretrained" else "pretrained"
+        return mean_interval(pictures(later) - pictures(over))
 
     def changes(self, before, after):
         """What two variations' recipes differ in, as text; read from the runs, not from notes."""
         a, b = (self.of(name)[0]["recipe"] for name in (before, after))
-        changed = [
-            f"{key} {a[key]:g} → {b[key]:g}"
-            for key in b
-            if key not in NOT_SETTINGS and a[key] != b[key]
-        ]
-        return ", ".join(changed) or "no setting"
+        changed = [key for key in b if key != "epochs" and a[key] != b[key]]
+        return ", ".join(f"{key} {a[key]:g} → {b[key]:g}" for key in changed) or "no setting"
 
-    # -- tables ------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def claims(self):
-        """What the write-up concluded and expected, against these runs."""
-        return claims(self)
+    def statements(self):
+        return _claims(self)
 
     def contents(self):
-        figures = {n: getattr(srgan_figures, n) for n, wanted in FIGURES.items() if wanted(self)}
+        figures = [srgan_figures.panel, srgan_figures.trade]
+        if self.attempts:
+            figures += [srgan_figures.mistake, srgan_figures.printed]
         ledger = {"ledger": "The seven attempts, from their run directories."}
-        return Contents(figures, TABLES | (ledger if self.attempts else {}))
+        tables = TABLES | (ledger if self.attempts else {})
+        return Contents({draw.__name__: draw for draw in figures}, tables)
 
     def ledger(self):
         """A row an attempt: what changed, what was expected, what came out, and the verdict."""
-        verdicts = {claim.statement.partition(":")[0]: claim for claim in self.claims}
-        rows, before = [], None
-        for attempt in self.attempts:
-            name, claim = attempt.name, verdicts.get(attempt.name)
-            rows.append(
-                {
-                    "attempt": name,
-                    "changes": self.changes(before, name) if before else "",
-                    "epochs noted": attempt.epochs,
-                    "expectation": attempt.expectation,
-                    "printed then": f"{attempt.printed['psnr']} dB, {attempt.printed['ssim']}",
-                    "printed by ours": f"{self.mean(name, 'printed_psnr'):.2f} dB, "
-                    f"{self.mean(name, 'printed_ssim'):.3f}",
-                    "PSNR (RGB)": brief(self.values(name, "psnr_rgb"), ".2f"),
-                    "less bicubic (Y)": f"{self._below(name):+.2f} dB",
-                    "G loss": f"{self.mean(name, 'g_loss'):.4f}",
-                    "D loss": f"{self.mean(name, 'd_loss'):.4f}",
-                    "D right": f"{self.mean(name, 'd_accuracy'):.0%}",
-                    "verdict": claim.verdict if claim else "",
-                    "resolved": attempt.resolved,
-                }
-            )
-            before = name
+        verdicts = {claim.statement.partition(":")[0]: claim.verdict for claim in self.claims}
+        rows = []
+        for before, attempt in itertools.pairwise([None, *self.attempts]):
+            name, then = attempt.name, attempt.printed
+            ours = functools.partial(self.mean, name)
+            row = {"attempt": name, "changes": self.changes(before.name, name) if before else ""}
+            row |= {"epochs noted": attempt.epochs, "expectation": attempt.expectation or "none"}
+            row |= {"printed then": f"{then['psnr']} dB, {then['ssim']}"}
+            row |= {"printed by ours": f"{ours('printed_psnr'):.2f} dB, {ours('printed_ssim'):.3f}"}
+            row |= self.row(name, {"psnr_rgb": "PSNR (RGB)"}, ".2f")
+            below = ours("psnr_y") - self.baseline("bicubic")["psnr_y"]
+            row |= {"less bicubic (Y)": f"{below:+.2f} dB", "G loss": f"{ours('g_loss'):.4f}"}
+            row |= {"D loss": f"{ours('d_loss'):.4f}", "D right": f"{ours('d_accuracy'):.0%}"}
+            row |= {"verdict": verdicts.get(name, "not judged"), "resolved": attempt.resolved}
+            rows.append(row)
         return pandas.DataFrame(rows)
-
-    def _below(self, name):
-        return self.mean(name, "psnr_y") - self.baseline("bicubic")["psnr_y"]
 
     def scores(self):
         """Every method between flat grey and the original, in the right value range."""
-        rows = [
-            self._row(name, {key: f"{self.baseline(name)[key]:.4g}" for key in SCORES})
-            for name in self.baselines
-        ]
-        for attempt in self.attempts:
-            values = {key: brief(self.values(attempt.name, key), ".4g") for key in SCORES}
-            rows.append(self._row(attempt.name, values, len(self.of(attempt.name))))
-        for phase, label in PHASES.items():
-            if found := self.after(phase):
-                values = {key: brief([s[key] for s in found], ".4g") for key in SCORES}
-                rows.append(self._row(f"repaired: {label}", values, len(found)))
-        ideal = dict.fromkeys(FIDELITY[:2], "∞") | dict.fromkeys(FIDELITY[2:], "1")
-        rows.append(self._row("original (ceiling)", {**ideal, "sharpness": "1", "perceptual": "0"}))
-        return pandas.DataFrame(rows)
-
-    def _row(self, name, values, seeds=""):
-        scores = {label: values[key] for key, label in SCORES.items()}
-        return {"method": name, **scores, "pictures": len(self.data.test), "seeds": seeds}
+        found = {name: [self.baseline(name)] for name in self.baselines}
+        found |= {a.name: self.after("adversarial", a.name) for a in self.attempts}
+        found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
+        rows = []
+        for name, runs in found.items():
+            if runs:
+                row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
+                row["seeds"] = "" if name in self.baselines else len(runs)
+                rows.append({"method": name, **row, "pictures": len(self.data.test)})
+        ceiling = dict(zip(SCORES.values(), CEILING, strict=True))
+        rows.append({"method": "original (ceiling)", **ceiling})
+        return pandas.DataFrame(rows, dtype=object).fillna("")
 
     @functools.cached_property
     def mistakes(self):
         """What each mistake of value range prints, beside what the write-up printed."""
-        sources = {"bicubic": [self.bicubic(i) for i in range(len(self.shown))]}
+        sources = {"bicubic": [upscale(low, self.recipe.scale) for _, low, _ in self.shown]}
         if self.attempts:
             last = self.attempts[-1].name
-            sources[last] = [self.enlarged(last, name) for name, _ in self.shown]
-        printed = [attempt.printed for attempt in ATTEMPTS]
-        psnr = [p[key] for p in printed for key in ("train_psnr", "psnr")]
-        ssim = [p[key] for p in printed for key in ("train_ssim", "ssim")]
-        rows = []
-        for source, images in sources.items():
-            pairs = zip(images, (high for _, (_, high) in self.shown), strict=True)
-            tables = [range_mistakes(*(convert(x, "byte", "unit") for x in p)) for p in pairs]
-            for same in zip(*tables, strict=True):
-                a, b = np.mean([row["psnr"] for row in same]), np.mean([r["ssim"] for r in same])
-                fits = min(psnr) <= a <= max(psnr), min(ssim) <= b <= max(ssim)
-                row = {"pictures of": source, "mistake": same[0]["mistake"], "PSNR": f"{a:.2f} dB"}
-                row |= {"SSIM": f"{b:.3f}", "PSNR fits": fits[0], "SSIM fits": fits[1]}
-                rows.append({**row, "n": len(same)})
-        span = {"PSNR": f"{min(psnr)}…{max(psnr)} dB", "SSIM": f"{min(ssim)}…{max(ssim)}"}
-        span |= dict.fromkeys(("PSNR fits", "SSIM fits", "n"), "")
-        rows.append({"pictures of": "the write-up", "mistake": "?", **span})
-        return pandas.DataFrame(rows)
+            sources[last] = [self.enlarged(last, name) for name, _, _ in self.shown]
+        rows = [
+            {"pictures of": source, "n": len(images), **row}
+            for source, images in sources.items()
+            for image, (_, _, high) in zip(images, self.shown, strict=True)
+            for row in range_mistakes(*(convert(x, "byte", "unit") for x in (image, high)))
+        ]
+        by = ["pictures of", "mistake", "n"]
+        table = pandas.DataFrame(rows).groupby(by, sort=False).mean().reset_index()
+        for key in ("psnr", "ssim"):
+            span = [a.printed[part + key] for a in ATTEMPTS for part in ("train_", "")]
+            table[f"the write-up's {key.upper()}"] = f"{min(span)}…{max(span)}"
+            table[f"{key.upper()} fits"] = table[key].between(min(span), max(span))
+        return table.rename(columns={"psnr": "PSNR, dB", "ssim": "SSIM"})
 
     def chances(self):
         """What D's loss is without information, by loss; the write-up's lies around 1.000."""
-        losses = {name: cls().chance for name, cls in LOSSES.items()}
-        losses |= {
-            "hinge, halved": LOSSES["hinge"]().chance / 2,
-            "non_saturating, mean of both": LOSSES["non_saturating"]().chance / 2,
-            "squares without ½, constant 0 or 1": 1.0,
-        }
+        losses = {name.replace("_", " "): cls().chance for name, cls in LOSSES.items()}
+        losses["hinge, halved"] = losses["hinge"] / 2
+        losses["non saturating, mean of both"] = losses["non saturating"] / 2
+        losses["squares without ½, constant 0 or 1"] = 1.0
+        table = pandas.DataFrame(losses.items(), columns=["loss", "D's loss without information"])
         printed = [attempt.printed["d_loss"] for attempt in ATTEMPTS]
-        return pandas.DataFrame(
-            [
-                {
-                    "loss": name,
-                    "D's loss without information": f"{value:.4f}",
-                    f"fits {min(printed)}…{max(printed)}": abs(value - 1) < 0.01,
-                }
-                for name, value in losses.items()
-            ]
-        )
+        fits = f"fits {min(printed)}…{max(printed)}"
+        table[fits] = (table["D's loss without information"] - 1).abs() < 0.01
+        return table
 
     def losses(self):
         """Every epoch of every trial: the losses that the write-up kept by hand."""
         parts = []
         for r in self.results:
             for path in sorted(self.folders[r["id"]].glob("**/history.csv")):
-                phase = path.parent.name if path.parent != self.folders[r["id"]] else "adversarial"
-                part = pandas.read_csv(path)
-                part.insert(0, "phase", phase)
-                part.insert(0, "seed", r["seed"])
-                part.insert(0, "variation", r["name"])
-                parts.append(part)
-        return pandas.concat(parts, ignore_index=True)
+                phase = path.parent.name if path.parent.name == "pretraining" else "adversarial"
+                about = {"variation": r["name"], "seed": r["seed"], "phase": phase}
+                parts.append(pandas.read_csv(path).assign(**about))
+        table = pandas.concat(parts, ignore_index=True)
+        return table[[*about, *(column for column in table if column not in about)]]
 
     def trials(self):
         """Every number of every trial, a row a trial and phase."""
-        rows = []
-        for r in self.results:
-            numbers = {k: v for k, v in r["metrics"].items() if not isinstance(v, list | dict)}
-            for phase, scores in r["metrics"]["scores"].items():
-                means = {k: v for k, v in scores.items() if k != "pictures"}
-                row = {"id": r["id"], "variation": r["name"], "seed": r["seed"], "phase": phase}
-                rows.append({**row, **means, **numbers, "seconds": r["seconds"]})
-        return pandas.DataFrame(rows)
-
-    # -- pictures ----------------------------------------------------------------------------------
+        return super().trials("phase").rename(columns=lambda c: SCORES.get(c, c.replace("_", " ")))
 
     @functools.cached_property
     def shown(self):
-        """The test pictures in the panels: (name, (low, high)), uint8."""
-        pairs = zip(self.data.test.names[:KEPT], self.data.test.images, strict=False)
-        return [(name, low_resolution(image, self.recipe.scale)) for name, image in pairs]
+        """The test pictures in the panels: (name, low, high), the latter two uint8."""
+        test = self.data.test
+        pairs = zip(test.names[:KEPT], test.images, strict=False)
+        return [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def enlarged(self, variation, picture, phase=""):
         """A test picture as a trial's first seed enlarged it, uint8."""
@@ -230,35 +187,134 @@ class SRResults(Results):
         folder = self.folders[self.of(variation)[0]["id"]] / phase / "samples"
         return np.asarray(Image.open(folder / f"{safe_name(picture)}.png"))
 
-    def bicubic(self, i):
-        """The i-th of the shown pictures, enlarged by bicubic interpolation."""
-        return upscale(self.shown[i][1][0], self.recipe.scale)
-
     def caption(self, name, label):
         """PSNR (Y) of a test picture by a method, as text; "" where there is none."""
-        found = {
-            **{key: (rows, None) for key, rows in self.baselines.items()},
-            **{a.name: (self.rows(a.name, "adversarial"), None) for a in self.attempts},
-        }
-        if self.of("repaired"):
-            for phase in PHASES:
-                found[phase] = (self.rows("repaired", phase), None)
-        if label not in found:
-            return ""
-        row = next(row for row in found[label][0] if row["name"] == name)
-        return f"{row['psnr_y']:.2f} dB"
-
-    def rows(self, name, phase):
-        """Scores of each test picture by a variation's first seed."""
-        return self.of(name)[0]["metrics"]["scores"].get(phase, {}).get("pictures", [])
+        phase, variation = (label, "repaired") if label in PHASES else ("adversarial", label)
+        rows = next((s["pictures"] for s in self.after(phase, variation)), [])
+        rows = self.baselines.get(label, rows)
+        return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
 
 
-FIGURES = {
-    "panel": lambda found: True,
-    "mistake": lambda found: found.attempts,
-    "printed": lambda found: found.attempts,
-    "trade": lambda found: True,
-}
+def _claims(found):
+    """The write-up's statements, and one of ours, as far as there are runs for them."""
+    if found.attempts:
+        runs = [r for attempt in found.attempts for r in found.of(attempt.name)]
+        weights = sorted({f"{r['recipe']['adversarial']:g}" for r in runs})
+        yield _weak_discriminator(found)
+        yield Claim(
+            "Two more warning signs: artefacts mean that w_adv is too high, a small drop of SSIM "
+            "that w_perc is too low.",
+            judge(None),
+            f"All attempts have w_adv = {', '.join(weights)}, and w_perc never changes alone: "
+            "nothing in them can show it.",
+        )
+        yield _balance([r["metrics"] for r in runs])
+    if found.of(FIRST) and found.of(LAST):
+        yield from _progress(found)
+    if found.of("attempt-3") and found.of("attempt-4"):
+        pairs = zip(*(found.values(f"attempt-{i}", "g_loss") for i in (3, 4)), strict=False)
+        apart = [abs(a / b - 1) for a, b in pairs]
+        yield Claim(
+            "Attempts 3 and 4 end with the same losses and scores, to the last digit.",
+            judge(max(apart) < 1e-4),
+            f"G's last losses differ by {min(apart):.0%} or more; the settings do, too: "
+            f"{found.changes('attempt-3', 'attempt-4')}.",
+        )
+    for before, attempt in itertools.pairwise(ATTEMPTS):
+        if attempt.expects and found.of(before.name) and found.of(attempt.name):
+            yield _expectation(found, before, attempt)
+    if found.of("repaired"):
+        yield from _repaired(found)
+
+
+def _weak_discriminator(found):
+    loss = AbsoluteError()
+    epochs = pandas.concat([h for a in found.attempts for h in found.history(a.name)])
+    low = epochs[epochs["d_loss"] < 0.5]
+    seen = f"It was in {len(low)} epochs of our runs"
+    if len(low):
+        accuracy = (low["d_accuracy_real"].mean() + low["d_accuracy_fake"].mean()) / 2
+        seen += f", and D was right on {accuracy:.0%} there"
+    return Claim(
+        "A D loss below 0.5 is a warning sign: D is too weak.",
+        judge(loss.chance < 0.5),
+        f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
+        f"wrong: below 0.5 D is strong. {seen}.",
+    )
+
+
+def _progress(found):
+    right, seen = (mean_interval(found.values(LAST, k)) for k in ("psnr_rgb", "printed_psnr"))
+    grey = found.baseline("flat grey")["psnr_rgb"]
+    yield Claim(
+        f"The best attempt reaches {ATTEMPTS[-1].printed['psnr']:.1f} dB.",
+        judge(right.mean - seen.mean < MARGIN),
+        f"Its pictures have {right:.2f} dB in the right range (RGB); compared as “{found.mistake}” "
+        f"the same pictures print {seen:.2f} dB. Flat grey has {grey:.2f} dB.",
+    )
+    gain = right.mean - found.mean(FIRST, "psnr_rgb")
+    moved = seen.mean - found.mean(FIRST, "printed_psnr")
+    fall = found.mean(FIRST, "g_loss") / found.mean(LAST, "g_loss")
+    yield Claim(
+        "PSNR that stays while G's loss falls means that the pictures no longer improve.",
+        judge(False if gain > MARGIN and gain > 2 * abs(moved) else None),
+        f"From attempt 1 to 7 G's loss falls {fall:.1f}-fold and PSNR rises by {gain:+.2f} dB; as "
+        f"printed it moves by {moved:+.2f} dB, for a wrong range hides most of any gain.",
+    )
+
+
+def _balance(metrics):
+    right = [m["d_accuracy"] for m in metrics if abs(m["d_loss"] - 1) <= NEAR_CHANCE]
+    seen = f"; there D is right on {np.mean(right):.0%} (a coin: 50 %)" if right else ""
+    return Claim(
+        "D's loss of 1.000 shows a balance of G and D.",
+        judge(bool(abs(np.mean(right) - 0.5) > 0.05) if right else None),
+        f"1 - D(x) + D(G(z)) is 1 for any constant D. Of our runs {len(right)} end within "
+        f"{NEAR_CHANCE:.0%} of it{seen}.",
+    )
+
+
+def _expectation(found, before, attempt):
+    """Whether all rose that the note expected to."""
+    differences = {key: found.paired(attempt.name, key, before.name) for key in attempt.expects}
+    told = "; ".join(f"{SCORES[key]} {value:+.3g}" for key, value in differences.items())
+    return Claim(
+        f"{attempt.name}: “{attempt.expectation}”",
+        weakest([judge_positive(difference) for difference in differences.values()]),
+        f"Less {before.name}: {told}. Changed at once: {found.changes(before.name, attempt.name)}.",
+    )
+
+
+def _repaired(found):
+    over = "Adversarial phase less pretraining, over the test pictures: "
+    psnr, linear = found.gain("psnr_y"), found.gain("psnr_y", "linear")
+    yield by_interval(
+        "The adversarial loss makes edges sharper.",
+        found.gain("sharpness"),
+        judge_positive,
+        over + "mean gradient relative to the original's {:+.3f}.",
+    )
+    yield by_interval(
+        "The adversarial loss adds texture that looks right.",
+        found.gain("perceptual"),
+        judge_negative,
+        over + f"perceptual distance ({found.recipe.judge}) {{:+.4f}}.",
+    )
+    yield by_interval(
+        "With it SSIM rises while PSNR may fall a little.",
+        found.gain("ssim_y"),
+        judge_positive,
+        over + f"SSIM {{:+.4f}}, PSNR {psnr:+.3f} dB (Y).",
+    )
+    yield by_interval(
+        f"Our own: pixel pretraining alone beats bicubic by {GOAL} dB (Y).",
+        found.gain("psnr_y", "bicubic"),
+        lambda gain: judge_interval(gain, low=GOAL),
+        "Pixel pretraining less bicubic: {:+.2f} dB (Y), over the test pictures; less the linear "
+        f"upscaler: {linear:+.2f} dB.",
+    )
+
+
 TABLES = {
     "scores": "Every method between flat grey and the original, in the right value range.",
     "mistakes": "What mistakes of value range print.",

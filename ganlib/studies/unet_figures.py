@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ganlib.models.unet import ARCHITECTURES
-from ganlib.report.figures import COLUMN, PAGE, style
+from ganlib.report.figures import PAGE, SMALL, curve, legend_below, picture_table, style
 from ganlib.studies.unet import BATCH_SIZES, LEARNING_RATES, MISPAIRED
 
 HEATS = {  # measure → label, and whether colours run on a logarithmic scale
@@ -16,12 +16,27 @@ HEATS = {  # measure → label, and whether colours run on a logarithmic scale
     "loss_std": ("std of validation loss", True),
     "best_epoch": ("epochs to the best", False),
 }
+SPOKEN = ("UNet", "Attention UNet", "Attention ResUNet")
+SPOKEN = dict(zip(ARCHITECTURES, SPOKEN, strict=True))
+COLOURS = dict(zip(ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
 MARKS = dict(zip(ARCHITECTURES, "os^", strict=True))
-COLOURS = {"unet": "#0072B2", "attention_unet": "#D55E00", "attention_resunet": "#009E73"}
-EARLIER = 1e-2
+EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
 SHOWN = 6  # test tiles
-SMALL = 6  # points
-MISSED, INVENTED = (0.84, 0.37, 0.0), (0.34, 0.71, 0.91)
+# Of a found mask, in the examples.
+ERRORS = {"found": (1, 1, 1), "missed": (0.84, 0.37, 0), "invented": (0.34, 0.71, 0.91)}
+
+
+def _by_architecture(runs):
+    """Each architecture with the look of its line and its rows."""
+    for architecture in ARCHITECTURES:
+        look = {"color": COLOURS[architecture], "marker": MARKS[architecture]}
+        yield architecture, look, runs[runs["architecture"] == architecture]
+
+
+def _setting(row):
+    """A cell for people, as "1e-3, batch 8"."""
+    mantissa, exponent = f"{row.learning_rate:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}, batch {row.batch_size}"
 
 
 def heatmaps(found):
@@ -51,7 +66,7 @@ def heatmaps(found):
             row[0].set_ylabel("batch size")
             figure.colorbar(heat, ax=row, label=label, fraction=0.05, pad=0.01)
         for ax, architecture in zip(axes[0], ARCHITECTURES, strict=True):
-            ax.set_title(_spoken(architecture))
+            ax.set_title(SPOKEN[architecture])
         for ax in axes[-1]:
             ax.set(xlabel="learning rate", xticks=range(4), yticks=range(3))
             ax.set_xticklabels([f"{rate:g}" for rate in LEARNING_RATES])
@@ -69,20 +84,14 @@ def _scale(values, logarithmic):
 
 
 def _annotate(ax, x, y, value, norm, n, lost):
+    look = {"ha": "center", "va": "center", "fontsize": SMALL}
     if lost or not math.isfinite(value):
-        ax.text(x, y, "OOM" if lost else "–", ha="center", va="center", fontsize=SMALL)
+        ax.text(x, y, "OOM" if lost else "–", **look)
         return
     color = "white" if norm(value) < 0.5 else "black"
-    text = f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, color=color)
+    ax.text(x, y, f"{value:.3g}" if value < 100 else f"{value:.0f}", color=color, **look)
     if n > 1:
         ax.text(x + 0.45, y + 0.42, n, ha="right", va="bottom", fontsize=4, color=color)
-
-
-def _spoken(architecture):
-    return {"unet": "UNet", "attention_unet": "Attention UNet"}.get(
-        architecture, "Attention ResUNet"
-    )
 
 
 def interactions(found):
@@ -93,29 +102,21 @@ def interactions(found):
     with style() as plt:
         figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.5), sharey=True)
         for ax, batch in zip(axes, BATCH_SIZES, strict=True):
-            for architecture in ARCHITECTURES:
-                runs = found.grid.query("architecture == @architecture and batch_size == @batch")
-                look = {"color": COLOURS[architecture], "marker": MARKS[architecture]}
+            some = found.grid[found.grid["batch_size"] == batch]
+            for architecture, look, runs in _by_architecture(some):
                 means = runs.groupby("learning_rate")["jaccard"].mean()
-                ax.plot(means.index, means, label=_spoken(architecture), **look)
-                _dots(ax, runs["learning_rate"], runs["jaccard"], architecture)
-                earlier = found.of(f"earlier-{architecture}") if batch == 8 else []
-                if earlier:
-                    scores = [r["metrics"]["jaccard"] for r in earlier]
-                    ax.plot([EARLIER], [np.mean(scores)], mfc="none", ls="", **look)
+                ax.plot(means.index, means, label=SPOKEN[architecture], **look)
+                if len(runs) > len(means):
+                    dots = {"ls": "", "marker": ".", "alpha": 0.4, "mew": 0, "color": look["color"]}
+                    ax.plot(runs["learning_rate"], runs["jaccard"], **dots)
+                if batch == 8 and found.of(name := f"earlier-{architecture}"):
+                    ax.plot([EARLIER], [found.mean(name, "jaccard")], mfc="none", ls="", **look)
             ax.set(xscale="log", xlabel="learning rate", title=f"batch size {batch}")
-        axes[0].set_ylabel("validation Jaccard")
-        handles, labels = axes[0].get_legend_handles_labels()
-        hollow = plt.Line2D([], [], color="0.3", marker="o", mfc="none", ls="")
         if any(found.of(f"earlier-{architecture}") for architecture in ARCHITECTURES):
-            handles, labels = [*handles, hollow], [*labels, "before: 1e-2, batch 8"]
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+            axes[0].plot([], [], color="0.3", marker="o", mfc="none", ls="", label=BEFORE)
+        axes[0].set_ylabel("validation Jaccard")
+        legend_below(figure, axes, 4)
     return figure
-
-
-def _dots(ax, x, y, architecture):
-    if len(x) > len(set(x)):
-        ax.plot(x, y, ".", color=COLOURS[architecture], alpha=0.4, mew=0)
 
 
 def stability(found):
@@ -129,61 +130,48 @@ def stability(found):
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
         for ax, (key, label) in zip(axes, labels.items(), strict=True):
-            for architecture in ARCHITECTURES:
-                runs = found.grid[found.grid["architecture"] == architecture]
-                color = COLOURS[architecture]
+            for architecture, look, runs in _by_architecture(found.grid):
                 for _, part in runs.groupby("learning_rate"):
                     means = part.groupby("batch_size")[key].mean()
-                    ax.plot(means.index, means, color=color, lw=0.5, alpha=0.5)
-                means = runs.groupby("batch_size")[key].apply(_geometric_mean)
-                look = {"color": color, "marker": MARKS[architecture], "lw": 2}
-                ax.plot(means.index, means, label=_spoken(architecture), **look)
+                    ax.plot(means.index, means, color=look["color"], lw=0.5, alpha=0.5)
+                logs = np.log(runs[key].where(runs[key] > 0))
+                means = np.exp(logs.groupby(runs["batch_size"]).mean())
+                ax.plot(means.index, means, label=SPOKEN[architecture], lw=2, **look)
             ax.set(xscale="log", yscale="log", xlabel="batch size", title=label)
             ax.set_xticks(BATCH_SIZES, [str(batch) for batch in BATCH_SIZES])
             ax.xaxis.set_minor_locator(plt.NullLocator())
         axes[0].set_ylabel("of the validation loss")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        legend_below(figure, axes, 3)
     return figure
-
-
-def _geometric_mean(values):
-    values = values[values > 0]
-    return float(np.exp(np.log(values).mean())) if len(values) else np.nan
 
 
 def pareto(found):
     """Jaccard against training time, a mark a cell; the line joins those that none beats."""
-    means = found.grid.groupby("name").agg(
-        {"architecture": "first", "training_seconds": "mean", "jaccard": "mean"}
-    )
+    columns = ["architecture", "learning_rate", "batch_size", "training_seconds", "jaccard"]
+    cells = found.grid.groupby("name")[columns]
+    means = cells.agg(dict.fromkeys(columns[:3], "first") | dict.fromkeys(columns[3:], "mean"))
     front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
     with style() as plt:
-        figure, ax = plt.subplots(figsize=(1.4 * COLUMN, 2.9))
-        for architecture in ARCHITECTURES:
-            part = means[means["architecture"] == architecture]
-            ax.plot(
-                part["training_seconds"],
-                part["jaccard"],
-                MARKS[architecture],
-                color=COLOURS[architecture],
-                label=_spoken(architecture),
-            )
+        figure, ax = plt.subplots(figsize=(PAGE, 3.2))
+        for architecture, look, part in _by_architecture(means):
+            at = part["training_seconds"], part["jaccard"]
+            ax.plot(*at, ls="", label=SPOKEN[architecture], **look)
         ax.step(front["training_seconds"], front["jaccard"], "k-", where="post", lw=0.8, zorder=0)
-        for name, row in front.iterrows():
-            at = row["training_seconds"], row["jaccard"]
-            setting = name.removeprefix(f"{row['architecture']}-")
-            look = {"textcoords": "offset points", "fontsize": 4.5, "rotation": 50}
-            ax.annotate(setting, at, (-1, 4), **look)
-        ax.margins(y=0.15)
-        ax.set(
-            xscale="log",
-            xlabel="processor- or GPU-seconds of training",
-            ylabel="validation Jaccard",
-        )
-        for axis in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            axis(plt.FuncFormatter(lambda x, _: f"{x:g}"))
+        # Numbers with a key beside them: settings would cover one another.
+        key = {}
+        for i, row in enumerate(front.itertuples(), 1):
+            at = row.training_seconds, row.jaccard
+            ax.plot(*at, MARKS[row.architecture], color=COLOURS[row.architecture], ms=8)
+            ax.annotate(str(i), at, color="white", fontsize=5, ha="center", va="center")
+            key[f"{i}  {SPOKEN[row.architecture]}, {_setting(row)}"] = plt.Line2D([], [], ls="")
+        place = {"loc": "outside right upper", "handlelength": 0, "fontsize": SMALL}
+        figure.legend(key.values(), key, title="not beaten", title_fontsize=SMALL, **place)
+        ax.set(xscale="log", ylabel="validation Jaccard")
+        ax.set_xlabel("processor- or GPU-seconds of training")
+        for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
+            formatter(plt.FuncFormatter(lambda x, _: f"{x:g}"))
         ax.tick_params(axis="x", which="minor", labelsize=5)
-        ax.legend(loc="lower right")
+        legend_below(figure, [ax], 3)
     return figure
 
 
@@ -191,19 +179,24 @@ def ranking(found):
     """All cells by their mean, the best at the top: dots are seeds; grey can't be told from it."""
     table = found.group.table
     with style() as plt:
-        figure, ax = plt.subplots(figsize=(PAGE, 0.8 + 0.115 * len(table)))
+        figure, ax = plt.subplots(figsize=(PAGE, 1.0 + 0.115 * len(table)))
+        labels = []
         for y, row in enumerate(table.itertuples()):
             runs = found.grid[found.grid["name"] == row.cell]
-            color = COLOURS[runs["architecture"].iloc[0]]
+            cell = next(runs.itertuples())
+            look = {"color": COLOURS[cell.architecture]}
             if row.in_group:
                 ax.axhspan(y - 0.5, y + 0.5, color="0.93", lw=0)
-            ax.plot(runs["jaccard"], [y] * len(runs), ".", color=color, alpha=0.6, mew=0)
-            ax.plot([row.mean], [y], "|", color=color, ms=7, mew=1.5)
-        ax.set_yticks(range(len(table)), table["cell"], fontsize=5)
+            ax.plot(runs["jaccard"], [y] * len(runs), ".", alpha=0.6, mew=0, **look)
+            label = SPOKEN[cell.architecture]
+            ax.plot([row.mean], [y], "|", ms=7, mew=1.5, label=label, **look)
+            labels.append(_setting(cell))
+        ax.set_yticks(range(len(table)), labels, fontsize=5)
         ax.set(xlabel="validation Jaccard", ylim=(len(table) - 0.5, -0.5))
         ax.grid(visible=False, axis="y")
         if found.group.sd is None:
             ax.set_title("One seed a cell: nothing can be told apart")
+        legend_below(figure, [ax], 3)
     return figure
 
 
@@ -211,66 +204,59 @@ def curves(found):
     """Validation loss and Jaccard over epochs: each architecture's best cell, and before."""
     with style() as plt:
         figure, axes = plt.subplots(2, 3, figsize=(PAGE, 3.4), sharex=True, sharey="row")
-        for column, architecture in enumerate(ARCHITECTURES):
+        for (upper, lower), architecture in zip(axes.T, ARCHITECTURES, strict=True):
             best = found.best_of.get(architecture)
-            names = {"best cell": best, "before: 1e-2, batch 8": f"earlier-{architecture}"}
-            for (label, name), color in zip(names.items(), ("C0", "C1"), strict=True):
-                for i, history in enumerate(found.history(name) if found.of(name) else ()):
-                    look = {"color": color, "lw": 0.9, "label": label if i == 0 else None}
-                    axes[0, column].plot(history["epoch"], history["val_loss"], **look)
-                    axes[1, column].plot(history["epoch"], history["val_jaccard"], **look)
-            axes[0, column].set(yscale="log", title=_spoken(architecture))
-            axes[1, column].set_xlabel("epoch")
-            axes[1, column].xaxis.get_major_locator().set_params(integer=True)
+            names = {"best cell": best, BEFORE: f"earlier-{architecture}"}
+            for i, (label, name) in enumerate(names.items()):
+                if found.of(name):
+                    curve(upper, found.history(name), "val_loss", label, f"C{i}")
+                    curve(lower, found.history(name), "val_jaccard", label, f"C{i}")
+            upper.set(yscale="log", title=SPOKEN[architecture])
+            lower.set_xlabel("epoch")
             if best:
-                setting = best.removeprefix(f"{architecture}-")
-                axes[1, column].set_title(f"best: {setting}", fontsize=SMALL)
+                cell = next(found.grid[found.grid["name"] == best].itertuples())
+                lower.set_title(f"best: {_setting(cell)}", fontsize=SMALL)
         axes[0, 0].set_ylabel("validation loss")
         axes[1, 0].set_ylabel("validation Jaccard")
-        drawn = [line for ax in axes[0] for line in ax.lines if line.get_label()[0] != "_"]
-        shown = {line.get_label(): line for line in drawn}
-        figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=2)
+        legend_below(figure, axes[0], 2)
     return figure
 
 
 def examples(found):
-    """Test tiles from the worst to the best of the grid's best cell, and what it makes of them.
-
-    In the last row orange pixels were missed and blue ones invented.
-    """
-    result = found.of(found.best)[0]
-    found_masks = found.predictions(result["id"]) > 0.5
-    masks = found.data.test.masks > 0
-    inside = (found_masks & masks).sum(axis=(1, 2, 3))
-    either = (found_masks | masks).sum(axis=(1, 2, 3))
-    scores = inside / np.maximum(either, 1)
+    """Test tiles from the worst to the best of the grid's best cell, and what it makes of them."""
+    test = found.data.test
+    predicted = found.predictions(found.of(found.best)[0]["id"]) > 0.5
+    masks = np.asarray(test.masks) > 0
+    inside = (predicted & masks).sum(axis=(1, 2, 3))
+    scores = inside / np.maximum((predicted | masks).sum(axis=(1, 2, 3)), 1)
     # Where there is nothing to find, 1 or 0 says little.
     full = np.flatnonzero(masks.any(axis=(1, 2, 3)))
     if not len(full):
         return None
     ordered = full[np.argsort(scores[full])]
     chosen = ordered[np.linspace(0, len(ordered) - 1, SHOWN).astype(int)]
+    rows = {
+        "image": [test.images[i] for i in chosen],
+        "mask": [masks[i] for i in chosen],
+        "found": [_errors(predicted[i], masks[i]) for i in chosen],
+    }
+    figure = picture_table(rows, [f"Jaccard {scores[i]:.2f}" for i in chosen])
     with style() as plt:
-        figure, axes = plt.subplots(3, SHOWN, figsize=(PAGE, 0.2 + 2.9 * PAGE / SHOWN))
-        for column, i in zip(axes.T, chosen, strict=True):
-            rows = found.data.test.images[i], masks[i], _errors(found_masks[i], masks[i])
-            for ax, picture in zip(column, rows, strict=True):
-                ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
-                ax.set(xticks=[], yticks=[])
-                ax.spines[:].set_visible(False)
-            column[0].set_title(f"Jaccard {scores[i]:.2f}", fontsize=SMALL)
-        for ax, label in zip(axes[:, 0], ("image", "mask", "found"), strict=True):
-            ax.set_ylabel(label)
+        for label, color in ERRORS.items():
+            look = {"fc": color, "ec": "0.4", "lw": 0.5}
+            figure.axes[0].add_patch(plt.Rectangle((0, 0), 0, 0, label=label, **look))
+        legend_below(figure, figure.axes[:1], len(ERRORS))
     return figure
 
 
 def _errors(found, truth):
-    """A colour picture of a found mask: white where it is right, colours where it is not."""
-    found, truth = np.squeeze(found), np.squeeze(truth)
+    """A colour picture of a found mask; see `ERRORS`."""
+    found, truth = np.squeeze(found, -1), np.squeeze(truth, -1)
     picture = np.zeros((*truth.shape, 3))
-    picture[found & truth] = 1
-    picture[truth & ~found] = MISSED
-    picture[found & ~truth] = INVENTED
+    for pixels, color in zip(
+        (found & truth, truth & ~found, found & ~truth), ERRORS.values(), strict=True
+    ):
+        picture[pixels] = color
     return picture
 
 
@@ -279,23 +265,21 @@ def mispaired(found):
     if not found.of(MISPAIRED):
         return None
     recipe = found.of(MISPAIRED)[0]["recipe"]
-    same = found.grid
-    for field in ("architecture", "batch_size", "learning_rate"):
-        same = same[same[field] == recipe[field]]
+    fields = ["architecture", "batch_size", "learning_rate"]
+    same = found.grid[(found.grid[fields] == [recipe[field] for field in fields]).all(axis=1)]
     if not len(same):
         return None
+    names = {"masks paired by name": same["name"].iloc[0], "masks of other pictures": MISPAIRED}
     with style() as plt:
-        figure, ax = plt.subplots(figsize=(COLUMN, 2.2))
-        for label, name, color in (
-            ("masks paired by name", same["name"].iloc[0], "C0"),
-            ("masks of other pictures", MISPAIRED, "C1"),
-        ):
-            for i, history in enumerate(found.history(name)):
-                shown = label if i == 0 else None
-                ax.plot(history["epoch"], history["val_jaccard"], color=color, label=shown)
+        figure, ax = plt.subplots(figsize=(PAGE / 2, 2.2))
+        for i, (label, name) in enumerate(names.items()):
+            curve(ax, found.history(name), "val_jaccard", label, f"C{i}")
         level = found.baselines["foreground"]["jaccard"]
         ax.axhline(level, color="0.4", ls=":", label="every pixel marked (test)")
         ax.set(xlabel="epoch", ylabel="validation Jaccard", ylim=(0, 1))
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend()
+        legend_below(figure, [ax], 2)
     return figure
+
+
+_DRAWN = (heatmaps, interactions, stability, pareto, ranking, curves, examples, mispaired)
+FIGURES = {draw.__name__: draw for draw in _DRAWN}

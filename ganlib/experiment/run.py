@@ -1,0 +1,300 @@
+"""Running a trial; its run directory holds all that it leaves behind.
+
+    runs/<study>/<trial id>/
+      trial.json     what is asked for: recipe, seed, data
+      history.csv    a row an epoch
+      checkpoints/   the last two epochs, enough to go on exactly
+      samples/       pictures
+      model.keras    the trained model
+      result.json    what came out; written last, atomically: its presence means "finished"
+      <phase>/       history, checkpoints and samples of a phase, where training has several
+
+Nothing about a trial is kept anywhere else, so killing a study at any moment loses at most the
+epochs since the last checkpoint of the trials under way.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import shutil
+import time
+import traceback
+
+import filelock
+
+from ganlib.experiment.machine import StudyError, environment, in_words, is_out_of_memory, naming
+
+DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
+BUSY = "busy"  # another process has it
+# A failed trial runs again with the next command: the fault may have been the machine's.
+FINAL = (DONE, STOPPED, OUT_OF_MEMORY)
+
+
+class Run:
+    """A trial's run directory.
+
+    Args:
+        path: folder; made when it is missing.
+        progress: callable `(epoch, epochs)`, called after each epoch.
+        callbacks: Keras callbacks of whoever runs the trial, beside the study's own.
+    """
+
+    def __init__(self, path, progress=None, callbacks=()):
+        self.path = pathlib.Path(path)
+        self.callbacks = tuple(callbacks)
+        self.progress = progress or (lambda epoch, epochs: None)
+
+    @property
+    def samples(self):
+        """Folder of pictures."""
+        return self._folder("samples")
+
+    @property
+    def checkpoints(self):
+        """Folder of checkpoints."""
+        return self._folder("checkpoints")
+
+    @property
+    def model(self):
+        """Path of the trained model."""
+        return self.path / "model.keras"
+
+    def _folder(self, name):
+        folder = self.path / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def phase(self, name, before, epochs):
+        """A part of this run with its own history, checkpoints and samples, such as pretraining.
+
+        Args:
+            name: of its folder; "" for the last phase, which has the run's own.
+            before: int, epochs of the phases before it.
+            epochs: int, epochs of the whole run, for the time left.
+        """
+
+        def progress(epoch, _):
+            self.progress(before + epoch, epochs)
+
+        return Run(self.path / name, progress, self.callbacks)
+
+    def result(self):
+        """The parsed result.json, or None where there is none that can be believed."""
+        result = read_json(self.path / "result.json") or {}
+        ours = result.get("id") == self.path.name and result.get("status") in (*FINAL, FAILED)
+        return result if ours and isinstance(result.get("metrics"), dict) else None
+
+    def finished(self):
+        """The result if there is nothing left to do, else None."""
+        result = self.result()
+        if result is None or result["status"] not in FINAL:
+            return None
+        if result["status"] != OUT_OF_MEMORY:  # a kill may have come before this
+            for folder in self._found("checkpoints"):
+                shutil.rmtree(folder, ignore_errors=True)
+        return result
+
+    def epochs_done(self):
+        """Epochs in the history, of all phases together."""
+        return sum(map(_count_rows, self._found("history.csv")))
+
+    def _found(self, pattern):
+        return [*self.path.glob(pattern), *self.path.glob(f"*/{pattern}")]
+
+    def discard_attempt(self):
+        """Removes what a failed or killed attempt left, except the checkpoints to go on from."""
+        for path in [
+            *self._found(".*.tmp"),
+            *map(self.path.joinpath, ("result.json", "error.txt")),
+        ]:
+            path.unlink(missing_ok=True)
+
+    def lock(self):
+        """An operating-system lock on the run directory: it ends with the process that holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self.path / ".lock", timeout=0)
+
+    def clear(self):
+        """Deletes what the trial left behind.
+
+        Raises:
+            StudyError: another process is at work in it; nothing has been deleted.
+        """
+        try:
+            with self.lock():
+                for path in self.path.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    elif path.name != ".lock":
+                        path.unlink()
+        except filelock.Timeout:
+            raise StudyError(
+                f"Another process is at work in {self.path}: wait for it, or stop it."
+            ) from None
+
+
+def _count_rows(path):
+    with contextlib.suppress(OSError):  # it is just being replaced
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
+        return sum(line.partition(",")[0].isdigit() for line in lines)
+    return 0
+
+
+def run_folder(study, trial, out):
+    """Where a trial's run directory lies in the folder of all runs."""
+    return pathlib.Path(out) / study.name / trial.id
+
+
+def run_trial(study, trial, out="runs", progress=None):
+    """Runs a trial unless it is finished, or under way elsewhere.
+
+    Args:
+        study: `ganlib.experiment.study.Study`.
+        trial: `Trial`, one of the study's.
+        out: folder of all runs.
+        progress: callable `(epoch, epochs)`.
+
+    Returns:
+        The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",
+        or "busy" when another process holds the trial.
+    """
+    run = Run(run_folder(study, trial, out), progress)
+    try:
+        with run.lock():
+            return run.finished() or _train(study, trial, run)
+    except filelock.Timeout:
+        return _busy(trial)
+
+
+def _train(study, trial, run):
+    start = time.monotonic()
+    outcome = {"status": DONE, "metrics": {}}
+    try:
+        run.discard_attempt()
+        write_json(run.path / "trial.json", _asked(study, trial))
+        _check_memory(study, trial, run)
+        with naming(run.path):
+            metrics = dict(study.train(trial, study.data, run))
+        outcome = {"status": metrics.pop("status", DONE), "metrics": metrics}
+    except Exception as error:  # a trial's fault must not take the others with it
+        outcome["status"] = OUT_OF_MEMORY if is_out_of_memory(error) else FAILED
+        outcome["error"] = in_words(error, trial.id)
+        with contextlib.suppress(OSError):  # the disk may be what is full
+            (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    return _conclude(study, trial, run, outcome, time.monotonic() - start)
+
+
+def _check_memory(study, trial, run):
+    """Raises `MemoryError` if a trial of the same shape has run out of memory: so would this."""
+    for other in study.alike(trial):
+        result = Run(run.path.parent / other.id).result()
+        if result and result["status"] == OUT_OF_MEMORY:
+            raise MemoryError(f"{other.id}, which needs as much, ran out of memory")
+
+
+def give_up(study, trial, out, error, status=FAILED):
+    """Records what became of a trial whose process could not do so itself; returns the result."""
+    run = Run(run_folder(study, trial, out))
+    try:
+        with run.lock():
+            outcome = {"status": status, "metrics": {}, "error": error}
+            return run.finished() or _conclude(study, trial, run, outcome, 0.0)
+    except filelock.Timeout:
+        return _busy(trial)
+
+
+def _asked(study, trial):
+    return {
+        "study": study.name,
+        "id": trial.id,
+        "name": trial.name,
+        "recipe": dataclasses.asdict(trial.recipe),
+        "seed": trial.seed,
+        "data_checksum": trial.data,
+    }
+
+
+def _conclude(study, trial, run, outcome, seconds):
+    measured = {"seconds": round(seconds, 3), "environment": environment()}
+    result = plain({**_asked(study, trial), **outcome, **measured})
+    try:
+        write_json(run.path / "result.json", result)
+    except OSError as error:  # the checkpoints stand: the next command goes on from them
+        return {**result, "status": FAILED, "error": in_words(error, trial.id)}
+    run.finished()
+    return result
+
+
+def _busy(trial):
+    return {"id": trial.id, "name": trial.name, "seed": trial.seed, "status": BUSY}
+
+
+def results(study, out="runs"):
+    """The results that exist, as `run_trial` returns them, in the order of the study's trials."""
+    found = (Run(run_folder(study, trial, out)).result() for trial in study.trials)
+    return [result for result in found if result]
+
+
+def run_stages(study, run):
+    """Runs a study and then, unless a trial failed, what follows it; returns all results.
+
+    Args:
+        study: `ganlib.experiment.study.Study`.
+        run: `(study) -> list of result dicts`, an engine with its options.
+    """
+    every = []
+    while study is not None:
+        some = run(study)
+        every += some
+        if any(result["status"] == FAILED for result in some):
+            break
+        study = study.next(some)
+    return every
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+def read_json(path):
+    """The parsed file, or None where it is missing or no JSON object."""
+    try:
+        value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path, value):
+    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(plain(value), indent=2) + "\n")
+
+
+def write_atomically(path, text):
+    """Replaces a text file in one step; on a full disk the old one stays."""
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def plain(value):
+    """NumPy scalars and arrays as Python values; a number that is not finite as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,104 @@
+"""Claims that come out supported, refuted or undecided."""
+
+import dataclasses
+import html
+import math
+
+SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """Something that a write-up stated, and what our runs say to it.
+
+    Attributes:
+        statement: the claim, in the write-up's sense.
+        verdict: "supported", "refuted" or "cannot tell".
+        evidence: the numbers, with n.
+    """
+
+    statement: str
+    verdict: str
+    evidence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Claims:
+    """A claims table: numbers in HTML for the reader, verdicts alone in text.
+
+    Attributes:
+        items: tuple of `Claim`.
+    """
+
+    items: tuple
+
+    def __iter__(self):
+        return iter(self.items)
+
+    def table(self):
+        """A `pandas.DataFrame` with a row a claim."""
+        import pandas
+
+        return pandas.DataFrame([dataclasses.asdict(claim) for claim in self.items])
+
+    def count(self):
+        """How many claims came out which way."""
+        verdicts = [claim.verdict for claim in self.items]
+        return {v: verdicts.count(v) for v in (SUPPORTED, REFUTED, CANNOT_TELL)}
+
+    def __repr__(self):
+        return f"<{len(self.items)} claims>"
+
+    def _repr_html_(self):
+        def row(tag, *texts):
+            cells = (f"<{tag} style='text-align:left'>{html.escape(t)}</{tag}>" for t in texts)
+            return f"<tr>{''.join(cells)}</tr>"
+
+        rows = [row("td", *dataclasses.astuple(claim)) for claim in self.items]
+        return f"<table>{row('th', 'claim', 'verdict', 'evidence')}{''.join(rows)}</table>"
+
+
+def judge(holds):
+    """Returns the verdict on a condition.
+
+    Args:
+        holds: True, False, or None where nobody can tell.
+    """
+    return {True: SUPPORTED, False: REFUTED, None: CANNOT_TELL}[holds]
+
+
+def judge_interval(interval, low=-math.inf, high=math.inf):
+    """Returns the verdict on "the value lies between low and high".
+
+    Supported if the whole interval lies inside, refuted if it lies outside, undecided if it
+    straddles an end, and with one seed, whose interval is unknown.
+
+    Args:
+        interval: `ganlib.stats.Interval`.
+        low, high: floats.
+    """
+    if interval.low is None:
+        return CANNOT_TELL
+    if low <= interval.low and interval.high <= high:
+        return SUPPORTED
+    if interval.high < low or interval.low > high:
+        return REFUTED
+    return CANNOT_TELL
+
+
+def judge_positive(interval):
+    """Returns the verdict on "the value is above zero"; where it is exactly zero, it is not.
+
+    Args:
+        interval: `ganlib.stats.Interval`.
+    """
+    return judge_interval(interval, low=math.nextafter(0, 1))
+
+
+def judge_negative(interval):
+    """Returns the verdict on "the value is below zero"; where it is exactly zero, it is not.
+
+    Args:
+        interval: `ganlib.stats.Interval`.
+    """
+    return judge_interval(interval, high=-math.nextafter(0, 1))

@@ -1,0 +1,281 @@
+"""Batches: what decides them, that `fit` sees them, and that they are let go."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from draws import RNG
+from helpers import Recorder
+
+from ganlib.data import Augment, Batches, DataError, EpochOrder, Images, Patches
+from ganlib.data.batches import CHANGES
+from ganlib.images import convert, downscale
+
+X = np.random.default_rng(1).random((23, 6, 6, 3)).astype("float32")
+Y = (X[..., :1] > 0.5).astype("float32")
+
+
+def make_images(*sizes):
+    """Images of coarse noise; every place looks different."""
+    images = []
+    for height, width in sizes:
+        coarse = RNG.integers(0, 256, (height // 4 + 1, width // 4 + 1, 3), "uint8")
+        images.append(coarse.repeat(4, axis=0).repeat(4, axis=1)[:height, :width])
+    return Images(images)
+
+
+def make_patches(n=4, steps=3, seed=3, **options):
+    images = options.pop("images", None) or make_images((40, 61), (33, 32), (90, 35))
+    patches = Patches(images, **{"scale": 2, "size": 16, **options})
+    return Batches(patches, n, seed, steps=steps)
+
+
+KINDS = {
+    "arrays": lambda: Batches((X, Y), 4, seed=3),
+    "changed": lambda: Batches((X, Y), 4, seed=3, change=Augment(CHANGES)),
+    "patches": make_patches,
+}
+every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+
+
+# -- Batches ---------------------------------------------------------------------------------------
+
+
+@every_kind
+def test_seed_epoch_and_number_alone_decide_a_batch(make):
+    batches, state = make(), RNG.bit_generator.state
+    RNG.bit_generator.state = state
+    batches.epoch = 5
+    np.random.seed(1)
+    for step, batch in enumerate(batches):
+        for ours, theirs in zip(batches.batch(5, step), batch, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    first = batches.batch(5, 0)[0]
+    assert (first != batches.batch(6, 0)[0]).any()
+    assert (first != batches.batch(5, 1)[0]).any()
+    batches.seed = 4
+    assert (first != batches.batch(5, 0)[0]).any()
+
+
+def test_an_epoch_of_arrays_is_a_permutation():
+    x = np.arange(10.0)
+    batches = Batches(x, 3, seed=0)
+    batches.epoch = 7
+    np.testing.assert_array_equal(np.concatenate([b for (b,) in batches]), x[batches.order(7)])
+    np.testing.assert_array_equal(batches.order(7), np.random.default_rng((0, 7)).permutation(10))
+    assert [len(b) for (b,) in batches] == [3, 3, 3, 1]
+    assert (len(batches), batches.partial_batch_size) == (4, 1)
+    whole = Batches(x, 3, seed=0, drop_remainder=True)
+    assert (len(whole), len(list(whole)), whole.partial_batch_size) == (3, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((np.zeros(3), np.zeros(2)), 1, 0), r"same length. Received: lengths \[3, 2\]"),
+        ((np.zeros(3), 0, 0), r"at least 1.*batch_size=0"),
+        ((np.zeros((0, 3)), 4, 0), r"not one full batch.*\[0\] images"),
+        ((np.zeros, 4, 0), r"`steps` be given.*steps=None"),
+    ],
+)
+def test_errors_of_batches(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Batches(*arguments)
+    with pytest.raises(ValueError, match=r"keep the remainder.*\[3\] images, batch_size=4"):
+        Batches(np.zeros(3), 4, 0, drop_remainder=True)
+
+
+# -- fit -------------------------------------------------------------------------------------------
+
+
+def make_model(batches):
+    keras.utils.set_random_seed(0)
+    x, y = batches.batch(0, 0)
+    inputs = keras.Input(x.shape[1:])
+    outputs = Recorder()(inputs)
+    if y.shape[1] > x.shape[1]:
+        outputs = keras.layers.UpSampling2D()(outputs)
+    model = keras.Model(inputs, keras.layers.Conv2D(y.shape[-1], 1)(outputs))
+    model.compile(keras.optimizers.Adam(0.05), loss="mse")
+    return model
+
+
+def fit(model, batches, epochs, initial_epoch=0, **options):
+    options = {"callbacks": [EpochOrder(batches)], "verbose": 0, **options}
+    model.fit(batches, epochs=epochs, initial_epoch=initial_epoch, **options)
+
+
+@pytest.mark.backend
+@every_kind
+def test_fit_sees_the_batches_of_each_epoch_in_order(make):
+    batches = make()
+    model = make_model(batches)
+    fit(model, batches, epochs=6, initial_epoch=4, shuffle=True)  # has no say
+    expected, step = 0.0, 0
+    for epoch in (4, 5):
+        for b in range(len(batches)):
+            step += 1
+            expected += step * batches.batch(epoch, b)[0].sum(dtype="float64")
+    recorder = next(layer for layer in model.layers if isinstance(layer, Recorder))
+    assert float(recorder.step) == step == len(batches) * 2
+    assert float(recorder.trace) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.backend
+@every_kind
+def test_resumed_run_is_the_unbroken_run_exactly(make, tmp_path):
+    batches = make()
+    unbroken, first = make_model(batches), make_model(batches)
+    fit(unbroken, batches, epochs=3)
+    fit(first, batches, epochs=1)
+    first.save(tmp_path / "model.keras")
+    keras.utils.set_random_seed(99)  # nothing global has a say in the order
+    second = keras.saving.load_model(tmp_path / "model.keras")
+    fit(second, batches, epochs=3, initial_epoch=1)
+    for expected, weight in zip(unbroken.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(expected, weight)
+
+
+@every_kind
+def test_a_data_set_of_tensorflow_gives_the_same_numbers_and_lets_go(make):
+    """Many trials may share a process: what TensorFlow keeps must not hold their pictures."""
+    pytest.importorskip("tensorflow")
+    batches = make()
+    dataset, reference = batches.get_tf_dataset(), weakref.ref(batches)
+    for epoch in (0, 3):
+        batches.epoch = epoch
+        found = list(dataset.as_numpy_iterator())
+        assert len(found) == len(batches)
+        for step, batch in enumerate(found):
+            for ours, theirs in zip(batches.batch(epoch, step), batch, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    del batches
+    gc.collect()
+    assert sum(1 for _ in dataset)  # kept as long as it is read
+    del dataset
+    gc.collect()
+    assert reference() is None
+
+
+class Halt(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_training_lets_go(stop):
+    batches = KINDS["changed"]()
+    model = make_model(batches)
+    callbacks = [EpochOrder(batches)]
+    if stop:  # in the middle of an epoch, whose other batches wait
+        callbacks.append(Halt())
+    fit(model, batches, epochs=2, callbacks=callbacks)
+    reference = weakref.ref(batches)
+    del batches, callbacks, model
+    gc.collect()
+    assert reference() is None
+
+
+# -- Augment ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_images_and_masks_change_alike(change):
+    """A mask is a function of its image's first channel wherever that lies."""
+    batches = Batches((X, Y), 23, seed=0, change=Augment((change,)))
+    plain = Batches((X, Y), 23, seed=0)
+    found = set()
+    for epoch in range(4):
+        before, after = plain.batch(epoch, 0), batches.batch(epoch, 0)
+        if change == "intensity":
+            np.testing.assert_array_equal(before[1], after[1])
+            assert 0 <= after[0].min() < after[0].max() <= 1
+            for a, b in zip(
+                *(batch[0].astype("float64") for batch in (before, after)), strict=True
+            ):
+                inner = (b > 0.01) & (b < 0.99)
+                gain, offset = np.polyfit(a[inner], b[inner], 1)
+                assert 0.8 <= gain <= 1.2
+                assert abs(offset) <= 0.1 + 1e-6
+            continue
+        np.testing.assert_array_equal(after[1], after[0][..., :1] > 0.5)
+        for a, b in zip(before[0], after[0], strict=True):
+            ways = {
+                (turns, flip): np.rot90(a, turns)[:, :: -1 if flip else 1]
+                for turns in range(4)
+                for flip in (False, True)
+            }
+            found |= {way for way, turned in ways.items() if np.array_equal(turned, b)}
+    expected = {"orientation": 8, "mirror": 2, "intensity": 0}[change]
+    assert len(found) == expected
+    assert X.max() <= 1  # and the arrays themselves are as they were
+
+
+def test_errors_of_augment():
+    with pytest.raises(ValueError, match=r"orientation, mirror, intensity. Received: \['turn'\]"):
+        Augment(("turn",))
+    with pytest.raises(ValueError, match=r'use "mirror". Received: images of 6×4'):
+        Batches(X[:, :, :4], 4, 0, change=Augment(("orientation",))).batch(0, 0)
+
+
+# -- Patches ---------------------------------------------------------------------------------------
+
+
+def places(patch, image, step=1):
+    """All `(picture corner, orientation)` where a patch lies in an image, in pixels."""
+    side = len(patch)
+    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
+    windows = np.moveaxis(windows[::step, ::step], 2, -1)
+    found = []
+    for mirror in (False, True):
+        for turns in range(4):
+            upright = np.rot90(patch, -turns)
+            upright = upright[:, ::-1] if mirror else upright
+            hits = np.argwhere((windows == upright).all(axis=(2, 3, 4)))
+            found += [(tuple(map(int, hit)), mirror, turns) for hit in hits]
+    return found
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_pairs_lie_at_the_same_place_and_the_same_way_up(scale):
+    images = make_images((47, 38), (36, 50))
+    patches = make_patches(images=images, scale=scale, size=24, n=12)
+    small = [
+        downscale(image[: h - h % scale, : w - w % scale], scale)
+        for image in images.images
+        for h, w in [image.shape[:2]]
+    ]
+    orientations = set()
+    for low, high in zip(*(convert(x, "unit", "byte") for x in patches.batch(2, 1)), strict=True):
+        pairs = zip(small, images.images, strict=True)
+        found = [set(places(low, s)) & set(places(high, p, scale)) for s, p in pairs]
+        assert sum(map(len, found)) >= 1
+        orientations |= {place[1:] for place in set().union(*found)}
+    assert len(orientations) >= 4  # of 8, among 12 pairs
+
+
+def test_patches_of_small_and_large_pictures_alike():
+    images = [np.full((16, 16, 3), 10, "uint8"), np.full((32, 24, 3), 200, "uint8")]
+    images[1][[0, -1]] = images[1][:, [0, -1]] = 255
+    low, high = make_patches(images=Images(images), n=2000, high_range="signed").batch(0, 0)
+    assert (low.dtype, low.shape, high.shape) == ("float32", (2000, 8, 8, 3), (2000, 16, 16, 3))
+    assert (low.min() > 0, high.min() < -0.9, high.max()) == (True, True, 1)
+    large = high[high.max(axis=(1, 2, 3)) > 0]
+    assert len(large) / 2000 == pytest.approx(0.5, abs=0.04)
+    assert ((large == 1).sum(axis=(1, 2, 3)) == 3 * (16 + 15)).any()  # a corner
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scale": 3}, ValueError, r"`scale` must divide `size`.*size=16, scale=3"),
+        ({"size": 34}, DataError, r"smaller than a patch of 34×34.*Received: 1 \(33×32\)$"),
+        ({"images": Images(X[..., :1])}, DataError, r"wrong shape: .*channels=3.*1 channels"),
+    ],
+)
+def test_errors_of_patches(options, error, message):
+    with pytest.raises(error, match=message):
+        make_patches(**options)

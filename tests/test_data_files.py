@@ -1,0 +1,439 @@
+"""Picture files, folders of them, folders with masks, TIFF stacks."""
+
+import os
+import struct
+import unicodedata
+
+import numpy as np
+import pytest
+from draws import RNG
+from PIL import Image
+
+from ganlib.data import DataError, NoSplitError, load
+from ganlib.data.files import EXTENSIONS, open_image, pixels_of
+
+
+def noise(*shape):
+    return RNG.integers(0, 256, shape, "uint8")
+
+
+def masks_of(images):
+    """Masks that the images tell, so that pairs can be checked."""
+    return (images > 127).astype("uint8")
+
+
+def save(path, array, mode=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    (image if mode is None else image.convert(mode)).save(path, **options)
+
+
+def save_images(folder, names, size=(8, 6), mode="RGB"):
+    """Writes one distinct image per name; `size` is (width, height)."""
+    for i, name in enumerate(names):
+        save(folder / name, Image.new("RGB", size, (10 + i, 2 * i, 3 * i)), mode)
+    return folder
+
+
+def save_masked(root, names, image_end=".png", mask_end=".png", places=("images", "masks")):
+    """A pair a name, written in another order; returns the images by name."""
+    images = dict(zip(names, noise(len(names), 6, 8), strict=True))
+    for name in sorted(names, reverse=True):
+        save(root / places[1] / f"{name}{mask_end}", 255 * masks_of(images[name]))
+        save(root / places[0] / f"{name}{image_end}", images[name])
+    return images
+
+
+def save_stack(path, arrays, **options):
+    first, *rest = (Image.fromarray(array) for array in arrays)
+    save(path, first, save_all=True, append_images=rest, **options)
+
+
+# -- one picture file ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)]
+)
+def test_modes_are_kept_and_become_pixels(tmp_path, mode, channels):
+    save_images(tmp_path, ["a.png"], mode=mode)
+    image = open_image(tmp_path / "a.png")
+    assert image.mode == mode
+    assert pixels_of(image).shape == (6, 8, channels)
+
+
+def png16(path, colour):
+    """A PNG of 16 bits per channel, which Pillow cannot write in colour."""
+    import zlib
+
+    def chunk(kind, content):
+        code = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + code
+
+    row = b"\0" + bytes(2 * {2: 3, 6: 4, 4: 2, 0: 1}[colour] * 4)
+    parts = {b"IHDR": struct.pack(">IIBBBBB", 4, 4, 16, colour, 0, 0, 0)}
+    parts |= {b"IDAT": zlib.compress(4 * row), b"IEND": b""}
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items()))
+
+
+def tiff16(path):
+    """A TIFF of 3 × 16 bits."""
+    data = bytes(4 * 4 * 3 * 2)
+    entries = [
+        *((256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((273, 4, 1, 14), (277, 3, 1, 3), (278, 3, 1, 4), (279, 4, 1, len(data))),
+    ]
+    body = struct.pack("<HHH", 16, 16, 16) + data
+    table = struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        table += struct.pack("<HHII", tag, kind, count, value)
+    head = b"II*\0" + struct.pack("<I", 8 + len(body))
+    path.write_bytes(head + body + table + bytes(4))
+
+
+DEEP = {
+    "grey.png": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
+    "rgb.png": lambda path: png16(path, 2),
+    "rgba.png": lambda path: png16(path, 6),
+    "la.png": lambda path: png16(path, 4),
+    "rgb.tif": tiff16,
+    "float.tif": lambda path: Image.fromarray(np.ones((4, 4), "float32")).save(path),
+    "grey.jp2": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
+    "rgb.ppm": lambda path: path.write_bytes(b"P6 # a\n4 4 4095\n" + bytes(96)),
+    "grey.pgm": lambda path: path.write_bytes(b"P5\n4 4\n65535\n" + bytes(32)),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_more_than_8_bits_are_refused_by_the_files_own_depth(tmp_path, name):
+    DEEP[name](tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name} has more than 8 bits.*\.npz of floats.*\d\d bit"):
+        load(tmp_path)
+
+
+def test_jpeg_2000_of_12_bits_in_colour(tmp_path):
+    save(tmp_path / "a.jp2", noise(16, 16, 3))
+    assert load(tmp_path).shape == (1, 16, 16, 3)
+    content = bytearray((tmp_path / "a.jp2").read_bytes())
+    place = content.index(b"\xff\x4f\xff\x51")
+    content[place + 42 : place + 51 : 3] = bytes([11] * 3)
+    (tmp_path / "a.jp2").write_bytes(content)
+    with pytest.raises(DataError, match=r"more than 8 bits.*12 bits"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("end", ["jpg", "png", "tif", "webp"])
+def test_exif_orientation_is_applied_once(tmp_path, end):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90° to view
+    picture = np.zeros((8, 16, 3), "uint8")
+    picture[:, 8:] = 255
+    save(tmp_path / f"a.{end}", picture, exif=exif)
+    (image,) = load(tmp_path).images
+    assert image.shape == (16, 8, 3)
+    assert image[:8].mean() < 20
+    assert image[8:].mean() > 235
+
+
+def test_broken_exif_is_none(tmp_path):
+    """Whatever stands in it, the picture is read; and its orientation, where that can be."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A], exif[0x0131] = 6, 1.5, "ganlib"
+    good = exif.tobytes()
+    path = tmp_path / "a.jpg"
+    for trial in range(200):
+        block = bytearray(good)
+        for place in RNG.integers(10, len(block), 4 if trial else 0):
+            block[place] = RNG.integers(256)
+        save(path, noise(8, 16, 3), exif=bytes(block))
+        assert open_image(path).size in [(8, 16), (16, 8)]
+    tags = [(0x0112, 3, 1, 6 << 16), (0x011A, 10, 1, 8), (0x0131, 5, 1, 8), (0x0100, 2, 4, 0)]
+    block = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(tags))
+    block += b"".join(struct.pack(">HHII", *tag) for tag in tags) + struct.pack(">Iii", 0, 1, -1)
+    save(path, noise(8, 16, 3), exif=block)
+    assert open_image(path).size == (8, 16)
+
+
+@pytest.mark.parametrize("end", ["tif", "gif", "webp", "png"])
+def test_several_pages_are_refused(tmp_path, end):
+    save_stack(tmp_path / f"a.{end}", noise(3, 6, 8))
+    with pytest.raises(DataError, match=rf"a\.{end} has several pages.*images\.tif.*3 pages"):
+        load(tmp_path)
+    assert len(open_image(tmp_path / f"a.{end}", pages=True)) == 3
+
+
+# -- folders of images -----------------------------------------------------------------------------
+
+
+def test_folder_is_sorted_and_takes_every_extension(tmp_path):
+    names = [f"{chr(ord('z') - i)}{end}" for i, end in enumerate(EXTENSIONS) if end != ".pbm"]
+    save_images(tmp_path, names)
+    for other in (".hidden.png", "Thumbs.db", "notes.txt", "more.heic"):
+        (tmp_path / other).write_text("no image")
+    images = load(tmp_path, channels=1)
+    assert images.names == tuple(sorted(names))
+    assert (images.labels, images.name) == (None, tmp_path.name)
+    assert images.origin.endswith("other files passed over: .heic, .txt.")
+
+
+def test_subfolders_are_classes(tmp_path):
+    save_images(tmp_path, ["dog/1.png", "cat/2.png", "cat/old/3.png"])
+    images = load(tmp_path)
+    assert (images.class_names, list(images.labels)) == (("cat", "dog"), [0, 0, 1])
+    save_images(tmp_path, ["stray.png"])
+    assert load(tmp_path).labels is None
+
+
+@pytest.mark.parametrize("names", [("train", "test", "val"), ("Train", "TEST", "Validation")])
+def test_splits_whatever_else_is_hidden_or_empty_beside_them(tmp_path, names):
+    files = ["a/1.png", "b/2.png"]
+    for name in names:
+        save_images(tmp_path / name, files)
+    save_images(tmp_path, [".ipynb_checkpoints/a.png", "__MACOSX/train/a/1.png"])
+    (tmp_path / "empty" / "deeper").mkdir(parents=True)
+    for split in ("train", "validation", "test", None):
+        images = load(tmp_path, split=split)
+        assert (len(images), images.class_names) == (2, ("a", "b"))
+        assert images.names[0].startswith(names[0] if split is None else split[:1].upper()) or split
+    save_images(tmp_path, ["extra/3.png"])
+    assert len(load(tmp_path, "test")) == 2
+    with pytest.raises(DataError, match=r"images beside its parts.*extra"):
+        load(tmp_path)
+    with pytest.raises(NoSplitError, match=r"no subfolder 'dev'.*\.split.*Received: "):
+        load(tmp_path, split="dev")
+    save_images(tmp_path, ["valid/3.png"])
+    with pytest.raises(DataError, match=r"two parts of one kind"):
+        load(tmp_path, "validation")
+    save_images(tmp_path / "empty", ["test/4.png"])
+    with pytest.raises(DataError, match=r"none to train on.*choose a `split`"):
+        load(tmp_path / "empty")
+
+
+def test_folder_with_mixed_shapes(tmp_path):
+    save_images(tmp_path, ["a.png", "b.png"])
+    save_images(tmp_path, ["c.png"], size=(10, 4))
+    with pytest.raises(DataError, match=r"size=….*any_size.*\(4, 10, 3\), c\.png; \(6, 8, 3\), a"):
+        load(tmp_path)
+    assert load(tmp_path, size=4).shape == (3, 4, 4, 3)
+    assert [image.shape for image in load(tmp_path, any_size=True).images][1:] == [
+        (6, 8, 3),
+        (4, 10, 3),
+    ]
+    save_images(tmp_path, ["c.png"], mode="L")
+    for any_size in (False, True):
+        with pytest.raises(DataError, match=r"channels=….*c\.png"):
+            load(tmp_path, any_size=any_size)
+    assert load(tmp_path, channels=1).shape == (3, 6, 8, 1)
+
+
+@pytest.mark.parametrize("target", ["secret.png", "."])
+def test_symbolic_link_out_of_the_folder_is_refused(tmp_path, target):
+    save_images(tmp_path / "outside", ["secret.png"])
+    save_images(tmp_path / "set", ["a.png"])
+    link = tmp_path / "set" / "link.png"
+    os.symlink(tmp_path / "outside" / target, link)
+    with pytest.raises(DataError, match=r"link\.png leads out of.*copy what it points to"):
+        load(tmp_path / "set")
+    link.unlink()
+    os.symlink(tmp_path / "set" / "a.png", link)
+    assert len(load(tmp_path / "set")) == 2
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_split_that_leads_out_of_the_folder(tmp_path, masks):
+    for part in ("outside", "set/test"):
+        save_masked(tmp_path / part, "ab")
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "outside")
+    for split in ("train", None):
+        with pytest.raises(DataError, match=r"link .*set/train leads out of the folder.*copy what"):
+            load(tmp_path / "set", split=split, masks=masks)
+    assert len(load(tmp_path / "set", split="test", masks=masks)) == 2
+
+
+# -- folders with masks ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("image_end", "mask_end", "places"),
+    [
+        (".png", ".png", ("images", "masks")),
+        (".tif", "-mask.png", ("image", "Mask")),
+        (".bmp", "_gt.png", ("imgs", "labels")),
+        (".png", "_segmentation.tiff", ("img", "annotations")),
+        (".png", "_Labels.bmp", ("images", "label")),
+    ],
+)
+def test_pairs_are_made_by_name(tmp_path, image_end, mask_end, places):
+    names = ["b", "sub/a", "a.1", "c_x", "slice10", "slice9"]
+    images = save_masked(tmp_path, names, image_end, mask_end, places)
+    masked = load(str(tmp_path), masks=True)
+    assert masked.names == ("a.1", "b", "c_x", "slice9", "slice10", "sub/a")
+    assert (masked.name, masked.stack) == (tmp_path.name, False)
+    for name, image, mask in zip(masked.names, masked.images, masked.masks, strict=True):
+        np.testing.assert_array_equal(image[..., 0], images[name])
+        np.testing.assert_array_equal(mask[..., 0], masks_of(images[name]))
+    assert load(tmp_path).checksum() == masked.checksum()  # nor are masks taken for pictures
+
+
+def test_names_in_one_character_and_in_two(tmp_path):
+    save_masked(tmp_path, ["größe"])
+    (path,) = (tmp_path / "masks").iterdir()
+    path.rename(path.with_name(unicodedata.normalize("NFD", "größe_mask.png")))
+    assert load(tmp_path).names == ("größe",)
+
+
+def test_images_whose_own_names_end_like_a_masks(tmp_path):
+    images = save_masked(tmp_path, ["a_seg", "b_mask", "c_label"])
+    path = tmp_path / "masks" / "b_mask.png"
+    path.rename(path.with_name("b_mask_mask.png"))
+    masked = load(tmp_path)
+    assert masked.names == ("a_seg", "b_mask", "c_label")
+    np.testing.assert_array_equal(masked.masks[1][..., 0], masks_of(images["b_mask"]))
+
+
+def test_partners_that_are_missing_or_doubled(tmp_path):
+    save_masked(tmp_path, "abcdefg")
+    save(tmp_path / "masks" / "b_mask.png", noise(6, 8))
+    with pytest.raises(DataError, match=r"Some masks have the same.*b\.png, .*b_mask\.png$"):
+        load(tmp_path)
+    for name in ("b", "b_mask", "c", "d", "e", "f"):
+        (tmp_path / "masks" / f"{name}.png").unlink()
+    with pytest.raises(DataError, match=r"images have no partner.*b\.png.* and 2 more \(5 of 7"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("grey", [True, False])
+def test_masks_of_all_modes(tmp_path, grey):
+    image = noise(6, 8)
+    mask = masks_of(image)
+    light = Image.fromarray(255 * mask)
+    palette = Image.fromarray(mask).convert("P")
+    palette.putdata(mask.ravel().tolist())
+    # Black first, or, as of `quantize`, white first; colours are in the order of their classes.
+    palette.putpalette([0, 0, 0, 255, 255, 255] if grey else [200, 0, 0, 0, 0, 100])
+    saved = {"palette": palette, "bits": light.convert("1"), "grey": light}
+    saved |= {mode: light.convert(mode) for mode in ("RGB", "RGBA", "LA")}
+    if grey:
+        saved["quantized"] = light.quantize(2)
+        assert saved["quantized"].getpalette()[:3] == [255, 255, 255]
+    for name, picture in saved.items():
+        save(tmp_path / "images" / f"{name}.png", image)
+        save(tmp_path / "masks" / f"{name}.png", picture)
+    masked = load(tmp_path)
+    assert len(masked) == len(saved)
+    for name, found in zip(masked.names, masked.masks, strict=True):
+        np.testing.assert_array_equal(found[..., 0], mask, err_msg=name)
+
+
+def test_a_mask_of_one_colour_beside_coloured_ones(tmp_path):
+    for name, mask in {"a": np.zeros((6, 8), "uint8"), "b": masks_of(noise(6, 8))}.items():
+        palette = Image.fromarray(mask).convert("P")
+        palette.putdata(mask.ravel().tolist())
+        palette.putpalette([255, 255, 255, 200, 0, 0])  # a white background
+        save(tmp_path / "images" / f"{name}.png", noise(6, 8))
+        save(tmp_path / "masks" / f"{name}.png", palette)
+    assert [bool(mask.any()) for mask in load(tmp_path).masks] == [False, True]
+
+
+def alpha_mask(folder):
+    for path in (folder / "masks").iterdir():
+        mask = Image.new("LA", (8, 6))
+        mask.putalpha(Image.open(path))
+        mask.save(path)
+
+
+def spoil(name, array, place="masks"):
+    return lambda folder: save(folder / place / name, array)
+
+
+def cut(folder):
+    os.truncate(folder / "images" / "b.png", 60)
+
+
+def pages(folder):
+    (folder / "images" / "b.png").unlink()
+    save_stack(folder / "images" / "b.tif", noise(3, 6, 8))
+
+
+def link(folder):
+    (folder / "masks").rename(folder.parent / "elsewhere")
+    os.symlink(folder.parent / "elsewhere", folder / "masks")
+
+
+def all_of(value):
+    def fill(folder):
+        for path in (folder / "masks").iterdir():
+            save(path, np.full((6, 8), value, "uint8"))
+
+    return fill
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (spoil("b.png", noise(6, 8, 3)), r"mask .*b\.png must be black and white.*3 channels"),
+        (spoil("b.png", masks_of(noise(6, 4))), r"set: The mask of b must.*mask \(6, 4, 1\)"),
+        (spoil("b.png", np.full((6, 8), 65535, "uint16")), r"masks.b\.png has more than 8 bits"),
+        (spoil("b.png", noise(6, 8) % 3), r"set: The mask of b must be binary.*values 0, 1, 2$"),
+        (spoil("b.png", noise(6, 8, 3), "images"), r"set: All images.*channels=1.*\[1, 3\]"),
+        (alpha_mask, r"a\.png seems to lie in its transparency.*colour 0 .*from 0 to 255$"),
+        (all_of(0), r"'set' have no foreground"),
+        (all_of(255), r"'set' have no background"),
+        (cut, r"images.b\.png cannot be read: replace or delete"),
+        (link, r"link .*masks leads out of.*copy what it points to.*elsewhere$"),
+        (pages, r"images.b\.tif has several pages: .*images\.tif.*Received: 3 pages$"),
+    ],
+)
+def test_folder_errors_name_the_file(tmp_path, spoiled, message):
+    save_masked(tmp_path / "set", "abc")
+    spoiled(tmp_path / "set")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "set", masks=True)
+
+
+# -- TIFF stacks -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("split", [None, "test"])
+def test_stack(tmp_path, split):
+    images = noise(5, 6, 8)
+    root = tmp_path / split if split else tmp_path
+    save_stack(root / "images.tif", images)
+    save_stack(root / "masks.tiff", 255 * masks_of(images), compression="tiff_deflate")
+    masked = load(tmp_path, split)
+    assert (masked.stack, masked.names) == (True, ("0", "1", "2", "3", "4"))
+    np.testing.assert_array_equal(masked.images[..., 0], images)
+    np.testing.assert_array_equal(masked.masks[..., 0], masks_of(images))
+
+
+def test_stack_errors_name_file_and_page(tmp_path, monkeypatch):
+    images = noise(3, 6, 8)
+    save_stack(tmp_path / "images.tif", images)
+    save_stack(tmp_path / "masks.tif", masks_of(images)[:2])
+    with pytest.raises(DataError, match=r"`masks` must be one per image. Received: 2 for 3 images"):
+        load(tmp_path)
+    save_stack(tmp_path / "masks.tif", noise(3, 6, 8, 3))
+    with pytest.raises(DataError, match=r"mask page 0 of .*masks\.tif must be black and white"):
+        load(tmp_path)
+    save_stack(tmp_path / "images.tif", [images[0], images[1].astype("uint16") * 200])
+    with pytest.raises(DataError, match=r"images\.tif has more than 8 bits.*page 1$"):
+        load(tmp_path)
+    save_stack(tmp_path / "images.tif", noise(18, 6, 8))
+    for most, message in ((8, r"larger than 8 pixels"), (50, r"larger than 800 .*864 pixels on")):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(DataError, match=rf"images\.tif is {message}"):
+            load(tmp_path)
+    save(tmp_path / "img" / "a.png", images[0])
+    with pytest.raises(DataError, match=r"one place of the names images.*images\.tif, img"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.78, 0.84, 0.9])
+def test_stack_that_is_cut_short(tmp_path, share):
+    images = noise(5, 20, 30)
+    save_stack(tmp_path / "images.tif", images)
+    save_stack(tmp_path / "masks.tif", masks_of(images))
+    for name in ("images.tif", "masks.tif"):
+        os.truncate(tmp_path / name, int(share * (tmp_path / name).stat().st_size))
+    with pytest.raises(DataError, match=r"images\.tif cannot be read: replace or delete"):
+        load(tmp_path)

@@ -1,0 +1,181 @@
+"""The digits study: data, variations, a tiny run from data to report, and what its claims say."""
+
+import functools
+
+import numpy as np
+import pandas
+import pytest
+import tiny
+from draws import RNG
+
+from ganlib.data import DataError, load
+from ganlib.features.digits import load_or_train
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.studies import classic, digits
+from ganlib.studies.digits_report import DigitsResults
+
+SMALL = {"width": 2, "d_width": 2, "latent_dim": 4, "batch_size": 64, "samples": 64}
+SMALL |= {"epochs": 2, "patience": 10}  # blank pictures or not
+NAMES = ("base", "tanh", "latent-50", "label-smoothing", "least-squares", "batch-norm")
+CHANGED = {
+    "tanh": {"output"},
+    "latent-50": {"latent_dim"},
+    "label-smoothing": {"real_label"},
+    "batch-norm": {"batch_norm"},
+    "least-squares": {"loss"},
+    "hinge": {"loss"},
+    "instance-noise": {"instance_noise"},
+    "wide": {"width"},
+    "wide-tanh": {"width", "output"},
+}
+
+
+@functools.cache
+def whole():
+    return load("digits", "train", size=28, channels=1).subset(slice(None, None, 2))
+
+
+def saved(path, labels):
+    """An .npz without a split."""
+    np.savez(path, x=whole().images[: len(labels)], y=labels)
+    return path
+
+
+@pytest.mark.parametrize("profile", ["quick", "cpu", "full"])
+def test_variations(profile):
+    study = digits.STUDY.at(profile)
+    assert list(study.recipes) == ["base", *CHANGED, "repaired"]
+    base = vars(study.recipes["base"])
+    for name, fields in CHANGED.items():
+        recipe = vars(study.recipes[name])
+        changed = {key for key in base if recipe[key] != base[key]}
+        assert changed - {"momentum"} == fields, name
+    assert study.recipes["repaired"].g_learning_rate == base["g_learning_rate"] / 2
+    if profile == "full":
+        assert study.recipes["base"] == digits.Recipe()  # the write-up's
+    assert study.epochs(study.recipes["base"]) == base["epochs"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [whole().labels + 1, np.where(whole().labels == 9, -1, whole().labels), whole().labels % 5],
+    ids=["1 to 10", "-1", "five classes"],
+)
+def test_labels_that_are_no_digits_are_refused_before_training(tmp_path, labels):
+    with pytest.raises(DataError, match="10 classes 0 to 9"):
+        digits.load_data(saved(tmp_path / "d.npz", labels))
+
+
+def test_what_has_no_split_is_divided_by_class(tmp_path):
+    data = digits.load_data(saved(tmp_path / "d.npz", whole().labels))
+    assert len(data.train) + len(data.test) == len(whole())
+    shares = np.bincount(data.test.labels) / np.bincount(whole().labels)
+    assert np.ptp(shares) < 0.03
+    parts = [{image.tobytes() for image in part.images} for part in (data.train, data.test)]
+    assert not parts[0] & parts[1]
+    assert len(data.reference) + len(data.real) == len(data.test)
+
+
+def test_from_data_to_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(digits, "load_or_train", functools.partial(load_or_train, steps=2))
+    # Too few for a study: its own check is tested above.
+    data = digits.DigitsData(whole().subset(slice(0, 192)), whole().subset(slice(192, 400)))
+    study = tiny.some(digits.STUDY, NAMES, "none", SMALL)
+    study._loaded["data"] = data
+    results = tiny.run(study, tmp_path)
+    assert [(r["status"], r.get("error")) for r in results] == [("done", None)] * len(NAMES)
+    metrics = results[0]["metrics"]
+    assert metrics["epochs"] == 2
+    assert 1 <= metrics["digit_score"] <= 10
+    assert metrics["g_parameters"] == 5 * 49 * 2 + 2 * (16 * 2 + 1) * 2 + 49 * 2 + 1
+    assert metrics["d_parameters"] == 10 * 2 + 19 * 2 + 49 * 2 + 1
+    monkeypatch.setattr(digits, "fit_gan", None)  # whoever trains again fails
+    assert tiny.run(study, tmp_path) == results
+
+    found = DigitsResults(study, results, data, tmp_path)
+    report = found.write(tmp_path)
+    names = {path.stem for path in report.written}
+    assert {"samples", "accuracy", "quality", "histogram", "claims"} < names
+    scores = pandas.read_csv(report.path / "scores.csv")
+    assert scores["pictures"].tolist() == [*NAMES, "real digits (ceiling)", "noise (floor)"]
+    trials = pandas.read_csv(report.path / "trials.csv")
+    assert trials["digit_score"].tolist() == [r["metrics"]["digit_score"] for r in results]
+    assert found.costs()["ratio to base"][0] == "1.00"
+
+
+# -- claims ----------------------------------------------------------------------------------------
+
+
+def numbers(score=4.0, seconds=10.0, blank=False):
+    findings = [{"check": "generator_blank"}] if blank else []
+    return {"digit_score": score, "seconds_per_epoch": seconds, "findings": findings}
+
+
+def history(right=0.5, unrest=0.2, printed=0.0, advantage=0.1):
+    waves = [right + sign * unrest / 2 for sign in (1, -1, 1)]
+    columns = {"accuracy_real": waves, "accuracy_fake": waves, "printed_real": printed}
+    return pandas.DataFrame({"epoch": [1, 2, 3], **columns}).assign(
+        d_accuracy_real=0.5 + advantage, d_accuracy_fake=0.5 + advantage
+    )
+
+
+def judged(metrics, histories=None):
+    """Three seeds each; a tenth of the way from noise to real digits is 0.8."""
+    histories = {name: [history()] * 3 for name in metrics} | (histories or {})
+    recipes = {name: {"output": "sigmoid", "batch_norm": False} for name in metrics}
+    recipes |= {"tanh": {"output": "tanh", "batch_norm": False}}
+    baselines = {"real": {"digit_score": 9.0}, "noise": {"digit_score": 1.0}}
+    return tiny.made_up(DigitsResults, metrics, histories, recipes, baselines=baselines)
+
+
+def test_all_as_the_write_up_says():
+    usual = [numbers()] * 3
+    better = [numbers(score) for score in (6.0, 6.1, 5.9)]
+    slower = [numbers(seconds=seconds) for seconds in (11.3, 11.4, 11.2)]
+    metrics = {"base": usual, "tanh": [numbers(blank=True)] * 3, "latent-50": usual}
+    metrics |= {"label-smoothing": usual, "least-squares": better, "hinge": better}
+    metrics |= {"instance-noise": usual, "batch-norm": slower}
+    histories = {
+        "tanh": [history(1.0, 0.0)] * 3,
+        "label-smoothing": [history(0.0, 0.0)] * 3,
+        "instance-noise": [history(advantage=a) for a in (0.3, 0.31, 0.29)],
+        "batch-norm": [history(unrest=u) for u in (0.05, 0.06, 0.04)],
+    }
+    found = tiny.verdicts(judged(metrics, histories))
+    assert len(found) == 11
+    assert set(found.values()) == {SUPPORTED}
+
+
+def test_the_contrary():
+    blank, worse = [numbers(blank=True)] * 3, [numbers(score) for score in (2.0, 2.1, 1.9)]
+    quick = [numbers(seconds=seconds) for seconds in (5.0, 5.1, 4.9)]
+    metrics = {"base": blank, "tanh": [numbers()] * 3, "latent-50": quick}
+    metrics |= {"label-smoothing": worse, "least-squares": worse, "hinge": worse}
+    metrics |= {"instance-noise": worse, "batch-norm": quick}
+    histories = {
+        "instance-noise": [history(advantage=a) for a in (0.0, 0.01, -0.01)],
+        "batch-norm": [history(unrest=u) for u in (0.4, 0.41, 0.39)],
+    }
+    found = tiny.verdicts(judged(metrics, histories))
+    quality = found.pop("Half the latent values hardly change the quality.")
+    assert quality == SUPPORTED
+    assert set(found.values()) == {REFUTED}
+
+
+def test_one_seed_and_other_seeds_can_not_tell():
+    one = {name: [numbers(9.0)] for name in ("latent-50", "least-squares", "batch-norm")}
+    found = judged({"base": [numbers(1.0)], **one})
+    assert set(tiny.verdicts(found).values()) == {CANNOT_TELL}
+    apart = judged({"base": [numbers(), None], "latent-50": [None, numbers()]})
+    assert set(tiny.verdicts(apart).values()) == {CANNOT_TELL}
+    assert all("no seed has both" in claim.evidence for claim in apart.claims)
+    assert judged({"latent-50": [numbers()]}).claims.items == ()  # nothing to compare with
+
+
+def test_the_classic_loop_never_trains_its_discriminator():
+    images = RNG.random((64, 28, 28, 1)).astype("float32")
+    run = classic.classic_recipe(images, batch_sizes=(8, 8), width=2)
+    assert not any(step.trained for step in run.steps)
+    assert "discriminator_frozen" in {finding.check for finding in run.findings}
+    assert repr(run) == "batch sizes 8 8: D trained no no"
+    assert "D moved by" in run._repr_html_()

@@ -1,0 +1,106 @@
+"""Studies whose trials take a second, and made-up results for what claims say of them."""
+
+import contextlib
+import dataclasses
+import types
+from unittest import mock
+
+import keras
+import numpy as np
+
+from ganlib.experiment.run import run_trial
+from ganlib.features import networks
+
+FEATURES, CLASSES, SIDE = 6, 5, 8
+
+
+def forward(batch):
+    """A fixed random projection of the pixels, and the softmax of another one."""
+    rng = np.random.default_rng(0)
+    pixels = batch.reshape(len(batch), -1) / 255.0
+    features, logits = (
+        pixels @ rng.normal(size=(pixels.shape[1], n)) / SIDE for n in (FEATURES, CLASSES)
+    )
+    odds = np.exp(logits)
+    return features, odds / odds.sum(axis=1, keepdims=True)
+
+
+NETWORK = networks.Network("projection", "projection", SIDE, 3, "none", FEATURES, "0", forward)
+
+
+@contextlib.contextmanager
+def cheap():
+    """The network above for any other, and no compiling."""
+    compile = keras.Model.compile
+
+    def eagerly(*args, **options):
+        return compile(*args, **{**options, "run_eagerly": True})
+
+    with (
+        mock.patch.object(networks, "get", return_value=NETWORK),
+        mock.patch.object(keras.Model, "compile", eagerly),
+    ):
+        yield
+
+
+def some(study, names, data, changes):
+    """The quick profile of a study with some of its variations and changed recipes."""
+
+    def chosen(configured):
+        return {name: study.variations(configured)[name] for name in names}
+
+    return dataclasses.replace(study, variations=chosen).at("quick", data, changes=changes)
+
+
+def run(study, out):
+    """The results of a study's trials."""
+    with cheap():
+        return [run_trial(study, trial, out) for trial in study.trials]
+
+
+def made_up(kind, metrics, histories=None, recipes=None, **attributes):
+    """`kind`, a class of results, of numbers that nobody measured.
+
+    Args:
+        kind: subclass of `ganlib.studies.results.Results`.
+        metrics: name of the variation → list of dicts, one a seed; None has not finished.
+        histories: the same of `pandas.DataFrame`s.
+        recipes: name → dict.
+        **attributes: to set, in place of what takes data or a network.
+    """
+    results = [
+        {
+            "id": f"{name}-{seed}",
+            "name": name,
+            "seed": seed,
+            "status": "done",
+            "seconds": 1.0,
+            "recipe": (recipes or {}).get(name, {}),
+            "metrics": {"findings": [], **numbers},
+        }
+        for name, seeds in metrics.items()
+        for seed, numbers in enumerate(seeds)
+        if numbers is not None
+    ]
+    study = types.SimpleNamespace(
+        name="made-up", trials=[types.SimpleNamespace(**r) for r in results]
+    )
+    study.trial = lambda one: next(trial for trial in study.trials if trial.id == one)
+    found = kind.__new__(kind)
+    vars(found).update(attributes)
+    super(kind, found).__init__(study, results, None)
+    for name, seeds in (histories or {}).items():
+        found.histories |= {f"{name}-{seed}": history for seed, history in enumerate(seeds)}
+    return found
+
+
+def verdicts(found):
+    """The beginning of each statement → its verdict; a claim without evidence is none."""
+    assert all(claim.evidence for claim in found.claims)
+    return {claim.statement: claim.verdict for claim in found.claims}
+
+
+def verdict(found, part):
+    """The verdict on the one claim whose statement has `part` in it."""
+    (one,) = (verdict for statement, verdict in verdicts(found).items() if part in statement)
+    return one
