@@ -273,7 +273,7 @@ def test_patches_of_small_and_large_pictures_alike():
     [
         ({"scale": 3}, ValueError, r"`scale` must divide `size`.*size=16, scale=3"),
         ({"size": 34}, DataError, r"smaller than a patch of 34×34.*Received: 1 \(33×32\)$"),
-        ({"images": Images(X[..., :1])}, DataError, r"must have 3 channels"),
+        ({"images": Images(X[..., :1])}, DataError, r"wrong shape: .*channels=3.*1 channels"),
     ],
 )
 def test_errors_of_patches(options, error, message):

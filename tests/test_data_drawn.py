@@ -80,16 +80,14 @@ def test_styles_are_read_exactly_and_through_noise_and_blur(every_style):
 def test_coverage(every_style):
     whole = style_coverage(every_style)
     assert (whole.n, whole.clear, whole.values, whole.styles) == (STYLES, STYLES, 1.0, 1.0)
-    assert whole.missing_values == whole.missing_styles == ()
+    assert whole.missing_styles == 0
     assert whole.styles_expected == pytest.approx(1 - np.exp(-1), abs=1e-3)
     assert whole.counts["floor"].tolist() == [STYLES // 3] * 3
     values = factors(room_indices("train", train=STYLES))
     part = style_coverage(every_style.subset((values["cover"] == 1) & (values["bed"] == 0)))
-    missing = [("bed", "right"), ("cover", "white"), ("cover", "blue"), ("cover", "mustard")]
-    assert part.missing_values == tuple(missing)
     assert (part.values, part.styles) == (pytest.approx(16 / 20), pytest.approx(1 / 8))
-    assert len(part.missing_styles) == STYLES * 7 // 8
-    assert ("beige", "carpet", "left", "blue", "none", "on", "low") in part.missing_styles
+    assert part.missing_styles == STYLES * 7 // 8
+    assert part.counts["bed"].tolist() == [STYLES // 8, 0]
 
 
 # -- nuclei and membranes --------------------------------------------------------------------------

@@ -28,14 +28,6 @@ _EXPORTS = {
     "load_train_test": "parts",
 }
 __all__ = sorted(_EXPORTS)
-# Of the first edition, until no caller is left.
-_EXPORTS |= dict.fromkeys(
-    (
-        *("EpochAdapter", "ImageSet", "MaskedImages", "Photos", "TileBatches", "Tiles"),
-        *("check_photos", "load_masks", "load_photos", "load_tiles"),
-    ),
-    "aliases",
-)
 
 
 def __getattr__(name):

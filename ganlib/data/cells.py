@@ -35,11 +35,10 @@ def nuclei(split=None, size=128, n=None):
 
 
 def membranes(split=None, size=128, n=None):
-    """Synthetic cells in electron microscopy, grey, mask 1 = cell interior and 0 = membrane.
+    """Synthetic cells in electron microscopy, grey, mask 1 = interior; arguments as of `nuclei`.
 
     Cells of many sizes and distorted shapes, parted by dark membranes of 3 to 4 pixels, some of
-    them faint, with texture, and organelles that are as dark as membranes and are none. Arguments
-    and result as of `nuclei`.
+    them faint, with texture, and organelles that are as dark as membranes and are none.
     """
     return _drawn("membranes", cell_drawing.membranes, "Cells", 2, split, size, n)
 

@@ -67,15 +67,11 @@ def _check_shapes(images, size, channels, at_least):
             f"The channels of {images.name!r} seem to come first: move them with np.moveaxis("
             f"images, 1, -1). Received: shape={(len(images), height, width, present)}"
         )
-    if channels not in (None, present):
+    sizes = set() if size is None else {image.shape[:2] for image in images.images}
+    if channels not in (None, present) or sizes - {(size, size)}:
         raise DataError(
-            f"The images of {images.name!r} must have {channels} channels: load them with "
-            f"channels={channels}. Received: {present} channels"
-        )
-    if size is not None and images.shape[1:3] != (size, size):
-        raise DataError(
-            f"The images of {images.name!r} must be {size}×{size} pixels: load them with "
-            f"size={size}. Received: {height}×{width}"
+            f"The images of {images.name!r} have the wrong shape: load them with size={size}, "
+            f"channels={channels}. Received: {height}×{width}, {present} channels"
         )
     small = [
         f"{name} ({image.shape[0]}×{image.shape[1]})"

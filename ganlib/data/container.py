@@ -183,18 +183,16 @@ class Images:
         return f"Images({self.name!r}, {', '.join(facts)})"
 
     def _repr_html_(self):
-        shape = f"{self._sizes()}, {self.channels} channel{'s' * (self.channels != 1)}"
-        rows = {"name": self.name, **self._counts()}
-        rows["images"] = f"{len(self):,} of {shape}" + ", slices of a stack" * self.stack
-        rows["value range"] = self.value_range
+        rows = {"name": self.name, **self._counts(), "size": f"{self._sizes()}×{self.channels}"}
+        rows |= {"value range": self.value_range, "synthetic": self.synthetic}
         if self.masks is not None:
             empty = sum(not mask.any() for mask in self.masks)
             full = sum(bool(mask.all()) for mask in self.masks)
             rows["foreground"] = f"{self.foreground:.1%}; masks: {empty} empty, {full} full"
-        rows |= {"synthetic": "yes" if self.synthetic else "no", "origin": self.origin}
-        rows["checksum"] = self.checksum()[:12]
+            rows["stack"] = self.stack
+        rows |= {"origin": self.origin, "checksum": self.checksum()[:12]}
         cells = (
-            f"<tr><th>{html.escape(str(key))}</th><td>{html.escape(str(value))}</td></tr>"
+            f"<tr><th>{key}</th><td>{html.escape(str(value))}</td></tr>"
             for key, value in rows.items()
         )
         return f"<table>{''.join(cells)}</table>"

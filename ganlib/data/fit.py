@@ -45,16 +45,11 @@ def fit_mask(mask, size):
 
 
 def gather(named_images, n, size=None, channels=None, any_size=False):
-    """One uint8 array of n images, for little more memory than it takes.
+    """One uint8 array of n images, for little more memory than it takes; a list with `any_size`.
 
     Args:
         named_images: iterable of n pairs: a name, and a uint8 array `(height, width, channels)`.
-        n: int.
-        size, channels: as of `fit`.
-        any_size: bool, whether the images may differ in size, and are returned as a list.
-
-    Raises:
-        DataError: the images are of different shapes or not uint8; or there are not n.
+        n, size, channels, any_size: as of `load`.
     """
     images, examples, count = [], {}, 0
     for count, (name, image) in enumerate(named_images, start=1):

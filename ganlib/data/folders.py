@@ -23,29 +23,14 @@ SHOWN = 3  # files that a message names
 
 
 def load_folder(folder, split=None, size=None, channels=None, any_size=False, masks=False):
-    """Loads the images of a folder and its subfolders, sorted by path, with masks where it has any.
+    """Loads the images of a folder and its subfolders, with masks where it has any; see `load`.
 
     Hidden files and folders are passed over. If every image lies in a subfolder, the first level of
     subfolders are the classes, in sorted order. A folder has masks if `images/` and `masks/` (or
     another of `IMAGES` and `MASKS`) lie in it: files of the same names, whose endings may differ,
     and a mask's name may end like `_mask` or `-gt`. Instead of each there may be one TIFF file, as
-    `images.tif` and `masks.tif`, whose pages are the slices of a stack.
-
-    Args:
-        folder: path.
-        split: "train", "validation" or "test", a subfolder of that name in any case ("val" and
-            "valid" do, too). `None`: all of the folder, or its training part where it is divided.
-        size, channels: as of `ganlib.data.fit.fit`.
-        any_size: bool, whether the images may differ in size; those with masks always may.
-        masks: bool, whether masks are needed.
-
-    Returns:
-        `Images`, named after the folder.
-
-    Raises:
-        DataError: there is no image, or one can't be read; a symbolic link leads outside; images
-            differ in shape; images and masks don't belong together; or images lie beside the
-            folders of the splits.
+    `images.tif` and `masks.tif`, whose pages are the slices of a stack. A split is a subfolder of
+    its name in any case; "val" and "valid" are "validation".
     """
     folder = Path(folder)
     root = _split_folder(folder, split)
@@ -74,24 +59,23 @@ def _pixels(path):
 
 
 def _split_folder(folder, split):
-    found = [path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)]
+    found = [path for path in folder.iterdir() if path.is_dir() or is_image(path)]
+    found = [path for path in found if not is_hidden(path.name)]
     found = sorted(path for path in found if path.is_symlink() or _has_images(path))
     stored = {path: SPLITS.get(path.name.lower()) for path in found}
     parts = [path for path, name in stored.items() if name == (split or "train")]
-    others = [path.name for path, name in stored.items() if not name]
-    if split is None and (not parts or _found(folder, IMAGES)):
+    if split is None and (not any(stored.values()) or _found(folder, IMAGES)):
         return folder
-    if not parts:
+    names = ", ".join(path.name for path in found[:12])
+    if split and not parts:
         raise NoSplitError(
             f"The folder {folder} has no subfolder {split!r} with images: make one, or leave "
-            "`split` out and divide the images with .split(0.8, seed=0). Received: subfolders "
-            f"{[path.name for path in found]}"
+            f"`split` out and divide the images with .split(0.8, seed=0). Received: {names}"
         )
-    if len(parts) > 1 or (split is None and others):
+    if len(parts) != 1 or (split is None and not all(stored.values())):
         raise DataError(
-            f"The folder {folder} is divided, but has images beside its parts, or two parts of one "
-            "kind: move them elsewhere, or into one of the parts. Received: subfolders "
-            f"{[path.name for path in found]}"
+            f"The folder {folder} is divided, but has images beside its parts, two parts of one "
+            f"kind, or none to train on: move them, or choose a `split`. Received: {names}"
         )
     return inside(parts[0], folder)
 
@@ -107,11 +91,6 @@ def _with_masks(root, channels):
         images, masks = (open_image(place, pages=True) for place in places)
         names = list(map(str, range(len(images))))
         where = [f"page {i} of {places[1]}" for i in range(len(masks))]
-    elif any(stacks):
-        raise DataError(
-            "Images and masks must both be folders or both be TIFF stacks. Received: "
-            f"{places[0]} and {places[1]}"
-        )
     else:
         names, images, where = _pairs(*places)
         images, masks = map(open_image, images), map(open_image, where)

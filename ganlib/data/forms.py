@@ -142,10 +142,9 @@ def _binary(masks, names):
 
 
 def _refuse(name, values):
-    shown = ", ".join(f"{value:g}" for value in values[:8]) + ", …" * (len(values) > 8)
     raise DataError(
         f"The mask of {name} must be binary, with the same two values as the others: decide which "
         "are the foreground and save it as 0 and 1, such as (mask > 0) for numbered objects or "
         "(mask > 127) after a lossy format (save masks as PNG, not JPEG). Received: values "
-        f"{shown}"
+        + ", ".join(f"{value:g}" for value in values[:8])
     )

@@ -1,7 +1,6 @@
 """`load`: one function for every source of images."""
 
 import dataclasses
-import numbers
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +65,6 @@ def load(
     >>> load("digits", split="test")
     Images('digits', 1000 × 28×28×1, byte, 10 classes, real)
     """
-    if size is not None and (not isinstance(size, numbers.Integral) or size < 1):
-        raise DataError(f"`size` must be a positive number of pixels. Received: size={size!r}")
     found = _load(spec, split, size, channels, masks, any_size, value_range)
     found = found.fitted(size, channels)
     if masks and found.masks is None:
@@ -90,11 +87,10 @@ def _load(spec, split, size, channels, masks, any_size, value_range):
         if name == "rooms":
             return rooms.rooms(split, size if size in rooms.SIZES else 64)
         return getattr(cells if name in DRAWN else embedded, name)(split)
-    if str(spec).startswith("tfds:"):
+    if isinstance(spec, str) and spec.startswith("tfds:"):
         from ganlib.data.tfds import load_tfds
 
-        name = str(spec).removeprefix("tfds:")
-        return load_tfds(name, split, size, channels, any_size, masks)
+        return load_tfds(spec.removeprefix("tfds:"), split, size, channels, any_size, masks)
     path = Path(spec).expanduser()
     if path.suffix.lower() == ".npz":
         return _from_npz(path, split, value_range)

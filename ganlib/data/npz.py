@@ -25,20 +25,12 @@ HEADER = 2**14  # bytes; NumPy reads none with a longer description than 10,000 
 def load_npz(path, split=None):
     """Reads images and what goes with them from an .npz file, without pickle.
 
-    Args:
-        path: path of the file. Its keys are `x`, `y` (labels, or masks of the images' size) and
-            `group`, or with a split `x_train`, `y_train`, `group_train`; `NAMES` has more
-            spellings, in any case, and the split may stand on either side of them. `stack` says
-            whether consecutive images are neighbours.
-        split: "train", "validation" or "test". `None`: the keys without a split, else those of
-            "train".
+    The keys are `x`, `y` (labels, or masks of the images' size) and `group`, or with a split
+    `x_train`, `y_train`, `group_train`; `NAMES` has more spellings, in any case, and the split may
+    stand on either side of them. `stack` says whether consecutive images are neighbours.
 
     Returns:
         dict with the array `images` and, if there, `labels`, `masks`, `groups` and `stack`.
-
-    Raises:
-        DataError: the file is missing, broken or too large, holds Python objects, or has no key for
-            the images.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -72,7 +64,7 @@ def read_arrays(path, keys=None, limit=LIMIT):
 
     Raises:
         DataError: the file is broken or beyond the limit, holds Python objects, lacks a key, or
-            declares an array that it does not hold.
+            declares more than it holds.
     """
     with _opened(path) as archive:
         members = _members(path, archive)

@@ -105,10 +105,9 @@ def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, mos
 
 
 def load_train_test(spec, *, size=None, channels=None, any_size=False, seed=0):
-    """Loads images in two parts, train and test; arguments, division and errors as of `load_parts`.
+    """Loads images in two parts, train and test.
 
-    Returns:
-        Pair of `Images`.
+    Args and errors as of `load_parts`, and so is the division. Returns a pair of `Images`.
     """
     options = {"size": size, "channels": channels, "any_size": any_size}
     parts = _with_test(_stored(spec, {}, options), seed)

@@ -13,22 +13,9 @@ TRIMAP, BACKGROUND = {1, 2, 3}, 2  # as in oxford_iiit_pet: the pet, what is aro
 
 
 def load_tfds(name, split=None, size=None, channels=None, any_size=False, masks=False):
-    """Downloads (once) and loads a set of TensorFlow Datasets, in its stored order.
+    """Downloads (once) and loads a set of TensorFlow Datasets, in its stored order; see `load`.
 
-    Args:
-        name: str, such as "mnist" or "lsun/bedroom".
-        split: str, TFDS' own syntax, such as "train" or "train[:10%]". `None` is "train".
-        size, channels: as of `ganlib.data.fit.fit`; applied image by image, so that only the small
-            images need memory.
-        any_size: bool, whether images may differ in size.
-        masks: bool, whether to take the feature `segmentation_mask`, and images of any size.
-
-    Returns:
-        `Images`, with labels if the set has the feature `label`.
-
-    Raises:
-        DataError: TFDS is not installed, knows no such set or split, cannot download it, or the set
-            has no image or no masks.
+    Images are brought to `size` and `channels` one by one, so that only small ones need memory.
     """
     split = split or "train"
     builder = prepared(name)
