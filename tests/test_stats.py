@@ -67,6 +67,10 @@ def test_intervals_stay_where_the_number_can_live():
     assert mean_interval([0.0, 0.0], scale="log") == Interval(0.0, 0.0, 0.0, 2)
     wide = mean_interval([0.0, 1.0], scale="logit")
     assert 0 <= wide.low < 1e-10 < 1 - 1e-10 < wide.high <= 1
+    assert mean_interval([1.0, 1.0, 1 - 1e-9], scale="logit").low > 0
+    assert math.isfinite(
+        mean_interval([0.0, 0.0, 1e-9, 1.0], confidence=1 - 1e-9, scale="log").high
+    )
     for scale, value in (("logit", 1.1), ("log", -0.1)):
         with pytest.raises(ValueError, match=f"Received: .*{value}"):
             mean_interval([0.5, value], scale=scale)

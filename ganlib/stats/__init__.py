@@ -69,6 +69,7 @@ def mean_interval(values, confidence=0.95, scale=None, bounds=(0, 1)):
     Raises:
         ValueError: no values, or some that are not finite or leave the scale.
     """
+    from scipy.special import expit, logit
     from scipy.stats import t
 
     values = _finite(values)
@@ -82,12 +83,12 @@ def mean_interval(values, confidence=0.95, scale=None, bounds=(0, 1)):
     if scale is None or not half or not bottom < mean < top:  # at an end all values are equal
         return Interval(mean, mean - half, mean + half, n)
     if scale == "log":
-        factor = float(np.exp(half / mean))
+        factor = math.exp(min(half / mean, 700))  # as wide as floats are
         return Interval(mean, mean / factor, mean * factor, n)
     width, share = top - bottom, (mean - bottom) / (top - bottom)
     shift = half / width / (share * (1 - share))
-    low, high = (1 / (1 + (1 - share) / share * np.exp(-sign * shift)) for sign in (-1, 1))
-    return Interval(mean, float(bottom + width * low), float(bottom + width * high), n)
+    low, high = bottom + width * expit(logit(share) + np.array([-shift, shift]))
+    return Interval(mean, float(low), float(high), n)
 
 
 def brief(values, spec=".3g"):
