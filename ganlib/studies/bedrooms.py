@@ -182,19 +182,12 @@ def build_gan(recipe, seed):
 def train(trial, data, run):
     """Trains and scores one trial; see `ganlib.experiment.study.Study`."""
     recipe, folder = trial.recipe, run.path.parent
-    gan = build_gan(recipe, trial.seed)
-    best = BestByKID(
-        gan,
-        networks.get(recipe.network),
-        seen(data, "validation", recipe.network, folder).features,
-        run.path / "best.npz",
-        n=recipe.judged,
-        every=recipe.score_every,
-        epochs=recipe.epochs,
-    )
-    history, outcome = fit_gan(
-        gan, data, trial, run, callbacks=[best, SampleGrid(gan, run, recipe)]
-    )
+    gan, eye = build_gan(recipe, trial.seed), networks.get(recipe.network)
+    real = seen(data, "validation", recipe.network, folder).features
+    when = {"every": recipe.score_every, "epochs": recipe.epochs}
+    best = BestByKID(gan, eye, real, run.path / "best.npz", n=recipe.judged, **when)
+    callbacks = [best, SampleGrid(gan, run, recipe)]
+    history, outcome = fit_gan(gan, data, trial, run, callbacks=callbacks)
     last = {key: float(history[key].iloc[-1]) for key in ("d_accuracy_real", "d_accuracy_fake")}
     scores = examine(gan, best, recipe, data, run, folder)
     return {**outcome, "best_epoch": best.epoch, **last, **scores}

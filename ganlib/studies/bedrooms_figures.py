@@ -80,7 +80,12 @@ def truncation(found):
         for ax, keys in zip(axes, panels, strict=True):
             for i, key in enumerate(keys):
                 errors = points[f"{key}_standard_error"] if key == "kid" else None
-                look = {"fmt": "o-", "color": f"C{i}", "label": key, "capsize": 2}
+                look = {
+                    "fmt": "o-",
+                    "color": f"C{i}",
+                    "label": key.replace("kid", "KID"),
+                    "capsize": 2,
+                }
                 ax.errorbar(points.index, points[key], errors, **look)
                 if key in real:
                     ax.axhline(real[key], color=f"C{i}", ls="--", lw=0.9)
