@@ -13,7 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from ganlib import HealthMonitor, apply
+from ganlib import HealthMonitor
+from ganlib.models import outputs
 from ganlib.studies import bedrooms
 
 ROUNDS = 9
@@ -30,7 +31,7 @@ def main():
     seconds = {64: [], IMAGES: []}
     for _ in range(ROUNDS + 1):
         for count, times in seconds.items():
-            apply.PIXELS = count * SIDE**2
+            outputs.PIXELS = count * SIDE**2
             start = time.perf_counter()
             monitor.check()
             times.append(time.perf_counter() - start)

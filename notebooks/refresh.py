@@ -12,14 +12,13 @@ import nbclient
 import nbformat
 
 FOLDER = pathlib.Path(__file__).resolve().parent
-SECONDS = 1800  # a cell
 
 
 def refresh(path, as_html):
-    """Executes one notebook; a cell that fails raises nbclient's error, which names it."""
+    """Executes one notebook; a cell that fails raises an error that names it."""
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(FOLDER)}}
-    nbclient.NotebookClient(notebook, timeout=SECONDS, resources=place).execute()
+    nbclient.NotebookClient(notebook, timeout=1800, resources=place).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
         if cell.cell_type == "code":

@@ -131,7 +131,7 @@ def draw_latents(gan, n, seed=0, truncation=None):
             al., 2019): the smaller, the better each picture and the less they vary.
     """
     rng = np.random.default_rng(seed)
-    shape = (n, *getattr(gan, "sampler", gan).input_shape[1:])
+    shape = (n, *(gan.latent_shape if hasattr(gan, "latent_shape") else gan.input_shape[1:]))
     if truncation is None:
         return rng.normal(size=shape).astype("float32")
     if not 0 < truncation < np.inf:  # NaN, too

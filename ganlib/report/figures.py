@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pandas
 
-from ganlib.apply import read_grid, tile, untile  # noqa: F401
+from ganlib.apply import tile
 from ganlib.stats import mean_interval
 
 COLUMN, PAGE = 3.4, 7.0  # inches
