@@ -194,14 +194,8 @@ def score_upscaler(model, high, scale=None):
     if scale not in (None, actual := scale_of(model)):
         raise DataError(f"The model enlarges by {actual}: leave out --scale. Received: {scale}")
     photographs = {"channels": 3, "any_size": True}
-<<<<<<< HEAD
     part = "test" if str(high) in ("photos", "embedded:photos") else None
     photos = load(high, part, **photographs)
-=======
-    photos = load(
-        high, "test" if str(high) in ("photos", "embedded:photos") else None, **photographs
-    )
->>>>>>> data
     kernel = best_linear_kernel(load("embedded:photos", "train", **photographs), actual)
     upscalers = {
         "model": lambda low: upscale_image(model, low),
