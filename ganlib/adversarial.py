@@ -24,8 +24,7 @@ class Adversarial(BackendStep, keras.Model):
 
     * `"alternating"`: `d_steps` steps of the discriminator, then one of the generator through the
       updated discriminator, on fresh latents (Goodfellow et al., 2014).
-    * `"shared"`: the same, but the generator's step reuses the fakes of the discriminator's (the
-      PyTorch DCGAN tutorial).
+    * `"shared"`: the same on the discriminator's fakes (the PyTorch DCGAN tutorial).
     * `"joint"`: both gradients from one forward pass (the TensorFlow DCGAN tutorial).
 
     Real and generated images go through the discriminator in one batch, unless its outputs depend
@@ -43,13 +42,13 @@ class Adversarial(BackendStep, keras.Model):
         update: one of `"alternating"`, `"shared"`, `"joint"`.
         d_steps: int, discriminator steps a generator step, on the same real images and fresh
             fakes; only with `"alternating"`.
-        generator_batch: int, number of latents in the generator's own step; only with
-            `"alternating"`. `None`: as many as there are real images.
-        gradient_penalty: float, weight of the two-sided penalty on the gradient's norm between
-            real and generated images (Gulrajani et al., 2017). `None`: what the loss asks for.
+        generator_batch: int, latents in the generator's own step; only with `"alternating"`. `None`:
+            as many as there are real images.
+        gradient_penalty: float, weight of the two-sided penalty between real and generated images
+            (Gulrajani et al., 2017). `None`: what the loss asks for.
         r1: float, weight γ of the R1 penalty γ/2·‖∇D(x)‖² on real images (Mescheder et al., 2018).
-        instance_noise: float, standard deviation of Gaussian noise added to everything that the
-            discriminator sees in training (Sønderby et al., 2017), in units of the images.
+        instance_noise: float, standard deviation of Gaussian noise on all that the discriminator
+            sees in training (Sønderby et al., 2017), in units of the images.
         instance_noise_steps: int, discriminator steps in which the noise falls to 0, linearly. 0:
             it stays.
         ema: float in [0, 1), decay of an exponential moving average of the generator, which then
@@ -125,8 +124,7 @@ class Adversarial(BackendStep, keras.Model):
         names += ["g_content"] if content is not None else []
         names += ["d_penalty"] if gradient_penalty or r1 else []
         self.trackers = [keras.metrics.Mean(name=name) for name in (*names, "loss")]
-        # Both networks arrive built. Without this, loading would leave weights and optimizer slots
-        # unrestored with no more than a warning.
+        # Without this, loading would leave weights and slots unrestored with a mere warning.
         self.built = True
 
     @property
@@ -271,8 +269,7 @@ class Adversarial(BackendStep, keras.Model):
 
     def _penalty(self, real, fake):
         def squared_norm(images):
-            # In inference mode: dropout masks and batch statistics would make one image's gradient
-            # depend on others.
+            # In inference mode: batch statistics would make one image's gradient depend on others.
             gradient = self.input_gradient(lambda x: self._logits(x, training=False), images)
             return ops.sum(ops.square(gradient), axis=tuple(range(1, len(images.shape))))
 

@@ -16,7 +16,7 @@ from ganlib.backends import variables as weights
 from ganlib.callbacks import plateau
 from ganlib.callbacks.best import SCORES, BestByKID, StopWhenHigh
 from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
-from ganlib.features.network import Network
+from ganlib.features.networks import Network
 
 N = 12
 EAGER = {"run_eagerly": True}

@@ -113,7 +113,7 @@ class BestByKID(KeepBest):
 
     Args:
         gan: `ganlib.adversarial.Adversarial`; its `sampler` is scored and kept.
-        network: `ganlib.features.network.Network`.
+        network: `ganlib.features.networks.Network`.
         real: float array `(n, network.dimension)`, features of real validation pictures; those that
             are scored at the end must be others, or the choice would flatter them.
         path: where the weights are kept, `.npz`.

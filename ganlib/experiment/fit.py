@@ -235,9 +235,10 @@ class ReadBack(keras.callbacks.Callback):
         if self._checked:
             return
         self._checked = True
+        model = self.model  # on JAX asking for it brings the variables up to date
         actual = {f"{name}learning_rate": _rate(optimizer) for name, optimizer, _ in self._players}
         if len(self._players) == 2:
-            actual["batch_size"] = int(self.model.images_seen.numpy()) - self._seen_before
+            actual["batch_size"] = int(model.images_seen.numpy()) - self._seen_before
         else:
             actual["batch_size"] = int(_scalar(logs["images"]))
         wrong = [
