@@ -7,15 +7,15 @@ import dataclasses
 
 import keras
 import numpy as np
-
 from dense import build_discriminator, build_generator
+from squared_hinge import SquaredHinge
+
 from ganlib.adversarial import Adversarial
 from ganlib.apply import sample_images
 from ganlib.data import load_parts
 from ganlib.experiment.fit import fit_gan
 from ganlib.experiment.study import Source, Study
 from ganlib.metrics.kernel import kernel_distance
-from squared_hinge import SquaredHinge
 
 LOSSES = {"hinge": "hinge", "squared": SquaredHinge()}
 
