@@ -1,7 +1,7 @@
 """The studies by name. `<name>.py` trains, `<name>_report.py` reads what came out.
 
-A study may also live outside ganlib, as two such modules of one's own: its name is then its import
-path, such as `my_project.rivals`, and `my_project.rivals_report` writes its report.
+A study may also live outside ganlib, as a module of one's own: its name is then its import path,
+such as `my_project.rivals`, and `my_project.rivals_report`, if there is one, writes its report.
 """
 
 import importlib
@@ -29,8 +29,7 @@ def build(name, **options):
         A `ganlib.experiment.study.Study`.
 
     Raises:
-        ValueError: there is no such study, or an option is wrong; or a module of one's own has no
-            `STUDY` of its name, or no module with its report beside it.
+        ValueError: there is no such study or no `STUDY` of its name, or an option is wrong.
     """
     if name in STUDIES:
         return importlib.import_module(f"ganlib.studies.{name}").STUDY.at(**options)
@@ -41,17 +40,17 @@ def build(name, **options):
             "A module of one's own must hold STUDY = Study(name=__name__, module=__name__, …). "
             f"Received: {name!r} with STUDY {getattr(study, 'name', None)!r}"
         )
-    if importlib.util.find_spec(f"{name}_report") is None:  # told now, not after the training
-        raise ValueError(
-            "A study needs a second module with write_report(study, results, data, out, reports). "
-            f"Received: {name!r} without {name}_report"
-        )
     return study.at(**options)
 
 
 def report_module(name):
-    """The module with a study's `write_report(study, results, data, out, reports)`."""
-    return importlib.import_module(f"{'ganlib.studies.' * (name in STUDIES)}{name}_report")
+    """The module with a study's `write_report(study, results, data, out, reports)`.
+
+    Of a module of one's own without `<name>_report` it is `ganlib.studies.results`.
+    """
+    path = f"ganlib.studies.{name}_report" if name in STUDIES else f"{name}_report"
+    found = importlib.util.find_spec(path)
+    return importlib.import_module(path if found else "ganlib.studies.results")
 
 
 def _import(name):

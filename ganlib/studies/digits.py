@@ -31,8 +31,7 @@ BLACK = {"unit": 0.0, "signed": -1.0}
 class Recipe:
     """Everything that a digits trial depends on, except its data and seed.
 
-    The defaults are the write-up's base run: 128 real and 128 generated images in a discriminator
-    step, 256 latents in a generator step, Adam(2e-4, beta_1 = 0.5), binary cross-entropy.
+    The defaults are the write-up's base run: D's step has 128 real and 128 generated images.
     """
 
     width: int = 128  # of G's hidden layers
@@ -73,6 +72,7 @@ PROFILES = {
     "full": {},
 }
 # fmt: on
+REPAIRED = {"batch_norm": True, "momentum": 0.9, "dropout": 0.0, "ema": 0.99}
 
 
 def variations(study):
@@ -91,14 +91,7 @@ def variations(study):
         "wide": wide,
         "wide-tanh": {**wide, "output": "tanh"},
         # A generator that is normalised and slower than its critic.
-        "repaired": {
-            **wide,
-            "batch_norm": True,
-            "momentum": 0.9,
-            "dropout": 0.0,
-            "g_learning_rate": base.g_learning_rate / 2,
-            "ema": 0.99,
-        },
+        "repaired": {**wide, **REPAIRED, "g_learning_rate": base.g_learning_rate / 2},
     }
     return {name: dataclasses.replace(base, **change) for name, change in changes.items()}
 
@@ -107,20 +100,19 @@ def variations(study):
 
 
 class DigitsData:
-    """Real digits in three parts that share no image.
+    """Real digits in parts that share no image.
 
     Attributes:
         train: `Images`, for the GANs and for the classifier that judges them.
-        test: `Images`, held out: one half, `reference`, is what all Fréchet distances stand on and
-            measures the classifier; the other, `real`, is the row "real".
+        test: `Images`, held out: the half `reference` is what all Fréchet distances stand on, the
+            half `real` is scored as generated ones are.
     """
 
     def __init__(self, train, test):
         self.train, self.test = train, test
         order = np.random.default_rng(0).permutation(len(test))
-        self.reference, self.real = (
-            test.subset(half) for half in np.split(order, [len(test) // 2])
-        )
+        halves = np.split(order, [len(test) // 2])
+        self.reference, self.real = (test.subset(half) for half in halves)
         self.checksum = f"{train.checksum()[:32]}{test.checksum()[:32]}"
         self.name, self.origin, self.synthetic = train.name, train.origin, train.synthetic
         self._classifier = None
@@ -143,14 +135,7 @@ class DigitsData:
 
 
 def load_data(spec, study=None):
-    """Loads and checks digits; what has no test part is divided at random, class by class.
-
-    Args:
-        spec: what `ganlib.data.load` takes, such as "digits", "tfds:mnist", an .npz or a folder.
-        study: not needed.
-
-    Returns:
-        `DigitsData`.
+    """Loads `DigitsData` and checks them; without a test part they are divided class by class.
 
     Raises:
         DataError: the images are no 28×28 grey pictures of the ten digits, labelled 0 to 9.
@@ -165,22 +150,10 @@ def load_data(spec, study=None):
 
 
 def build_model(recipe, seed, steps):
-    """The `Adversarial` of a recipe, not compiled.
-
-    Args:
-        recipe: `Recipe`.
-        seed: int.
-        steps: int, discriminator steps of the whole run; instance noise ends halfway.
-    """
+    """The `Adversarial` of a recipe, not compiled; instance noise ends after half of the steps."""
     keras.utils.set_random_seed(seed)
-    generator = models.build_generator(
-        recipe.latent_dim,
-        recipe.width,
-        output=recipe.output,
-        batch_norm=recipe.batch_norm,
-        momentum=recipe.momentum,
-        seed=seed,
-    )
+    options = {key: getattr(recipe, key) for key in ("output", "batch_norm", "momentum")}
+    generator = models.build_generator(recipe.latent_dim, recipe.width, seed=seed, **options)
     discriminator = models.build_discriminator(recipe.d_width, dropout=recipe.dropout, seed=seed)
     return Adversarial(
         generator,
@@ -219,11 +192,9 @@ def train(trial, data, run):
 class Scorer(keras.callbacks.Callback):
     """Adds an epoch's scores to the logs, and saves a grid of pictures.
 
-    * `accuracy_real`, `accuracy_fake`: D on 100 real and 100 fake images by hard labels;
-    * `printed_real`, `printed_fake`: what the write-up's metric prints for the same images, Keras'
-      binary accuracy against the label that D was trained towards, smoothed or not;
-    * `SCORES`, every `score_every` epochs; see `quality`;
-    * `train_seconds`: the epoch without this scoring.
+    `accuracy_real` and `accuracy_fake` are D's by hard labels; `printed_real` and `printed_fake`
+    what the write-up's metric prints for the same images, Keras' binary accuracy against the label
+    that D was trained towards, smoothed or not; `train_seconds` is the epoch without this scoring.
     """
 
     def __init__(self, gan, recipe, data, run):
@@ -239,18 +210,15 @@ class Scorer(keras.callbacks.Callback):
         self.latents = latents.astype("float32")
 
     def images(self, n):
-        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`.
-
-        What is not finite is black: a generator that has lost its way is scored by what it shows.
-        """
+        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`; what is not finite is black."""
         made = infer(self.gan.sampler, self.latents[:n], self.real.shape[1:])
         return convert(np.where(np.isfinite(made), made, BLACK[self.range]), self.range, "unit")
 
     def quality(self):
         """The scores of `digit_quality`, and the mean slope of G's output activation.
 
-        The slope is a share of the activation's steepest. For a picture u in [0, 1] it is 4u(1 - u)
-        for sigmoid and tanh alike: the share of a pixel's gradient that gets through to G.
+        As a share of the steepest it is 4u(1 - u) of a picture u, for sigmoid and tanh alike: what
+        gets through to G of a pixel's gradient.
         """
         images = self.images(self.recipe.samples)
         slope = float((4 * images * (1 - images)).mean())
@@ -264,14 +232,11 @@ class Scorer(keras.callbacks.Callback):
         fakes = convert(self.images(PRINTED), "unit", self.range)
         boundary = self.gan.adversarial_loss.boundary
         for side, x, label in (("real", self.real, self.recipe.real_label), ("fake", fakes, 0.0)):
-            logits = self.gan.discriminator(x, training=False)
-            logits = keras.ops.convert_to_numpy(logits)
+            logits = keras.ops.convert_to_numpy(self.gan.discriminator(x, training=False))
             right = logits > boundary if side == "real" else logits < boundary
             logs[f"accuracy_{side}"] = float(right.mean())
             # The tutorial's D ends in a sigmoid, and its metric compares rounded probabilities.
-            printed = keras.metrics.BinaryAccuracy(threshold=0.5)
-            printed.update_state(np.full_like(logits, label), logits > boundary)
-            logs[f"printed_{side}"] = float(printed.result())
+            logs[f"printed_{side}"] = float(np.mean((logits > boundary) == label))
         if is_due(epoch, self.recipe.score_every, self.recipe.epochs):
             quality = self.quality()
             logs |= {key: quality[key] for key in SCORES}
@@ -279,14 +244,6 @@ class Scorer(keras.callbacks.Callback):
             Image.fromarray(grid).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")
 
 
-STUDY = Study(
-    "digits",
-    "An MNIST GAN and its six variations",
-    Recipe,
-    PROFILES,
-    variations,
-    load_data,
-    train,
-    module=__name__,
-    source=Source("digits", "tfds:mnist", ("digits", "mnist")),
-)
+SOURCE = Source("digits", "tfds:mnist", ("digits", "mnist"))
+STUDY = Study("digits", "An MNIST GAN and its six variations", Recipe, PROFILES, variations, load_data,
+    train, module=__name__, source=SOURCE)  # fmt: skip

@@ -38,7 +38,6 @@ class DigitsResults(Results):
         return self.data.baselines(folder, self.results[0]["recipe"]["samples"])
 
     def contents(self):
-        """The figures and tables of the report."""
         names = ("samples", "accuracy", "quality", "histogram")
         return Contents({n: getattr(DigitsResults, f"{n}_figure") for n in names}, TABLES)
 
@@ -55,12 +54,11 @@ class DigitsResults(Results):
 
     def differences(self):
         """Each variation less the base run, same data and seeds."""
-        rows = [
-            {"variation": name}
-            | {f"Δ {label}": f"{self.paired(name, key):+.3g}" for key, label in METRICS.items()}
-            for name in self.names
-            if name != "base" and self.of("base")
-        ]
+        rows = []
+        for name in self.names:
+            if name != "base" and self.of("base"):
+                gaps = {f"Δ {v}": f"{self.paired(name, k):+.3g}" for k, v in METRICS.items()}
+                rows.append({"variation": name, **gaps})
         return pandas.DataFrame(rows)
 
     def trials(self):
@@ -106,8 +104,8 @@ class DigitsResults(Results):
             for ax, key in zip(axes, ("digit_score", "frechet_distance"), strict=True):
                 for y, name in enumerate(reversed(self.names)):
                     values = self.values(name, key)
-                    interval = self.interval(name, key)
                     ax.plot(values, [y] * len(values), "o", color="C0", alpha=0.5)
+                    interval = self.interval(name, key)
                     if interval.low is not None:
                         ax.plot([interval.low, interval.high], [y, y], color="C0")
                 for label, color in (("real", "C2"), ("noise", "C1")):
@@ -124,9 +122,7 @@ class DigitsResults(Results):
         """Share of each digit, and of pictures that are none; an even share is 10 %."""
         each = {name: [r["metrics"] for r in self.of(name)] for name in self.names}
         each["real digits"] = [self.baselines["real"]]
-        shares = [
-            np.mean([[*q["histogram"], q["no_digit"]] for q in qs], 0) for qs in each.values()
-        ]
+        shares = [np.mean([[*q["histogram"], q["no_digit"]] for q in n], 0) for n in each.values()]
         with figures.style() as plt:
             figure, ax = plt.subplots(figsize=(figures.COLUMN, 0.2 * len(shares) + 0.7))
             digits, label = [*range(10), "none"], "% of pictures"
@@ -138,7 +134,6 @@ class DigitsResults(Results):
     # -- claims ------------------------------------------------------------------------------------
 
     def statements(self):
-        """What the write-up reported, against our runs."""
         if not self.of("base"):
             return
         if self.of("tanh"):

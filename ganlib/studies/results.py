@@ -3,22 +3,15 @@
 import dataclasses
 import functools
 import math
-import types
+from typing import ClassVar
 
 import numpy as np
 import pandas
 
 from ganlib.apply import save_gif
 from ganlib.experiment.run import DONE, STOPPED, run_folder
-from ganlib.report.claims import (
-    CANNOT_TELL,
-    REFUTED,
-    SUPPORTED,
-    Claim,
-    Claims,
-    judge,
-    judge_interval,
-)
+from ganlib.report import claims
+from ganlib.report.claims import Claim, judge, judge_interval
 from ganlib.report.export import Report
 from ganlib.report.figures import close
 from ganlib.stats import mean_interval, paired_interval
@@ -29,17 +22,17 @@ POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a report shows of a study's results.
+    """What a report shows; captions are first lines of docstrings.
 
     Attributes:
         figures: dict of name → callable that draws it from the results, or gives None where the
-            trials that it needs are missing. Its docstring begins with the caption.
-        tables: names of tables of the results, whose docstrings begin with the caption.
+            trials that it needs are missing.
+        tables: names of tables of the results.
         films: dict of name → frames, as `save_gif` takes them.
     """
 
-    figures: dict = dataclasses.field(default_factory=dict)
-    tables: tuple = ()
+    figures: dict
+    tables: tuple
     films: dict = dataclasses.field(default_factory=dict)
 
 
@@ -48,20 +41,16 @@ class Results:
 
     Args:
         study: `ganlib.experiment.study.Study`.
-        results: list of result dicts.
+        results: list of result dicts, at least one of a finished trial.
         data: the study's data.
         out: folder of all runs.
-
-    Raises:
-        ValueError: no trial has finished.
     """
 
     usual = "base"  # the variation that others are compared with
-    bounds = types.MappingProxyType({})  # key → ends of what it can be; (0, infinity): no top
+    bounds: ClassVar = {}  # key → ends of what it can be; (0, infinity): no top
 
     def __init__(self, study, results, data, out="runs"):
-        self.study = study
-        self.data = data
+        self.study, self.data = study, data
         self.results = [r for r in results if r["status"] in (DONE, STOPPED)]
         if not self.results:
             raise ValueError(
@@ -118,9 +107,8 @@ class Results:
         """How a variation differs from another, by runs that share a seed.
 
         Args:
-            name: of the variation.
+            name, baseline: of the variation and of the other, by default the usual one.
             measure: str, as for `metric`, or callable that makes a number of a result.
-            baseline: name of the other variation; by default the usual one.
             ratio: bool, whether one is divided by the other; else the other is taken away.
 
         Returns:
@@ -139,7 +127,7 @@ class Results:
     @functools.cached_property
     def claims(self):
         """The write-up's `Claims`, as these results judge them."""
-        return Claims(tuple(claim for claim in self.statements() if claim))
+        return claims.Claims(tuple(claim for claim in self.statements() if claim))
 
     def statements(self):
         """Each `Claim`, or None where its runs are missing; here none."""
@@ -148,11 +136,9 @@ class Results:
     def compare(
         self, statement, name, measure, label=None, *, baseline=None, ratio=False, note="", **ends
     ):
-        """A `Claim` on how two variations differ; None where one of them has not run.
+        """A `Claim` on how two variations differ, see `paired`; None where one has not run.
 
         Args:
-            statement: str.
-            name, measure, baseline, ratio: as of `paired`.
             label: str, what is measured, as the evidence calls it.
             note: str, a sentence to add to the evidence.
             **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
@@ -168,8 +154,8 @@ class Results:
     # -- tables ------------------------------------------------------------------------------------
 
     def contents(self):
-        """The `Contents` of a report; here none."""
-        return Contents()
+        """The `Contents` of a report."""
+        return Contents({}, ("trials", "findings"))
 
     def row(self, name, columns, spec=".3g", specs=None):
         """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
@@ -183,7 +169,7 @@ class Results:
     def between(self, columns, limits, *, n, first, specs=None):
         """Each variation's scores, with the rows `limits` below, such as a ceiling and a floor.
 
-        `first` is a pair (label, key) of what stands before them, `n` the key of their number.
+        `first` is the (label, key) of what stands before them, `n` the key of their number.
         """
         rows = []
         for name in self.names:
@@ -265,11 +251,7 @@ class Results:
         return pandas.concat(parts, ignore_index=True)
 
     def write(self, reports="reports"):
-        """Writes figures, films, tables, claims and run.json into a folder; returns the `Report`.
-
-        Args:
-            reports: folder of all reports.
-        """
+        """Writes figures, films, tables, claims and run.json; returns the `Report`."""
         contents, options = self.contents(), self.study.options
         report = Report(self.study.name, options["profile"], reports, options.get("changes"))
         for name, draw in contents.figures.items():
@@ -288,6 +270,11 @@ class Results:
         return report
 
 
+def write_report(study, results, data, out="runs", reports="reports"):
+    """Writes the report of a study that has none of its own: its numbers, and what went wrong."""
+    return Results(study, results, data, out).write(reports)
+
+
 def by_interval(statement, interval, verdict, evidence):
     """A `Claim` on an interval: `verdict` judges it, `evidence` has a place for it."""
     return Claim(statement, verdict(interval), evidence.format(interval))
@@ -295,12 +282,13 @@ def by_interval(statement, interval, verdict, evidence):
 
 def unanimous(conditions):
     """The verdict of conditions, one a seed: undecided where they differ, or there are none."""
-    return judge(conditions[0]) if len(set(conditions)) == 1 else CANNOT_TELL
+    return judge(conditions[0]) if len(set(conditions)) == 1 else claims.CANNOT_TELL
 
 
 def weakest(verdicts):
     """The verdict on several things together: refuted if one is, supported if all are."""
-    return next((v for v in (REFUTED, CANNOT_TELL) if v in verdicts), SUPPORTED)
+    order = claims.REFUTED, claims.CANNOT_TELL
+    return next((v for v in order if v in verdicts), claims.SUPPORTED)
 
 
 def _caption(documented):
