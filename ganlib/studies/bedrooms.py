@@ -37,8 +37,7 @@ MOST = {
 class Recipe:
     """Everything that a bedroom trial depends on, except its data and seed.
 
-    The defaults are the assignment's first run, with a batch of 128. What it leaves open is as in
-    TensorFlow's DCGAN tutorial: both players learn from one pass, on binary cross-entropy.
+    The defaults are the assignment's first run; what it leaves open is as in TensorFlow's tutorial.
     """
 
     size: int = 64  # pixels of a picture's side
@@ -163,9 +162,8 @@ def build_gan(recipe, seed):
         generator = dcgan.build_assignment_generator(recipe.latent_dim, **sizes)
         discriminator = dcgan.build_assignment_discriminator(**sizes)
     else:
-        generator = dcgan.build_generator(
-            latent_dim=recipe.latent_dim, upsample=recipe.upsample, **sizes
-        )
+        latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample}
+        generator = dcgan.build_generator(**latents, **sizes)
         discriminator = dcgan.build_discriminator(normalisation=recipe.d_normalisation, **sizes)
     return Adversarial(
         generator,
@@ -217,10 +215,10 @@ def examine(gan, best, recipe, data, run, folder):
     The sampler of `gan` gets the weights of `best`, a `BestByKID`; features are kept in `folder`.
 
     Returns:
-        dict: "scores" of "best" and "last" (None where weights are not finite), and, where the
-        generator is averaged, of the last one without, "unaveraged"; "truncation", a list of
-        scores; "neighbours", how near the training pictures are; "spread", standard deviation of
-        the features over that of real ones; "styles", counted in rooms, else None.
+        dict: "scores" of "best" and "last" (None where weights are not finite) and, where G is
+        averaged, of the last one without, "unaveraged"; "truncation", a list of scores;
+        "neighbours", how near the training pictures are; "spread", standard deviation of the
+        features over that of real ones; "styles", counted in rooms, else None.
     """
     eye, real = networks.get(recipe.network), seen(data, "test", recipe.network, folder).features
     latents, scores = draw_latents(gan, recipe.samples, SCORED), {}
@@ -255,15 +253,13 @@ def examine(gan, best, recipe, data, run, folder):
 
 def _neighbours(images, features, recipe, data, run, folder):
     """Distances to the nearest training pictures; saves the nearest pairs of all."""
-    train, held_out = (
-        seen(data, part, recipe.network, folder).features for part in ("train", "validation")
-    )
+    parts = ("train", "validation")
+    train, held_out = (seen(data, part, recipe.network, folder).features for part in parts)
     indices, distances = (part[:, 0] for part in nearest(features, train))
     usual = nearest(held_out, train)[1][:, 0]
     order = np.argsort(distances)
     # One picture each: some training pictures are the nearest of many.
-    firsts = np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]
-    closest = order[firsts]
+    closest = order[np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]]
     pairs = np.concatenate([images[closest], data.train.subset(indices[closest]).as_range("unit")])
     save_grid(pairs, run.path / "neighbours.png", len(closest))
     return {
@@ -283,14 +279,6 @@ def _styles(gan, data, truncation=None):
     return dataclasses.asdict(style_coverage(Images(images, value_range="unit")))
 
 
-STUDY = Study(
-    "bedrooms",
-    "A bedroom DCGAN, and whether its pictures are any good",
-    Recipe,
-    PROFILES,
-    variations,
-    load_data,
-    train,
-    module=__name__,
-    source=Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun")),
-)
+SOURCE = Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun"))
+STUDY = Study("bedrooms", "A bedroom DCGAN, and whether its pictures are any good", Recipe,
+    PROFILES, variations, load_data, train, module=__name__, source=SOURCE)  # fmt: skip

@@ -34,8 +34,7 @@ SLOW = {"ssim": 300}  # most pictures on either side, of a similarity that takes
 class Recipe:
     """Everything that a boundary trial depends on, except its data and seed.
 
-    The defaults are the write-up's method. What it leaves open is as DCGAN's authors have it, with
-    Keras' initial values.
+    The defaults are the write-up's method; what it leaves open is as DCGAN's authors have it.
     """
 
     gamma: float | None = 0.8  # of the boundary loss; None: plain binary cross-entropy
@@ -113,13 +112,11 @@ def load_data(spec, study):
 def build_gan(recipe, seed):
     """The `Adversarial` of a recipe, not compiled."""
     keras.utils.set_random_seed(seed)
+    latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample, "seed": seed}
+    normalised = {"normalisation": recipe.d_normalisation, "seed": seed}
     return Adversarial(
-        models.build_generator(
-            recipe.g_filters, latent_dim=recipe.latent_dim, upsample=recipe.upsample, seed=seed
-        ),
-        models.build_discriminator(
-            recipe.d_filters, normalisation=recipe.d_normalisation, seed=seed
-        ),
+        models.build_generator(recipe.g_filters, **latents),
+        models.build_discriminator(recipe.d_filters, **normalised),
         "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma),
         update="shared",
         content=LikenessLoss(recipe.likeness) if recipe.likeness else None,
@@ -130,11 +127,8 @@ def build_gan(recipe, seed):
 
 def to_rest(rate, steps):
     """A learning rate that falls to zero over so many steps; None, it stays, for none."""
-    if not steps:
-        return None
-    return keras.optimizers.schedules.PolynomialDecay(
-        rate, max(1, round(steps)), end_learning_rate=0.0
-    )
+    falling = keras.optimizers.schedules.PolynomialDecay
+    return falling(rate, max(1, round(steps)), end_learning_rate=0.0) if steps else None
 
 
 def train(trial, data, run):
@@ -147,15 +141,10 @@ def train(trial, data, run):
     high = dict(zip(("s1", "s2", "s3"), recipe.high, strict=True))
     high["s3"] *= criteria.ceiling
     steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
-    _, outcome = fit_gan(
-        gan,
-        data,
-        trial,
-        run,
-        callbacks=[best, StopWhenHigh(high, recipe.patience)],
-        d_rate=to_rest(recipe.d_learning_rate, recipe.d_rest * steps),
-        g_rate=to_rest(recipe.g_learning_rate, recipe.g_rest * steps),
-    )
+    d_rate = to_rest(recipe.d_learning_rate, recipe.d_rest * steps)
+    g_rate = to_rest(recipe.g_learning_rate, recipe.g_rest * steps)
+    options = {"callbacks": [best, StopWhenHigh(high, recipe.patience)]}
+    _, outcome = fit_gan(gan, data, trial, run, d_rate=d_rate, g_rate=g_rate, **options)
     results = {**outcome, "best_epoch": best.epoch, "high": high}
     return {**results, **examine(gan, best, recipe, data, run)}
 
@@ -177,11 +166,10 @@ class Criteria:
     def __call__(self):
         """Scores for the history; None where D or the pictures are not finite."""
         images = make_images(self.gan.sampler, self.latents)
-        if not np.isfinite(images).all():
+        logits = _finite(self.gan, images, images, self.real, self.trained)
+        if logits is None:
             return None
-        fake, real, trained = (discriminate(self.gan, x) for x in (images, self.real, self.trained))
-        if not all(np.isfinite(logits).all() for logits in (fake, real, trained)):
-            return None
+        fake, real, trained = logits
         scores = {
             "s1": metrics.s1(real),
             "s2": metrics.s2(fake),
@@ -201,9 +189,9 @@ def examine(gan, best, recipe, data, run):
     `gan` gets the weights of `best`, a `KeepBest`.
 
     Returns:
-        dict: "scores" of "best" and "last" (None where weights are not finite), as of
-        `score_boundary`; of the best "similarities", s3 by each of them, "fidelity", KID and others
-        beside those of real pictures, and "s3_seconds", what an exact s3 takes.
+        dict: "scores" of "best" and "last" as of `score_boundary` (None where weights are not
+        finite); of the best "similarities", s3 by each of them, "fidelity", KID and others beside
+        those of real pictures, and "s3_seconds", what an exact s3 takes.
     """
     latents, test = draw_latents(gan, recipe.samples, SCORED), data.test.as_range("unit")
     images = make_images(gan.sampler, latents)
@@ -221,10 +209,10 @@ def examine(gan, best, recipe, data, run):
     start = time.perf_counter()
     metrics.s3(images, test, "unit", recipe.similarity)
     seconds = time.perf_counter() - start
-    alike = {
-        name: metrics.s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name).value
-        for name in metrics.SIMILARITIES
-    }
+    alike = {}
+    for name in metrics.SIMILARITIES:
+        some = slice(SLOW.get(name))
+        alike[name] = metrics.s3(images[some], test[some], "unit", name).value
     eye, folder = networks.get(recipe.network), run.path.parent / "features"
     reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
     quality = {
@@ -237,13 +225,17 @@ def examine(gan, best, recipe, data, run):
 def _scored(gan, images, data, recipe):
     """`score_boundary` on the test part, or None where something is not finite."""
     test, train = (part.as_range("unit") for part in (data.test, data.train))
+    how = {"value_range": "unit", "similarity": recipe.similarity}
+    logits = _finite(gan, images, test, images)
+    return logits and metrics.score_boundary(*logits, images, test, train, **how)
+
+
+def _finite(gan, images, *sets):
+    """D's logits of several sets, or None where they or the images are not finite."""
     if not np.isfinite(images).all():
         return None
-    logits = [discriminate(gan, x) for x in (test, images)]
-    if not all(np.isfinite(x).all() for x in logits):
-        return None
-    how = {"value_range": "unit", "similarity": recipe.similarity}
-    return metrics.score_boundary(*logits, images, test, train, **how)
+    logits = [discriminate(gan, pictures) for pictures in sets]
+    return logits if all(np.isfinite(values).all() for values in logits) else None
 
 
 def _save_neighbours(images, data, recipe, run):
@@ -253,8 +245,7 @@ def _save_neighbours(images, data, recipe, run):
     trained, _ = metrics.most_alike(images, train, "unit", recipe.similarity)
     order = np.argsort(-values)
     # One picture each: some real pictures are the nearest of many.
-    firsts = np.sort(np.unique(near[order], return_index=True)[1])[:NEIGHBOURS]
-    chosen = order[firsts]
+    chosen = order[np.sort(np.unique(near[order], return_index=True)[1])[:NEIGHBOURS]]
     rows = [images[chosen], test[near[chosen]], train[trained[chosen]]]
     save_grid(np.concatenate(rows), run.path / "neighbours.png", len(chosen))
 
@@ -263,9 +254,8 @@ def _save_landscape(gan, images, data, recipe, run):
     """D's logits on sets of pictures, and along the way from generated ones to their nearest.
 
     landscape.npz holds "real", "train", "fake" and "noise", logits `(n,)`; "at" `(STEPS,)`, places
-    on the way, 0 the generated and 1 the real picture; "ways" `(PATHS, STEPS)`, logits there; and
-    "plane" `(STEPS, STEPS)`, logits of the plane through a generated picture (0, 0), its nearest
-    real one (1, 0) and another real one (0, 1), a row for each place in the second direction.
+    on a way; "ways" `(PATHS, STEPS)`, logits there; and "plane" `(STEPS, STEPS)`, logits of the
+    plane through a generated picture (0, 0), its nearest real one (1, 0) and another (0, 1).
     """
     test = data.test.as_range("unit")
     train = data.train.subset(slice(len(test))).as_range("unit")
@@ -286,14 +276,6 @@ def _save_landscape(gan, images, data, recipe, run):
     np.savez_compressed(run.path / "landscape.npz", at=at, **logits)
 
 
-STUDY = Study(
-    "boundary",
-    "A boundary GAN on cells: s1, s2, s3",
-    Recipe,
-    PROFILES,
-    variations,
-    load_data,
-    train,
-    module=__name__,
-    source=Source("tissue", None, ("boundary", "lung_cells", "cells")),
-)
+SOURCE = Source("tissue", None, ("boundary", "lung_cells", "cells"))
+STUDY = Study("boundary", "A boundary GAN on cells: s1, s2, s3", Recipe, PROFILES, variations,
+    load_data, train, module=__name__, source=SOURCE)  # fmt: skip

@@ -245,5 +245,5 @@ class Scorer(keras.callbacks.Callback):
 
 
 SOURCE = Source("digits", "tfds:mnist", ("digits", "mnist"))
-STUDY = Study("digits", "An MNIST GAN and its six variations", Recipe, PROFILES, variations, load_data,
-    train, module=__name__, source=SOURCE)  # fmt: skip
+STUDY = Study("digits", "An MNIST GAN and its six variations", Recipe, PROFILES, variations,
+    load_data, train, module=__name__, source=SOURCE)  # fmt: skip

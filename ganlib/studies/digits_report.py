@@ -38,18 +38,13 @@ class DigitsResults(Results):
         return self.data.baselines(folder, self.results[0]["recipe"]["samples"])
 
     def contents(self):
-        names = ("samples", "accuracy", "quality", "histogram")
-        return Contents({n: getattr(DigitsResults, f"{n}_figure") for n in names}, TABLES)
+        return Contents(self.drawn(("samples", "accuracy", "quality", "histogram")), TABLES)
 
     # -- tables ------------------------------------------------------------------------------------
 
     def scores(self):
         """Quality of the generated digits, between noise and real digits."""
-        limits = []
-        for key, label in LIMITS.items():
-            quality = self.baselines[key]
-            row = {text: f"{quality[k]:.3g}" for k, text in METRICS.items() if k in quality}
-            limits.append({"pictures": label, **row, "n": quality["n"]})
+        limits = {label: self.baselines[key] for key, label in LIMITS.items()}
         return self.between(METRICS, limits, n="n", first=("status", "status"))
 
     def differences(self):
@@ -221,6 +216,4 @@ def _is_blank(result):
     return any(f["check"] == "generator_blank" for f in result["metrics"]["findings"])
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
-    return DigitsResults(study, results, data, out).write(reports)
+write_report = DigitsResults.report

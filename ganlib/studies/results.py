@@ -157,6 +157,10 @@ class Results:
         """The `Contents` of a report."""
         return Contents({}, ("trials", "findings"))
 
+    def drawn(self, names):
+        """The figures of these names, for `Contents`: methods `<name>_figure`."""
+        return {name: getattr(type(self), f"{name}_figure") for name in names}
+
     def row(self, name, columns, spec=".3g", specs=None):
         """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
         formats = {key: (specs or {}).get(key, spec) for key in columns}
@@ -167,17 +171,25 @@ class Results:
         return ", ".join(str(value) for value in self.values(name, key))
 
     def between(self, columns, limits, *, n, first, specs=None):
-        """Each variation's scores, with the rows `limits` below, such as a ceiling and a floor.
+        """Each variation's scores, and below them those of others, such as a ceiling and a floor.
 
-        `first` is the (label, key) of what stands before them, `n` the key of their number.
+        Args:
+            columns, specs: as of `row`.
+            limits: dict of label → dict of scores.
+            n: key of the number of pictures.
+            first: (label, key) of what stands before the scores.
         """
         rows = []
         for name in self.names:
             row = {"pictures": name, first[0]: self.listed(name, first[1])}
             row |= {**self.row(name, columns, specs=specs), "n": self.values(name, n)[0]}
             rows.append({**row, "seeds": len(self.of(name))})
+        for name, scores in limits.items():
+            row = {"pictures": name, first[0]: scores.get(first[1], ""), "n": scores.get(n, "")}
+            spec = {key: (specs or {}).get(key, ".3g") for key in columns.keys() & scores.keys()}
+            rows.append(row | {columns[key]: f"{scores[key]:{spec[key]}}" for key in spec})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
-        return pandas.DataFrame([*rows, *limits], dtype=object).fillna("")
+        return pandas.DataFrame(rows, dtype=object).fillna("")
 
     def left_out(self, whole, parts, columns, less, specs=None):
         """What a recipe is without each of its parts (variation → what it leaves out)."""
@@ -205,7 +217,7 @@ class Results:
     def findings(self):
         """What the health monitor found, a row a finding."""
         columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
-        rows = [_about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
+        rows = [about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
         return pandas.DataFrame(rows, columns=columns)
 
     def health(self):
@@ -215,7 +227,7 @@ class Results:
             findings = r["metrics"].get("findings", ())
             found = ", ".join(f["check"] for f in findings) or "nothing"
             evidence = " ".join(f["evidence"] for f in findings)
-            rows.append({**_about(r), "found": found, "evidence": evidence})
+            rows.append({**about(r), "found": found, "evidence": evidence})
         return pandas.DataFrame(rows)
 
     def trials(self, which="weights"):
@@ -224,7 +236,7 @@ class Results:
         for r in self.results:
             end = {**_numbers(r["metrics"]), "status": r["status"], "seconds": r["seconds"]}
             for name, scores in r["metrics"].get("scores", {"": {}}).items():
-                row = {"id": r["id"], **_about(r), **({which: name} if name else {})}
+                row = {"id": r["id"], **about(r), **({which: name} if name else {})}
                 rows.append({**row, **_numbers(scores or {}), **end})
         return pandas.DataFrame(rows)
 
@@ -232,7 +244,7 @@ class Results:
         """Scores (key → label) of the kept epoch beside the last one's, a row a trial."""
         rows = []
         for r in self.results:
-            rows.append(_about(r))
+            rows.append(about(r))
             for which, epoch in {"best": "best_epoch", "last": "epochs"}.items():
                 scores = r["metrics"]["scores"][which]
                 rows[-1][f"{which} epoch"] = r["metrics"][epoch]
@@ -246,9 +258,14 @@ class Results:
         parts = []
         for r in self.results:
             part = self.histories[r["id"]].reindex(columns=["epoch", *columns])
-            about = pandas.DataFrame(_about(r), part.index)
-            parts.append(pandas.concat([about, part.rename(columns=columns)], axis=1))
+            whose = pandas.DataFrame(about(r), part.index)
+            parts.append(pandas.concat([whose, part.rename(columns=columns)], axis=1))
         return pandas.concat(parts, ignore_index=True)
+
+    @classmethod
+    def report(cls, study, results, data, out="runs", reports="reports"):
+        """Writes the report of a study's results into a folder of all reports; returns it."""
+        return cls(study, results, data, out).write(reports)
 
     def write(self, reports="reports"):
         """Writes figures, films, tables, claims and run.json; returns the `Report`."""
@@ -270,9 +287,7 @@ class Results:
         return report
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the report of a study that has none of its own: its numbers, and what went wrong."""
-    return Results(study, results, data, out).write(reports)
+write_report = Results.report  # of a study that has none of its own
 
 
 def by_interval(statement, interval, verdict, evidence):
@@ -295,7 +310,7 @@ def _caption(documented):
     return (documented.__doc__ or "").partition("\n")[0]
 
 
-def _about(result):
+def about(result):
     return {"variation": result["name"], "seed": result["seed"]}
 
 
