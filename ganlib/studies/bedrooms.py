@@ -119,9 +119,6 @@ def variations(study):
     return recipes
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 def load_data(spec, study):
     """Bedrooms as `ganlib.data.Parts`; `test` is the reference of all scores."""
     size = study.recipes["repaired"].size
@@ -149,9 +146,6 @@ def baselines(data, network, folder):
         name: fidelity.evaluate(test.features, each.features, eye, each.probabilities)
         for name, each in compared(data, network, folder).items()
     }
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def build_gan(recipe, seed):
@@ -204,9 +198,6 @@ class SampleGrid(keras.callbacks.Callback):
             images = make_images(self.gan.sampler, self.latents)
             if np.isfinite(images).all():
                 save_grid(images, self.run.samples / f"epoch-{epoch + 1:04d}.png", GRID)
-
-
-# -- scoring ---------------------------------------------------------------------------------------
 
 
 def examine(gan, best, recipe, data, run, folder):

@@ -1,5 +1,6 @@
 """Tables, figures and claims of the bedroom study, from its run directories alone."""
 
+import dataclasses
 import functools
 import math
 import pathlib
@@ -16,7 +17,7 @@ from ganlib.metrics import fidelity
 from ganlib.report import figures as draw
 from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies import bedrooms
-from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, about, unanimous
+from ganlib.studies.results import NEGATIVE, POSITIVE, Results, about, unanimous
 
 ASSIGNMENT, REPAIRED = "batch-128", "repaired"
 RIVALS = {ASSIGNMENT: "assignment", REPAIRED: "repaired"}  # shown beside each other
@@ -36,20 +37,23 @@ REPAIRS = {
     "equal-rates": "A discriminator that learns at twice the generator's rate (TTUR)",
     "no-spectral-norm": "Spectral normalisation in place of D's batch normalisation",
 }
-FIGURES = ("samples", "progress", "best_and_last", "styles")
-TABLES = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
-TABLES += ("discussion", "findings", "trials")
 
 
 class BedroomResults(Results):
     """The finished trials of a bedroom study; see `Results`."""
 
     usual = ASSIGNMENT
+    figures = ("samples", "progress", "best_and_last", "styles")
+    tables = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
+    tables += ("discussion", "findings", "trials")
     bounds = dict.fromkeys(("precision", "recall", "coverage"), (0, 1))
     bounds |= dict.fromkeys(("frechet", "density", "spread"), (0, math.inf))
 
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
+        if self.of(REPAIRED):
+            self.figures += ("truncation", "neighbours", "interpolation")
+            self.tables += ("ablations", "truncation")
         self.network = networks.get(self.results[0]["recipe"]["network"])
         self.folder = pathlib.Path(out) / study.name  # where features are kept
         inception = self.network.name == "inception_v3"
@@ -74,17 +78,9 @@ class BedroomResults(Results):
         """Scores of real pictures never trained on ("real"), and of "noise"."""
         return bedrooms.baselines(self.data, self.network, self.folder)
 
-    def metric(self, result, key):
-        """A number of the kept epoch's scores on test pictures, or else of the result."""
-        best = result["metrics"]["scores"]["best"]
-        return best[key] if key in best else super().metric(result, key)
-
     def contents(self):
-        figures, tables, frames = FIGURES, TABLES, self.film()
-        if self.of(REPAIRED):
-            figures += ("truncation", "neighbours", "interpolation")
-            tables += ("ablations", "truncation")
-        return Contents(self.drawn(figures), tables, {"film": frames} if frames else {})
+        shown, frames = super().contents(), self.film()
+        return dataclasses.replace(shown, films={"film": frames} if frames else {})
 
     def scores(self):
         """Every variation's kept epoch between real pictures and noise, test part."""
@@ -186,8 +182,6 @@ class BedroomResults(Results):
         }
         return pandas.DataFrame(answers.items(), columns=["point", "measured"])
 
-    # -- claims ------------------------------------------------------------------------------------
-
     def statements(self):
         usual = {n: f"{n} has {self.mean(n, 'kid'):.3f}." for n in RIVALS if self.of(n)}
         if self.of(ASSIGNMENT):
@@ -253,8 +247,6 @@ class BedroomResults(Results):
             evidence += f" Rank correlation with KID: {order:+.2f} (ideal: -1)."
         holds = False if scores[best] >= real else None if order is None else order < -0.5
         return Claim("The Inception Score tells how good bedrooms are.", judge(holds), evidence)
-
-    # -- figures -----------------------------------------------------------------------------------
 
     def samples_figure(self):
         """Real pictures, and the same latents through each variation's generator as it was kept."""

@@ -106,9 +106,6 @@ def load_data(spec, study):
     return load_parts(spec, size=SIZE, channels=3)
 
 
-# -- training --------------------------------------------------------------------------------------
-
-
 def build_gan(recipe, seed):
     """The `Adversarial` of a recipe, not compiled."""
     keras.utils.set_random_seed(seed)
@@ -178,9 +175,6 @@ class Criteria:
         scores["score"] = math.prod(scores.values())
         # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
         return scores | {"s1_train": metrics.s1(trained)}
-
-
-# -- scoring ---------------------------------------------------------------------------------------
 
 
 def examine(gan, best, recipe, data, run):

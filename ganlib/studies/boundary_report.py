@@ -13,7 +13,7 @@ from ganlib.metrics.boundary import SIMILARITIES, s3, s3_ceiling, score_boundary
 from ganlib.report import figures as draw
 from ganlib.report.claims import Claim, judge, judge_interval
 from ganlib.studies.boundary import SIZE, SLOW
-from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous, weakest
+from ganlib.studies.results import NEGATIVE, POSITIVE, Results, unanimous, weakest
 
 BCE, BOUNDARY, REPAIRED = "bce", "gamma-0.8", "repaired"
 # Each recipe with plain cross-entropy and with the boundary loss, all else alike.
@@ -34,22 +34,16 @@ LIMITS = {CEILING: "s3_real", "noise (floor)": "s3_noise", "real, one colour eac
 LIMITS |= {"the mean picture": "s3_mean"}
 SAME = 0.05  # as far apart as two numbers may be that "stay the same"
 FIRST = 10  # the "first epochs"
-FIGURES = ("samples", "criteria", "gamma", "landscape", "neighbours")
-TABLES = ("scores", "last", "similarities", "fidelity", "criteria", "findings", "trials")
 
 
 class BoundaryResults(Results):
     """The finished trials of a boundary study; see `Results`."""
 
     usual = BOUNDARY
+    figures = ("samples", "criteria", "gamma", "landscape", "neighbours")
+    tables = ("scores", "last", "similarities", "fidelity", "criteria", "findings", "trials")
+    tables += ("repairs",)
     bounds = dict.fromkeys(("s1", "s2", "precision", "recall"), (0, 1))
-
-    def metric(self, result, key):
-        """A number of the kept epoch's scores on test pictures, or else of the result."""
-        metrics = result["metrics"]
-        parts = metrics["scores"]["best"], metrics["fidelity"]["generated"]
-        found = next((part for part in parts if key in part), None)
-        return found[key] if found else super().metric(result, key)
 
     def gammas(self):
         """γ → name of the variation of the write-up's recipe that has it."""
@@ -67,10 +61,6 @@ class BoundaryResults(Results):
             found[name] = score_boundary(*nothing, a, b, value_range="unit", similarity=name)
         return found
 
-    def contents(self):
-        tables = TABLES + (("repairs",) if self.of(REPAIRED) else ())
-        return Contents(self.drawn(FIGURES), tables)
-
     def scores(self):
         """s1, s2, s3 and their product, of the kept epoch, on test pictures."""
         found = self.limits[self.results[0]["recipe"]["similarity"]]
@@ -80,7 +70,7 @@ class BoundaryResults(Results):
             rows[name] = {"s3": found[key], "n": n}
         rows[CEILING]["s3_back"] = rows[CEILING]["s3"]  # both ways are one
         columns = {**SCORES, "s3_train": "s3 to train", "s3_back": "s3 back"}
-        return self.between(columns, rows, n="n", first=("epoch", "best_epoch"), specs=DIGITS)
+        return self.between(columns, rows, n="n", first=("epoch", "best_epoch"), spec=DIGITS)
 
     def last(self):
         """The last epoch beside the one that validation chose, on test pictures."""
@@ -116,8 +106,6 @@ class BoundaryResults(Results):
     def criteria(self):
         """s1, s2, s3 and the losses of every epoch, on validation pictures."""
         return self.over_epochs({k: k for k in (*REPORTED, "s1_train", "d_loss", "g_loss")})
-
-    # -- claims ------------------------------------------------------------------------------------
 
     def statements(self):
         for base, mine in PAIRS.values():
@@ -229,8 +217,6 @@ class BoundaryResults(Results):
             f"s3 {self.mean(REPAIRED, 's3_real'):.3f}. The write-up's own s3 is not public; by "
             f"others s3 is {', '.join(listed)}.",
         )
-
-    # -- figures -----------------------------------------------------------------------------------
 
     def samples_figure(self):
         """Real pictures, and each variation's as its kept epoch makes them."""

@@ -96,9 +96,6 @@ def variations(study):
     return {name: dataclasses.replace(base, **change) for name, change in changes.items()}
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 class DigitsData:
     """Real digits in parts that share no image.
 
@@ -144,9 +141,6 @@ def load_data(spec, study=None):
     for part, minimum in ((train, 500), (test, 200)):
         check(part, channels=1, size=28, classes=10, minimum=minimum)
     return DigitsData(train, test)
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def build_model(recipe, seed, steps):

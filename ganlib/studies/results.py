@@ -25,8 +25,7 @@ class Contents:
     """What a report shows; captions are first lines of docstrings.
 
     Attributes:
-        figures: dict of name → callable that draws it from the results, or gives None where the
-            trials that it needs are missing.
+        figures: dict of name → callable that draws it from the results, or gives None.
         tables: names of tables of the results.
         films: dict of name → frames, as `save_gif` takes them.
     """
@@ -48,21 +47,17 @@ class Results:
 
     usual = "base"  # the variation that others are compared with
     bounds: ClassVar = {}  # key → ends of what it can be; (0, infinity): no top
+    figures, tables = (), ("trials", "findings")  # names of methods: `<figure>_figure`, `<table>`
 
     def __init__(self, study, results, data, out="runs"):
         self.study, self.data = study, data
         self.results = [r for r in results if r["status"] in (DONE, STOPPED)]
         if not self.results:
-            raise ValueError(
-                f"No trial of {study.name!r} has finished; run `ganlib run {study.name}` first. "
-                f"Received: {[r['status'] for r in results]}"
-            )
+            had = [r["status"] for r in results]
+            raise ValueError(f"No trial of {study.name!r} has finished: run it. Received: {had}")
         self.folders = {r["id"]: run_folder(study, study.trial(r["id"]), out) for r in self.results}
-        self.histories = {
-            key: pandas.read_csv(folder / "history.csv")
-            for key, folder in self.folders.items()
-            if (folder / "history.csv").exists()
-        }
+        files = {key: folder / "history.csv" for key, folder in self.folders.items()}
+        self.histories = {k: pandas.read_csv(file) for k, file in files.items() if file.exists()}
 
     @property
     def names(self):
@@ -75,8 +70,11 @@ class Results:
         return [result for result in self.results if result["name"] == name]
 
     def metric(self, result, key):
-        """One number of a result."""
-        return result["metrics"][key] if key in result["metrics"] else result[key]
+        """A number of the kept epoch's scores where it has them, else of the whole result."""
+        metrics = result["metrics"]
+        inner = metrics.get("scores", {}), metrics.get("fidelity", {})
+        parts = inner[0].get("best"), inner[1].get("generated"), metrics, result
+        return next(part[key] for part in parts if part and key in part)
 
     def values(self, name, key):
         """A number of each of a variation's results."""
@@ -112,7 +110,7 @@ class Results:
             ratio: bool, whether one is divided by the other; else the other is taken away.
 
         Returns:
-            `ganlib.stats.Interval` of the mean over seeds; its n is 0 where no seed has both.
+            `ganlib.stats.Interval` of the mean; its n is 0 where no seed has both.
         """
         if isinstance(measure, str):
             measure = functools.partial(self.metric, key=measure)
@@ -121,8 +119,6 @@ class Results:
         compared = np.divide if ratio else np.subtract
         values = [compared(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
         return paired_interval(values, np.zeros(len(values)))
-
-    # -- claims ------------------------------------------------------------------------------------
 
     @functools.cached_property
     def claims(self):
@@ -133,48 +129,40 @@ class Results:
         """Each `Claim`, or None where its runs are missing; here none."""
         return ()
 
-    def compare(
-        self, statement, name, measure, label=None, *, baseline=None, ratio=False, note="", **ends
-    ):
+    def compare(self, statement, name, measure, label=None, baseline=None, *, note="", **options):
         """A `Claim` on how two variations differ, see `paired`; None where one has not run.
 
         Args:
             label: str, what is measured, as the evidence calls it.
             note: str, a sentence to add to the evidence.
-            **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
+            **options: `ratio`; and `low` and `high`, between which the interval must lie.
         """
-        baseline = baseline or self.usual
+        baseline, ratio = baseline or self.usual, options.pop("ratio", False)
         if not (self.of(name) and self.of(baseline)):
             return None
         gap = self.paired(name, measure, baseline, ratio)
         shown = f"over {baseline}: {gap:.3f}" if ratio else f"less {baseline}: {gap:+.3f}"
         evidence = f"{label or measure.replace('_', ' ')}, {name} {shown}. {note}".strip()
-        return Claim(statement, judge_interval(gap, **ends), evidence)
-
-    # -- tables ------------------------------------------------------------------------------------
+        return Claim(statement, judge_interval(gap, **options), evidence)
 
     def contents(self):
         """The `Contents` of a report."""
-        return Contents({}, ("trials", "findings"))
+        figures = {name: getattr(type(self), f"{name}_figure") for name in self.figures}
+        return Contents(figures, self.tables)
 
-    def drawn(self, names):
-        """The figures of these names, for `Contents`: methods `<name>_figure`."""
-        return {name: getattr(type(self), f"{name}_figure") for name in names}
-
-    def row(self, name, columns, spec=".3g", specs=None):
-        """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
-        formats = {key: (specs or {}).get(key, spec) for key in columns}
-        return {v: self.interval(name, k).brief(formats[k]) for k, v in columns.items()}
+    def row(self, name, columns, spec=".3g"):
+        """Mean and interval over seeds as text, of columns (key → label); spec: str, or by key."""
+        return {v: self.interval(name, k).brief(_spec(spec, k)) for k, v in columns.items()}
 
     def listed(self, name, key):
         """A number of each of a variation's seeds, as text."""
         return ", ".join(str(value) for value in self.values(name, key))
 
-    def between(self, columns, limits, *, n, first, specs=None):
+    def between(self, columns, limits, *, n, first, spec=".3g"):
         """Each variation's scores, and below them those of others, such as a ceiling and a floor.
 
         Args:
-            columns, specs: as of `row`.
+            columns, spec: as of `row`.
             limits: dict of label → dict of scores.
             n: key of the number of pictures.
             first: (label, key) of what stands before the scores.
@@ -182,24 +170,24 @@ class Results:
         rows = []
         for name in self.names:
             row = {"pictures": name, first[0]: self.listed(name, first[1])}
-            row |= {**self.row(name, columns, specs=specs), "n": self.values(name, n)[0]}
+            row |= {**self.row(name, columns, spec), "n": self.values(name, n)[0]}
             rows.append({**row, "seeds": len(self.of(name))})
         for name, scores in limits.items():
             row = {"pictures": name, first[0]: scores.get(first[1], ""), "n": scores.get(n, "")}
-            spec = {key: (specs or {}).get(key, ".3g") for key in columns.keys() & scores.keys()}
-            rows.append(row | {columns[key]: f"{scores[key]:{spec[key]}}" for key in spec})
+            there = [key for key in columns if key in scores]
+            rows.append(row | {columns[k]: f"{scores[k]:{_spec(spec, k)}}" for k in there})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
-    def left_out(self, whole, parts, columns, less, specs=None):
+    def left_out(self, whole, parts, columns, less, spec=".3g"):
         """What a recipe is without each of its parts (variation → what it leaves out)."""
         rows = []
         for name, part in {whole: "nothing", **parts}.items():
             if self.of(name):
-                row = {"variation": name, "left out": part, **self.row(name, columns, specs=specs)}
+                row = {"variation": name, "left out": part, **self.row(name, columns, spec)}
                 gap = "" if name == whole else self.paired(name, less, whole).brief("+.3g")
-                rows.append({**row, f"{columns[less]} less with it": gap})
-                rows[-1]["seeds"] = len(self.of(name))
+                row |= {f"{columns[less]} less with it": gap, "seeds": len(self.of(name))}
+                rows.append(row)
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
     def costs(self):
@@ -207,11 +195,11 @@ class Results:
         rows = []
         for name in self.names:
             row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
-            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
-            row |= {f"ratio to {self.usual}": ratio.brief(".2f")}
-            row |= {"epochs": self.listed(name, "epochs")}
-            sizes = {f"{p} parameters": f"{p.lower()}_parameters" for p in "GD"}
-            rows.append(row | {k: self.values(name, key)[0] for k, key in sizes.items()})
+            ratio = self.paired(name, "seconds_per_epoch", ratio=True).brief(".2f")
+            row |= {f"ratio to {self.usual}": ratio, "epochs": self.listed(name, "epochs")}
+            for p in "GD":
+                row[f"{p} parameters"] = self.values(name, f"{p.lower()}_parameters")[0]
+            rows.append(row)
         return pandas.DataFrame(rows)
 
     def findings(self):
@@ -225,9 +213,8 @@ class Results:
         rows = []
         for r in self.results:
             findings = r["metrics"].get("findings", ())
-            found = ", ".join(f["check"] for f in findings) or "nothing"
-            evidence = " ".join(f["evidence"] for f in findings)
-            rows.append({**about(r), "found": found, "evidence": evidence})
+            row = about(r) | {"found": ", ".join(f["check"] for f in findings) or "nothing"}
+            rows.append({**row, "evidence": " ".join(f["evidence"] for f in findings)})
         return pandas.DataFrame(rows)
 
     def trials(self, which="weights"):
@@ -249,8 +236,8 @@ class Results:
                 scores = r["metrics"]["scores"][which]
                 rows[-1][f"{which} epoch"] = r["metrics"][epoch]
                 for key, label in columns.items():
-                    text = f"{scores[key]:{spec}}" if scores else "not finite"
-                    rows[-1][f"{label}, {which}"] = text
+                    shown = f"{scores[key]:{spec}}" if scores else "not finite"
+                    rows[-1][f"{label}, {which}"] = shown
         return pandas.DataFrame(rows)
 
     def over_epochs(self, columns):
@@ -264,7 +251,7 @@ class Results:
 
     @classmethod
     def report(cls, study, results, data, out="runs", reports="reports"):
-        """Writes the report of a study's results into a folder of all reports; returns it."""
+        """Writes figures, tables, claims and run.json into a folder of all reports."""
         return cls(study, results, data, out).write(reports)
 
     def write(self, reports="reports"):
@@ -278,9 +265,11 @@ class Results:
         for name, frames in contents.films.items():
             save_gif(frames, report.file(name, "gif"))
         for name in contents.tables:
-            table = getattr(self, name)
+            table = getattr(self, name)  # a method or a property
             caption = _caption(getattr(type(self), name))
-            report.table(name, table() if callable(table) else table, caption)
+            table = table() if callable(table) else table
+            if len(table.columns):
+                report.table(name, table, caption)
         if self.claims.items:
             report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
         report.provenance(self.study, self.results, self.data, self.claims)
@@ -311,7 +300,12 @@ def _caption(documented):
 
 
 def about(result):
+    """Whose a row of a table is."""
     return {"variation": result["name"], "seed": result["seed"]}
+
+
+def _spec(spec, key):
+    return spec if isinstance(spec, str) else spec.get(key, ".3g")
 
 
 def _numbers(values):
