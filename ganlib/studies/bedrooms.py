@@ -65,12 +65,10 @@ class Recipe:
 
 # fmt: off
 PROFILES = {
-    # 32×32 pixels, an eighth of the filters, and learning rates that let so short a run arrive
-    # somewhere. Five of the nine variations fit into two minutes on two cores.
+    # Learning rates that let so short a run arrive somewhere.
     "quick": {"size": 32, "filters": 4, "g_learning_rate": 1e-3, "d_learning_rate": 1e-3,
         "epochs": 15, "score_every": 5, "judged": 100, "samples": 200,
         "network": "efficientnet_lite0_small"},
-    # The full profile on pictures of 32×32 pixels, narrower and shorter.
     "cpu": {"size": 32, "filters": 24, "epochs": 80, "score_every": 10, "judged": 375,
         "samples": 375},
     "full": {},
@@ -94,10 +92,7 @@ QUICK_NAMES = ("repaired", "transposed", "no-augmentation", "batch-128", "batch-
 
 
 def variations(study):
-    """The repaired recipe, its ablations, the assignment's runs, and what its discussion asks for.
-
-    The DCGANs come first: they take longest, and the assignment's fit beside them.
-    """
+    """The repaired recipe and its ablations, which take longest, and the assignment's runs."""
     but, assignment = dataclasses.replace, study.base
     if study.profile != "quick" and networks.inception_weights():
         assignment = but(assignment, network="inception_v3")
@@ -114,9 +109,7 @@ def variations(study):
         "batch-32": but(assignment, batch_size=32),
         "slow-discriminator": but(assignment, d_learning_rate=assignment.d_learning_rate / 4),
     }
-    if study.profile == "quick":
-        return {name: recipes[name] for name in QUICK_NAMES}
-    return recipes
+    return {n: recipes[n] for n in QUICK_NAMES} if study.profile == "quick" else recipes
 
 
 def load_data(spec, study):
@@ -130,24 +123,6 @@ def seen(data, part, network, folder):
     return networks.cached(networks.get(network), getattr(data, part), folder / "features")
 
 
-def compared(data, network, folder):
-    """What a network sees in real pictures never trained on ("real"), and in "noise"."""
-    noise = np.random.default_rng(0).random(data.validation.shape, dtype="float32")
-    return {
-        "real": seen(data, "validation", network, folder),
-        "noise": networks.cached(networks.get(network), noise, folder / "features", "unit"),
-    }
-
-
-def baselines(data, network, folder):
-    """Scores of real pictures and of noise, as those of generated pictures are measured."""
-    eye, test = networks.get(network), seen(data, "test", network, folder)
-    return {
-        name: fidelity.evaluate(test.features, each.features, eye, each.probabilities)
-        for name, each in compared(data, network, folder).items()
-    }
-
-
 def build_gan(recipe, seed):
     """The `Adversarial` of a recipe, not compiled."""
     keras.utils.set_random_seed(seed)
@@ -159,16 +134,10 @@ def build_gan(recipe, seed):
         latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample}
         generator = dcgan.build_generator(**latents, **sizes)
         discriminator = dcgan.build_discriminator(normalisation=recipe.d_normalisation, **sizes)
-    return Adversarial(
-        generator,
-        discriminator,
-        losses.get(recipe.loss),
-        update=recipe.update,
-        r1=recipe.r1,
-        ema=recipe.ema,
-        augment=DiffAugment(recipe.augment) if recipe.augment else None,
-        seed=seed,
-    )
+    options = {key: getattr(recipe, key) for key in ("update", "r1", "ema")}
+    options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
+    loss = losses.get(recipe.loss)
+    return Adversarial(generator, discriminator, loss, seed=seed, **options)
 
 
 def train(trial, data, run):
@@ -181,8 +150,8 @@ def train(trial, data, run):
     callbacks = [best, SampleGrid(gan, run, recipe)]
     history, outcome = fit_gan(gan, data, trial, run, callbacks=callbacks)
     last = {key: float(history[key].iloc[-1]) for key in ("d_accuracy_real", "d_accuracy_fake")}
-    scores = examine(gan, best, recipe, data, run, folder)
-    return {**outcome, "best_epoch": best.epoch, **last, **scores}
+    outcome |= {"best_epoch": best.epoch, **last}
+    return outcome | examine(gan, best, recipe, data, run, folder)
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -204,12 +173,8 @@ def examine(gan, best, recipe, data, run, folder):
     """Scores the last and the best epoch on the test part, and saves model and pictures.
 
     The sampler of `gan` gets the weights of `best`, a `BestByKID`; features are kept in `folder`.
-
-    Returns:
-        dict: "scores" of "best" and "last" (None where weights are not finite) and, where G is
-        averaged, of the last one without, "unaveraged"; "truncation", a list of scores;
-        "neighbours", how near the training pictures are; "spread", standard deviation of the
-        features over that of real ones; "styles", counted in rooms, else None.
+    In the result scores are None where weights are not finite, "unaveraged" are those of the last
+    epoch without the average, and "spread" is the features' deviation over that of real ones.
     """
     eye, real = networks.get(recipe.network), seen(data, "test", recipe.network, folder).features
     latents, scores = draw_latents(gan, recipe.samples, SCORED), {}
@@ -229,10 +194,9 @@ def examine(gan, best, recipe, data, run, folder):
     between = make_images(gan.sampler, path.reshape(PATHS * STEPS, *gan.latent_shape))
     save_grid(between, run.path / "interpolation.png", STEPS)
     curve = []
-    for truncation in recipe.truncations:
-        near = score(gan.sampler, draw_latents(gan, recipe.samples, SCORED, truncation), eye, real)
-        styles = _styles(gan, data, truncation)
-        curve.append({"truncation": truncation, **near, "styles": styles})
+    for cut in recipe.truncations:
+        near = score(gan.sampler, draw_latents(gan, recipe.samples, SCORED, cut), eye, real)
+        curve.append({"truncation": cut, **near, "styles": _styles(gan, data, cut)})
     return {
         "scores": scores,
         "truncation": curve,

@@ -1,9 +1,7 @@
 """Tables, figures and claims of the bedroom study, from its run directories alone."""
 
-import dataclasses
 import functools
 import math
-import pathlib
 
 import numpy as np
 import pandas
@@ -16,12 +14,12 @@ from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.report import figures as draw
 from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
-from ganlib.studies import bedrooms
 from ganlib.studies.results import NEGATIVE, POSITIVE, Results, about, unanimous
 
 ASSIGNMENT, REPAIRED = "batch-128", "repaired"
 RIVALS = {ASSIGNMENT: "assignment", REPAIRED: "repaired"}  # shown beside each other
 VARIED = 0.5  # spread of the features, as a share of real pictures': less is no wide range
+COPIES = "share nearer than 1 % of those"
 RANKED = 5  # variations: fewer make no rank correlation worth the name
 # Variation → what the write-up's discussion asks of it.
 ASKED = {
@@ -55,32 +53,42 @@ class BedroomResults(Results):
             self.figures += ("truncation", "neighbours", "interpolation")
             self.tables += ("ablations", "truncation")
         self.network = networks.get(self.results[0]["recipe"]["network"])
-        self.folder = pathlib.Path(out) / study.name  # where features are kept
-        inception = self.network.name == "inception_v3"
-        self.labels = {  # score → what it may be called over this network
-            "kid": "KID",
-            "frechet": fidelity.frechet_name(self.network),
-            "inception_score": "IS" if inception else f"IS formula ({self.network.title})",
-            **{key: key for key in ("precision", "recall", "density", "coverage")},
-        }
+        self.folder = next(iter(self.folders.values())).parent / "features"
+        # Score → what it may be called over this network.
+        named = (
+            "IS" if self.network.name == "inception_v3" else f"IS formula ({self.network.title})"
+        )
+        self.labels = {"kid": "KID", "frechet": fidelity.frechet_name(self.network)}
+        self.labels |= {"inception_score": named, "precision": "precision", "recall": "recall"}
+        self.labels |= {"density": "density", "coverage": "coverage"}
 
     @property
     def names(self):
-        """Names of the variations, the assignment's first."""
-        return sorted(super().names, key=lambda name: not self.of_assignment(name))
+        """Names of the variations, those with the assignment's networks first."""
+        return sorted(super().names, key=lambda name: name not in self.of_assignment)
 
-    def of_assignment(self, name):
-        """Whether a variation has the assignment's networks."""
-        return self.of(name)[0]["recipe"]["networks"] == "assignment"
+    @functools.cached_property
+    def of_assignment(self):
+        """Names of the variations with the assignment's networks."""
+        return {r["name"] for r in self.results if r["recipe"]["networks"] == "assignment"}
+
+    @functools.cached_property
+    def seen(self):
+        """What the network sees in "test" pictures, in "real" ones never trained on, in "noise"."""
+        see, real = functools.partial(networks.cached, self.network), self.data.validation
+        noise, folder = np.random.default_rng(0).random(real.shape, "float32"), self.folder
+        seen = {"test": see(self.data.test, folder), "real": see(real, folder)}
+        return seen | {"noise": see(noise, folder, "unit")}
 
     @functools.cached_property
     def baselines(self):
         """Scores of real pictures never trained on ("real"), and of "noise"."""
-        return bedrooms.baselines(self.data, self.network, self.folder)
+        score = functools.partial(fidelity.evaluate, self.seen["test"].features)
+        seen = {name: self.seen[name] for name in ("real", "noise")}
+        return {n: score(x.features, self.network, x.probabilities) for n, x in seen.items()}
 
     def contents(self):
-        shown, frames = super().contents(), self.film()
-        return dataclasses.replace(shown, films={"film": frames} if frames else {})
+        return super().contents()._replace(films={"film": self.film()})
 
     def scores(self):
         """Every variation's kept epoch between real pictures and noise, test part."""
@@ -90,8 +98,7 @@ class BedroomResults(Results):
 
     def cautions(self):
         """What misleads at these sample sizes."""
-        said = [c for r in self.results for c in r["metrics"]["scores"]["best"]["cautions"]]
-        return list(dict.fromkeys(said))
+        return list(dict.fromkeys(c for r in self.results for c in self.metric(r, "cautions")))
 
     def checkpoints(self):
         """All scores of every scored epoch, on validation pictures."""
@@ -129,32 +136,41 @@ class BedroomResults(Results):
     def neighbours(self):
         """How near generated pictures are to training pictures, beside held-out real ones."""
         labels = {"distance": "median distance", "held_out_distance": "of held-out real pictures"}
-        labels |= {"copies": "share nearer than 1 % of those"}
+        labels |= {"copies": COPIES}
         rows = [{**about(r), **r["metrics"]["neighbours"]} for r in self.results]
         return pandas.DataFrame(rows).rename(columns=labels)
 
+    @functools.cached_property
+    def points(self):
+        """All scores by truncation, a row a trial and truncation; infinite: nothing is cut off."""
+        rows = []
+        for r in self.results:
+            whole = {**r["metrics"]["scores"]["best"], "styles": r["metrics"]["styles"]}
+            for point in (*r["metrics"]["truncation"], {"truncation": math.inf, **whole}):
+                rows.append(about(r) | point)
+                if some := point["styles"]:
+                    rows[-1] |= {"styles seen": some["styles"], "clear": some["clear"] / some["n"]}
+        return pandas.DataFrame(rows)
+
     def truncation(self):
         """Quality and diversity over the truncation of the latents."""
-        points = [about(r) | point for r in self.results for point in r["metrics"]["truncation"]]
         columns = ["variation", "seed", "truncation", "precision", "recall", "kid"]
-        return pandas.DataFrame(points, columns=columns)
+        return self.points[np.isfinite(self.points["truncation"])][columns]
 
     def formulas(self):
         """Both scores as the write-up states them, and as they are, on real pictures and noise."""
-        real = bedrooms.seen(self.data, "test", self.network, self.folder)
-        real, rows = real.features.astype("float64"), []
-        for name, seen in bedrooms.compared(self.data, self.network, self.folder).items():
-            p, features = seen.probabilities.astype("float64"), seen.features.astype("float64")
+        real, rows = self.seen["test"].features.astype("float64"), []
+        for name, scores in self.baselines.items():
+            features, p = (part.astype("float64") for part in self.seen[name][:2])
             marginal = p.sum(axis=0) / p.shape[1]  # over the number of classes, as written
             logs = np.log(np.maximum(p, 1e-300) / np.maximum(marginal, 1e-300))
             written = np.where(p > 0, p * logs, 0).sum(axis=1).mean()
-            gap = features.mean(axis=0) - real.mean(axis=0)
-            spread = features.std(axis=0) - real.std(axis=0)
-            scores, label = self.baselines[name], f"{self.labels['frechet']} (covariances)"
+            gap, spread = (f(features, axis=0) - f(real, axis=0) for f in (np.mean, np.std))
             row = {"pictures": name, "IS as written": f"{written:.3f}"}
             row[self.labels["inception_score"]] = f"{scores['inception_score']:.3f}"
             row["distance as written (variances)"] = f"{(gap**2).sum() + (spread**2).sum():.2f}"
-            rows.append({**row, label: f"{scores['frechet']:.2f}", "n": len(p)})
+            row[f"{self.labels['frechet']} (covariances)"] = f"{scores['frechet']:.2f}"
+            rows.append({**row, "n": len(p)})
         return pandas.DataFrame(rows)
 
     def discussion(self):
@@ -162,16 +178,14 @@ class BedroomResults(Results):
         listed = {}
         for key in ("kid", "precision", "recall", "inception_score"):
             values = {name: self.mean(name, key) for name in self.names}
-            values |= {name: self.baselines[name][key] for name in ("real", "noise")}
+            values |= {name: scores[key] for name, scores in self.baselines.items()}
             listed[key] = ", ".join(f"{value:.3g} ({name})" for name, value in values.items())
         quality = f"Precision {listed['precision']}; recall {listed['recall']}"
         points = self.truncation().groupby("truncation")[["precision", "recall"]].mean()
         for cut, (precision, recall) in points.iloc[:1].iterrows():
-            quality += (
-                f"; latents cut off at {cut:g}: {precision:.2f} and {recall:.2f} ({REPAIRED})"
-            )
-        copies = {n: [r["metrics"]["neighbours"]["copies"] for r in self.of(n)] for n in self.names}
-        copied = ", ".join(f"{np.mean(shares):.1%} ({n})" for n, shares in copies.items())
+            quality += f"; latents cut off at {cut:g}: {precision:.2f}, {recall:.2f} ({REPAIRED})"
+        copies = self.neighbours().groupby("variation")[COPIES].mean().items()
+        copied = ", ".join(f"{share:.1%} ({name})" for name, share in copies)
         answers = {
             "Quality against diversity": f"{quality}.",
             "Other hyperparameters and batch sizes": f"KID {listed['kid']}.",
@@ -185,7 +199,7 @@ class BedroomResults(Results):
     def statements(self):
         usual = {n: f"{n} has {self.mean(n, 'kid'):.3f}." for n in RIVALS if self.of(n)}
         if self.of(ASSIGNMENT):
-            yield from (self._no_bedrooms(), self._varied())
+            yield from self._of_pictures()
             for name, statement in ASKED.items():
                 options = {"note": usual[ASSIGNMENT], **NEGATIVE}
                 yield self.compare(statement, name, "kid", "KID", **options)
@@ -206,22 +220,20 @@ class BedroomResults(Results):
         evidence = f"By KID on validation pictures in {sum(last)} of {len(last)} runs."
         yield Claim("The last epoch is the best.", judge(all(last)), evidence)
 
-    def _no_bedrooms(self):
+    def _of_pictures(self):
         real, noise = (self.baselines[name] for name in ("real", "noise"))
         precision, kid = (self.interval(ASSIGNMENT, key) for key in ("precision", "kid"))
         # Precision asks it of each picture: does it lie among the real ones?
         low = [value < real["precision"] / 2 for value in self.values(ASSIGNMENT, "precision")]
         evidence = f"Precision {precision:.2f}, of real pictures {real['precision']:.2f}; KID "
         evidence += f"{kid:.3g}, of real pictures {real['kid']:.2g}, of noise {noise['kid']:.2g}."
-        statement = "The assignment's pictures do not resemble bedrooms."
-        return Claim(statement, unanimous(low), evidence)
-
-    def _varied(self):
+        text = "The assignment's pictures do not resemble bedrooms."
+        yield Claim(text, unanimous(low), evidence)
         spread, recall = (self.interval(ASSIGNMENT, key) for key in ("spread", "recall"))
         varied = [value >= VARIED for value in self.values(ASSIGNMENT, "spread")]
         evidence = f"Standard deviation of the features over that of real pictures: {spread:.2f}; "
         evidence += f"{VARIED:g} or more is taken as varied. Recall {recall:.2f}."
-        return Claim("They differ from one another, though.", unanimous(varied), evidence)
+        yield Claim("They differ from one another, though.", unanimous(varied), evidence)
 
     def _more_epochs(self):
         gains, half = [], 0
@@ -260,9 +272,9 @@ class BedroomResults(Results):
 
     def progress_figure(self):
         """KID on validation pictures over epochs; a dot marks the epoch that was kept."""
-        titles = "the assignment's networks", "the repaired recipe and its ablations"
-        sides = [[n for n in self.names if self.of_assignment(n) == side] for side in (True, False)]
-        sides = {title: names for title, names in zip(titles, sides, strict=True) if names}
+        titles, sides = ("the repaired recipe and its ablations", "the assignment's networks"), {}
+        for name in self.names:
+            sides.setdefault(titles[name in self.of_assignment], []).append(name)
         with draw.style() as plt:
             shared = {"sharex": True, "sharey": True, "squeeze": False}
             figure, axes = plt.subplots(1, len(sides), figsize=(draw.PAGE, 3.2), **shared)
@@ -285,19 +297,20 @@ class BedroomResults(Results):
         rows = {}
         for name in filter(self.of, RIVALS):
             result = self.of(name)[0]
-            kid = kid_of(self.histories[result["id"]])
+            kid, last = kid_of(self.histories[result["id"]]), max(self.epochs(result), default=0)
             kept = "kept" if result["metrics"]["best_epoch"] else "none kept"
-            last = max(self.epochs(result), default=0)
             for label, epoch in {kept: self._kept(result), "last": last}.items():
                 images = self._pictures(result, epoch)
                 score = f"\nKID {kid[epoch]:.3f}" if epoch in kid else ""
-                text = f"{name}\n{label}, epoch {epoch}{score}"
-                rows[text] = images if images is None else images[:12]
+                label = f"{name}\n{label}, epoch {epoch}{score}"
+                rows[label] = images if images is None else images[:12]
         return draw.picture_rows(rows) if rows else None
 
     def truncation_figure(self):
         """Quality and diversity as latents far from 0 are cut off; dashed: real pictures."""
-        points, real = self._truncated(), self.baselines["real"]
+        points = self.points[self.points["variation"] == REPAIRED].groupby("truncation")
+        points, real = points.mean(numeric_only=True), self.baselines["real"]
+        points.index = [f"{cut:g}".replace("inf", "none") for cut in points.index]
         second = ("clear", "styles seen") if "clear" in points else ("density", "coverage")
         with draw.style() as plt:
             figure, axes = plt.subplots(1, 3, figsize=(draw.PAGE, 2.3))
@@ -312,26 +325,12 @@ class BedroomResults(Results):
                 ax.legend()
         return figure
 
-    def _truncated(self):  # mean scores, a row a truncation
-        rows = []
-        for metrics in (result["metrics"] for result in self.of(REPAIRED)):
-            whole = {**metrics["scores"]["best"], "truncation": np.inf, "styles": metrics["styles"]}
-            for point in (*metrics["truncation"], whole):
-                row = {key: value for key, value in point.items() if isinstance(value, int | float)}
-                if some := point.get("styles"):
-                    row |= {"styles seen": some["styles"], "clear": some["clear"] / some["n"]}
-                rows.append(row)
-        means = pandas.DataFrame(rows).groupby("truncation").mean()
-        return means.rename(index=lambda at: "none" if at == np.inf else f"{at:g}")
-
     def neighbours_figure(self):
         """The generated pictures that are nearest to a training picture, and that picture."""
         result = self.of(REPAIRED)[0]
         near = result["metrics"]["neighbours"]
-        title = f"Median distance to the nearest training picture: {near['distance']:.3g} of "
-        title += (
-            f"{near['n']:,} generated ones, {near['held_out_distance']:.3g} of held-out ones.\n"
-        )
+        title = f"Median distance to a training picture: {near['distance']:.3g} of {near['n']:,} "
+        title += f"generated ones, {near['held_out_distance']:.3g} of held-out ones.\n"
         title += f"{100 * near['copies']:.2g} % of the generated ones are nearer than the nearest "
         title += "1 % of the held-out ones. The nearest of all:"
         generated, training = np.split(self._read(result, "neighbours.png"), 2)
@@ -339,8 +338,7 @@ class BedroomResults(Results):
 
     def interpolation_figure(self):
         """Pictures on the way from one latent to another, on the arc between them; a row a way."""
-        result = self.of(REPAIRED)[0]
-        images = self._read(result, "interpolation.png")
+        images = self._read(self.of(REPAIRED)[0], "interpolation.png")
         ways = {f"way {i + 1}": way for i, way in enumerate(np.split(images, len(images) // 8))}
         return draw.picture_rows(ways, width=draw.COLUMN)
 
@@ -349,16 +347,17 @@ class BedroomResults(Results):
         counted = {n: [r["metrics"]["styles"] for r in self.of(n)] for n in self.names}
         if not all(all(each) for each in counted.values()):
             return None  # of other pictures than rooms there is nothing to count
-        rows = {}
-        for name, each in {**counted, "training": [vars(style_coverage(self.data.train))]}.items():
+        counted["training pictures"], rows = [vars(style_coverage(self.data.train))], {}
+        for name, each in counted.items():
             clear = np.mean([s["clear"] / s["n"] for s in each])
             shares = [[n / s["n"] for f in FACTORS for n in s["counts"][f]] for s in each]
             rows[f"{name} ({clear:.0%} clear)"] = 100 * np.mean(shares, axis=0)
         values = [value for group in FACTORS.values() for value in group]
         with draw.style() as plt:
             figure, ax = plt.subplots(figsize=(draw.PAGE, 0.2 * len(rows) + 1.1))
-            shares = np.stack(list(rows.values()))
-            draw.heatmap(figure, ax, shares, list(rows), values, 60, "% of pictures")
+            draw.heatmap(
+                figure, ax, np.stack([*rows.values()]), [*rows], values, 60, "% of pictures"
+            )
             ax.tick_params("x", rotation=90)
             end = -0.5
             for factor, group in FACTORS.items():
@@ -369,11 +368,11 @@ class BedroomResults(Results):
 
     def film(self):
         """Frames of the same latents' pictures over the epochs, the assignment and the repair."""
-        shown = {name: self.of(name)[0] for name in RIVALS if self.of(name)}
+        shown = {RIVALS[name]: self.of(name)[0] for name in filter(self.of, RIVALS)}
         shown = {name: result for name, result in shown.items() if self.epochs(result)}
         common, frames = [set(self.epochs(result)) for result in shown.values()], []
         for epoch in sorted(set.intersection(*common) if common else ()):
-            panels = {f"{RIVALS[n]}, epoch {epoch}": self._pictures(shown[n], epoch) for n in shown}
+            panels = {f"{n}, epoch {epoch}": self._pictures(r, epoch) for n, r in shown.items()}
             frames.append(draw.as_frame(draw.picture_panels(panels, shown=25)))
         return frames
 

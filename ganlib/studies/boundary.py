@@ -111,15 +111,12 @@ def build_gan(recipe, seed):
     keras.utils.set_random_seed(seed)
     latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample, "seed": seed}
     normalised = {"normalisation": recipe.d_normalisation, "seed": seed}
-    return Adversarial(
-        models.build_generator(recipe.g_filters, **latents),
-        models.build_discriminator(recipe.d_filters, **normalised),
-        "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma),
-        update="shared",
-        content=LikenessLoss(recipe.likeness) if recipe.likeness else None,
-        augment=DiffAugment(recipe.augment) if recipe.augment else None,
-        seed=seed,
-    )
+    options = {"content": LikenessLoss(recipe.likeness) if recipe.likeness else None}
+    options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
+    generator = models.build_generator(recipe.g_filters, **latents)
+    discriminator = models.build_discriminator(recipe.d_filters, **normalised)
+    loss = "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma)
+    return Adversarial(generator, discriminator, loss, update="shared", seed=seed, **options)
 
 
 def to_rest(rate, steps):
@@ -147,11 +144,7 @@ def train(trial, data, run):
 
 
 class Criteria:
-    """s1, s2 and s3 on the validation part, always from the same latents.
-
-    Attributes:
-        ceiling: float, s3 of the validation pictures among themselves.
-    """
+    """s1, s2 and s3 on the validation part, always from the same latents; `ceiling` is s3's."""
 
     def __init__(self, gan, data, recipe):
         self.gan, self.how = gan, ("unit", recipe.similarity)
@@ -167,11 +160,8 @@ class Criteria:
         if logits is None:
             return None
         fake, real, trained = logits
-        scores = {
-            "s1": metrics.s1(real),
-            "s2": metrics.s2(fake),
-            "s3": metrics.s3(images, self.real, *self.how).value,
-        }
+        alike = metrics.s3(images, self.real, *self.how).value
+        scores = {"s1": metrics.s1(real), "s2": metrics.s2(fake), "s3": alike}
         scores["score"] = math.prod(scores.values())
         # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
         return scores | {"s1_train": metrics.s1(trained)}
@@ -180,12 +170,8 @@ class Criteria:
 def examine(gan, best, recipe, data, run):
     """Scores the last and the best epoch on the test part, and saves model and pictures.
 
-    `gan` gets the weights of `best`, a `KeepBest`.
-
-    Returns:
-        dict: "scores" of "best" and "last" as of `score_boundary` (None where weights are not
-        finite); of the best "similarities", s3 by each of them, "fidelity", KID and others beside
-        those of real pictures, and "s3_seconds", what an exact s3 takes.
+    `gan` gets the weights of `best`, a `KeepBest`. In the result scores are None where weights are
+    not finite; "similarities" is s3 by each of them.
     """
     latents, test = draw_latents(gan, recipe.samples, SCORED), data.test.as_range("unit")
     images = make_images(gan.sampler, latents)
@@ -245,11 +231,9 @@ def _save_neighbours(images, data, recipe, run):
 
 
 def _save_landscape(gan, images, data, recipe, run):
-    """D's logits on sets of pictures, and along the way from generated ones to their nearest.
+    """D's logits on sets of pictures, and along the ways from generated ones to their nearest.
 
-    landscape.npz holds "real", "train", "fake" and "noise", logits `(n,)`; "at" `(STEPS,)`, places
-    on a way; "ways" `(PATHS, STEPS)`, logits there; and "plane" `(STEPS, STEPS)`, logits of the
-    plane through a generated picture (0, 0), its nearest real one (1, 0) and another (0, 1).
+    The plane goes through a generated picture (0, 0), its nearest real one (1, 0) and another.
     """
     test = data.test.as_range("unit")
     train = data.train.subset(slice(len(test))).as_range("unit")

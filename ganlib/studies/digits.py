@@ -5,11 +5,10 @@ import time
 
 import keras
 import numpy as np
-from PIL import Image
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
-from ganlib.apply import infer, tile
+from ganlib.apply import infer, save_grid
 from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.data import check, load_train_test
@@ -60,9 +59,8 @@ class Recipe:
 
 # fmt: off
 PROFILES = {
-    # Narrower networks, smaller batches, fewer epochs, and a learning rate that lets so short a run
-    # arrive somewhere. The generator's step reuses the discriminator's fakes. Picked after about a
-    # hundred short runs by pictures and scores: a favourable case, not a fair one.
+    # Learning rates that let so short a run arrive somewhere, picked after about a hundred short
+    # runs by pictures and scores: a favourable case, not a fair one.
     "quick": {"width": 16, "d_width": 24, "momentum": 0.9, "update": "shared", "batch_size": 32,
         "generator_batch": None, "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "epochs": 3,
         "samples": 500, "score_every": 1, "patience": 2},
@@ -97,12 +95,10 @@ def variations(study):
 
 
 class DigitsData:
-    """Real digits in parts that share no image.
+    """Digits, of which `train` and `test` share no image.
 
-    Attributes:
-        train: `Images`, for the GANs and for the classifier that judges them.
-        test: `Images`, held out: the half `reference` is what all Fréchet distances stand on, the
-            half `real` is scored as generated ones are.
+    Of the halves of `test` all Fréchet distances stand on `reference`; `real` is scored as
+    generated ones are.
     """
 
     def __init__(self, train, test):
@@ -123,12 +119,10 @@ class DigitsData:
 
     def baselines(self, folder, samples):
         """Quality of `samples` real digits never trained on, and of noise."""
-        classifier, reference = self.classifier(folder), self.reference.as_range("unit")
+        judge, reference = self.classifier(folder), self.reference.as_range("unit")
         real = self.real.as_range("unit")[:samples]
-        return {
-            "real": digit_quality(classifier, real, reference),
-            "noise": digit_quality(classifier, noise_images(len(real)), reference),
-        }
+        pictures = {"real": real, "noise": noise_images(len(real))}
+        return {name: digit_quality(judge, images, reference) for name, images in pictures.items()}
 
 
 def load_data(spec, study=None):
@@ -149,18 +143,12 @@ def build_model(recipe, seed, steps):
     options = {key: getattr(recipe, key) for key in ("output", "batch_norm", "momentum")}
     generator = models.build_generator(recipe.latent_dim, recipe.width, seed=seed, **options)
     discriminator = models.build_discriminator(recipe.d_width, dropout=recipe.dropout, seed=seed)
-    return Adversarial(
-        generator,
-        discriminator,
-        losses.get(recipe.loss, recipe.real_label),
-        update=recipe.update,
-        generator_batch=recipe.generator_batch,
-        # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
-        instance_noise=recipe.instance_noise * (2 if recipe.output == "tanh" else 1),
-        instance_noise_steps=steps // 2,
-        ema=recipe.ema,
-        seed=seed,
-    )
+    options = {key: getattr(recipe, key) for key in ("update", "generator_batch", "ema")}
+    # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
+    options["instance_noise"] = recipe.instance_noise * (2 if recipe.output == "tanh" else 1)
+    options |= {"instance_noise_steps": steps // 2, "seed": seed}
+    loss = losses.get(recipe.loss, recipe.real_label)
+    return Adversarial(generator, discriminator, loss, **options)
 
 
 def train(trial, data, run):
@@ -171,16 +159,12 @@ def train(trial, data, run):
     scorer = Scorer(gan, recipe, data, run)
     stop_on = ("generator_blank", "non_finite_loss")
     monitor = HealthMonitor(images[:256], patience=recipe.patience, warm_up=0, stop_on=stop_on)
-    history, outcome = fit_gan(
-        gan, data, trial, run, images=images, monitor=monitor, callbacks=[scorer]
-    )
+    options = {"images": images, "monitor": monitor, "callbacks": [scorer]}
+    history, outcome = fit_gan(gan, data, trial, run, **options)
     gan.save(run.model)
-    return {
-        **outcome,
-        **scorer.quality(),
-        **{key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")},
-        "seconds_per_epoch": float(history["train_seconds"].median()),  # without the scoring
-    }
+    last = {key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")}
+    last["seconds_per_epoch"] = float(history["train_seconds"].median())  # without the scoring
+    return {**outcome, **scorer.quality(), **last}
 
 
 class Scorer(keras.callbacks.Callback):
@@ -198,7 +182,7 @@ class Scorer(keras.callbacks.Callback):
         self.classifier = data.classifier(run.path.parent)
         self.reference = data.reference.as_range("unit")
         self.real = data.real.as_range(self.range)[:PRINTED]
-        # Fixed latents, the same for all trials: what differs between two grids is the generator.
+        # The same for all trials: what differs between two grids is the generator.
         count = max(recipe.samples, GRID, PRINTED)
         latents = np.random.default_rng(0).normal(size=(count, recipe.latent_dim))
         self.latents = latents.astype("float32")
@@ -234,8 +218,7 @@ class Scorer(keras.callbacks.Callback):
         if is_due(epoch, self.recipe.score_every, self.recipe.epochs):
             quality = self.quality()
             logs |= {key: quality[key] for key in SCORES}
-            grid = convert(tile(self.images(GRID), 8), "unit", "byte")[..., 0]
-            Image.fromarray(grid).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")
+            save_grid(self.images(GRID), self.run.samples / f"epoch-{epoch + 1:04d}.png", 8)
 
 
 SOURCE = Source("digits", "tfds:mnist", ("digits", "mnist"))

@@ -1,6 +1,6 @@
 """The finished trials of a study, with their histories: what every report begins with."""
 
-import dataclasses
+import collections
 import functools
 import math
 from typing import ClassVar
@@ -20,19 +20,9 @@ from ganlib.stats import mean_interval, paired_interval
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a report shows; captions are first lines of docstrings.
-
-    Attributes:
-        figures: dict of name → callable that draws it from the results, or gives None.
-        tables: names of tables of the results.
-        films: dict of name → frames, as `save_gif` takes them.
-    """
-
-    figures: dict
-    tables: tuple
-    films: dict = dataclasses.field(default_factory=dict)
+# What a report shows: dict of name → callable that draws a figure from the results, or gives None;
+# names of tables of the results; dict of name → frames, as `save_gif` takes them.
+Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], defaults=[{}])
 
 
 class Results:
@@ -151,8 +141,8 @@ class Results:
         return Contents(figures, self.tables)
 
     def row(self, name, columns, spec=".3g"):
-        """Mean and interval over seeds as text, of columns (key → label); spec: str, or by key."""
-        return {v: self.interval(name, k).brief(_spec(spec, k)) for k, v in columns.items()}
+        """Mean and interval over seeds as text, of columns (key → label)."""
+        return {v: self.interval(name, k).brief(spec) for k, v in columns.items()}
 
     def listed(self, name, key):
         """A number of each of a variation's seeds, as text."""
@@ -164,8 +154,7 @@ class Results:
         Args:
             columns, spec: as of `row`.
             limits: dict of label → dict of scores.
-            n: key of the number of pictures.
-            first: (label, key) of what stands before the scores.
+            n, first: key of the number of pictures, and (label, key) of what stands first.
         """
         rows = []
         for name in self.names:
@@ -175,7 +164,7 @@ class Results:
         for name, scores in limits.items():
             row = {"pictures": name, first[0]: scores.get(first[1], ""), "n": scores.get(n, "")}
             there = [key for key in columns if key in scores]
-            rows.append(row | {columns[k]: f"{scores[k]:{_spec(spec, k)}}" for k in there})
+            rows.append(row | {columns[k]: f"{scores[k]:{spec}}" for k in there})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
@@ -263,7 +252,8 @@ class Results:
                 report.figure(name, figure, _caption(draw))
                 close(figure)
         for name, frames in contents.films.items():
-            save_gif(frames, report.file(name, "gif"))
+            if frames:
+                save_gif(frames, report.file(name, "gif"))
         for name in contents.tables:
             table = getattr(self, name)  # a method or a property
             caption = _caption(getattr(type(self), name))
@@ -302,10 +292,6 @@ def _caption(documented):
 def about(result):
     """Whose a row of a table is."""
     return {"variation": result["name"], "seed": result["seed"]}
-
-
-def _spec(spec, key):
-    return spec if isinstance(spec, str) else spec.get(key, ".3g")
 
 
 def _numbers(values):
