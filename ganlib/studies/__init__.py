@@ -19,14 +19,11 @@ STUDIES = {
 
 
 def build(name, **options):
-    """Makes a study.
+    """Makes a `ganlib.experiment.study.Study`.
 
     Args:
         name: one of `STUDIES`, or the import path of a module of one's own with a `STUDY`.
         **options: `profile`, `data`, `seeds` and `changes`, as `Study.at` takes them.
-
-    Returns:
-        A `ganlib.experiment.study.Study`.
 
     Raises:
         ValueError: there is no such study or no `STUDY` of its name, or an option is wrong.
@@ -44,10 +41,7 @@ def build(name, **options):
 
 
 def report_module(name):
-    """The module with a study's `write_report(study, results, data, out, reports)`.
-
-    Of a module of one's own without `<name>_report` it is `ganlib.studies.results`.
-    """
+    """The module with a study's `write_report(study, results, data, out, reports)`."""
     path = f"ganlib.studies.{name}_report" if name in STUDIES else f"{name}_report"
     found = importlib.util.find_spec(path)
     return importlib.import_module(path if found else "ganlib.studies.results")
@@ -62,6 +56,6 @@ def _import(name):
             raise
     raise ValueError(
         f"There is no such study{meant(name, STUDIES)}; choose from {', '.join(STUDIES)}, or give "
-        "the import path of a module of your own, such as my_project.rivals, that is installed or "
-        f"lies in this folder. Received: {name!r}"
+        "the import path of a module that is installed or lies in this folder, such as "
+        f"my_project.rivals. Received: {name!r}"
     )

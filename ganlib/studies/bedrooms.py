@@ -35,10 +35,7 @@ MOST = {
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a bedroom trial depends on, except its data and seed.
-
-    The defaults are the assignment's first run; what it leaves open is as in TensorFlow's tutorial.
-    """
+    """The assignment's first run; what it leaves open is as in TensorFlow's DCGAN tutorial."""
 
     size: int = 64  # pixels of a picture's side
     networks: str = "assignment"  # or "dcgan"
@@ -73,7 +70,7 @@ PROFILES = {
         "samples": 375},
     "full": {},
 }
-# What helped in short runs on photographs, by KID; the notebook says on which pictures.
+# What helped in short runs on photographs, by KID.
 REPAIRED = {"networks": "dcgan", "filters": 64, "upsample": "resize", "d_normalisation": "spectral",
     "update": "shared", "ema": 0.999, "batch_size": 32,
     "augment": ("brightness", "saturation", "contrast", "translation", "cutout"),
@@ -170,11 +167,10 @@ class SampleGrid(keras.callbacks.Callback):
 
 
 def examine(gan, best, recipe, data, run, folder):
-    """Scores the last and the best epoch on the test part, and saves model and pictures.
+    """Scores last and best epoch on the test part (None: not finite); saves model and pictures.
 
-    The sampler of `gan` gets the weights of `best`, a `BestByKID`; features are kept in `folder`.
-    In the result scores are None where weights are not finite, "unaveraged" are those of the last
-    epoch without the average, and "spread" is the features' deviation over that of real ones.
+    "unaveraged" scores are the last epoch's without the average of G; "spread" is the features'
+    standard deviation over that of real pictures.
     """
     eye, real = networks.get(recipe.network), seen(data, "test", recipe.network, folder).features
     latents, scores = draw_latents(gan, recipe.samples, SCORED), {}
@@ -197,13 +193,10 @@ def examine(gan, best, recipe, data, run, folder):
     for cut in recipe.truncations:
         near = score(gan.sampler, draw_latents(gan, recipe.samples, SCORED, cut), eye, real)
         curve.append({"truncation": cut, **near, "styles": _styles(gan, data, cut)})
-    return {
-        "scores": scores,
-        "truncation": curve,
-        "neighbours": _neighbours(images, made.features, recipe, data, run, folder),
-        "spread": float(np.sqrt(made.features.var(axis=0).sum() / real.var(axis=0).sum())),
-        "styles": _styles(gan, data),
-    }
+    near = _neighbours(images, made.features, recipe, data, run, folder)
+    spread = float(np.sqrt(made.features.var(axis=0).sum() / real.var(axis=0).sum()))
+    scores = {"scores": scores, "truncation": curve, "neighbours": near, "spread": spread}
+    return {**scores, "styles": _styles(gan, data)}
 
 
 def _neighbours(images, features, recipe, data, run, folder):
@@ -217,13 +210,11 @@ def _neighbours(images, features, recipe, data, run, folder):
     closest = order[np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]]
     pairs = np.concatenate([images[closest], data.train.subset(indices[closest]).as_range("unit")])
     save_grid(pairs, run.path / "neighbours.png", len(closest))
-    return {
-        "distance": float(np.median(distances)),
-        "held_out_distance": float(np.median(usual)),
-        # Real pictures never trained on: one in a hundred of them is as near by chance.
-        "copies": float((distances < np.quantile(usual, 0.01)).mean()),
-        "n": len(images),
-    }
+    # Of real pictures never trained on one in a hundred is as near by chance.
+    copies = float((distances < np.quantile(usual, 0.01)).mean())
+    medians = {"distance": distances, "held_out_distance": usual}
+    medians = {name: float(np.median(values)) for name, values in medians.items()}
+    return {**medians, "copies": copies, "n": len(images)}
 
 
 def _styles(gan, data, truncation=None):

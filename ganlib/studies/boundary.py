@@ -32,10 +32,7 @@ SLOW = {"ssim": 300}  # most pictures on either side, of a similarity that takes
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a boundary trial depends on, except its data and seed.
-
-    The defaults are the write-up's method; what it leaves open is as DCGAN's authors have it.
-    """
+    """The write-up's method; what it leaves open is as DCGAN's authors have it."""
 
     gamma: float | None = 0.8  # of the boundary loss; None: plain binary cross-entropy
     g_filters: int = 24  # of G's last hidden layer
@@ -57,17 +54,14 @@ class Recipe:
     high: tuple[float, ...] = (0.998, 0.999, 1.0)  # s1, s2, and s3 over its ceiling: "all high"
     patience: int = 3  # epochs in a row, all high, after which training stops; 0: it never does
     similarity: str = "correlation"  # of s3; see `ganlib.metrics.boundary`
-    # Whose features KID, precision and recall stand on; 32 pixels hold no more than it sees.
-    network: str = "efficientnet_lite0_small"
+    network: str = "efficientnet_lite0_small"  # whose features KID, precision and recall stand on
 
 
 # fmt: off
 PROFILES = {
-    # Narrow networks, few steps, and rates that let so short a run arrive somewhere.
     "quick": {"g_filters": 12, "d_filters": 12, "batch_size": 32, "epochs": 12,
         "g_learning_rate": 1e-3, "d_learning_rate": 1e-3, "judged": 200, "samples": 200},
-    "cpu": {},  # these networks are small
-    "full": {},
+    "cpu": {}, "full": {},  # these networks are small
 }
 # What helped in short runs, by the score on validation pictures.
 REPAIRED = {"upsample": "resize", "likeness": 6.0, "augment": ("orientation",), "d_filters": 40,
@@ -168,11 +162,7 @@ class Criteria:
 
 
 def examine(gan, best, recipe, data, run):
-    """Scores the last and the best epoch on the test part, and saves model and pictures.
-
-    `gan` gets the weights of `best`, a `KeepBest`. In the result scores are None where weights are
-    not finite; "similarities" is s3 by each of them.
-    """
+    """Scores last and best epoch on the test part (None: not finite); saves model and pictures."""
     latents, test = draw_latents(gan, recipe.samples, SCORED), data.test.as_range("unit")
     images = make_images(gan.sampler, latents)
     scores = {"last": _scored(gan, images, data, recipe)}
@@ -195,10 +185,10 @@ def examine(gan, best, recipe, data, run):
         alike[name] = metrics.s3(images[some], test[some], "unit", name).value
     eye, folder = networks.get(recipe.network), run.path.parent / "features"
     reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
-    quality = {
-        name: fidelity.evaluate(reference.features, seen.features, eye, seen.probabilities)
-        for name, seen in {"generated": eye(images, "unit"), "real": real}.items()
-    }
+    quality = {}
+    for name, seen in {"generated": eye(images, "unit"), "real": real}.items():
+        about = seen.features, eye, seen.probabilities
+        quality[name] = fidelity.evaluate(reference.features, *about)
     return {"scores": scores, "similarities": alike, "fidelity": quality, "s3_seconds": seconds}
 
 
@@ -231,10 +221,7 @@ def _save_neighbours(images, data, recipe, run):
 
 
 def _save_landscape(gan, images, data, recipe, run):
-    """D's logits on sets of pictures, and along the ways from generated ones to their nearest.
-
-    The plane goes through a generated picture (0, 0), its nearest real one (1, 0) and another.
-    """
+    """D's logits on sets of pictures, on ways from generated to real ones, and on a plane."""
     test = data.test.as_range("unit")
     train = data.train.subset(slice(len(test))).as_range("unit")
     noise = np.random.default_rng(0).random(test.shape, dtype="float32")
@@ -246,9 +233,9 @@ def _save_landscape(gan, images, data, recipe, run):
     at = np.linspace(FROM, TO, STEPS, dtype="float32")
     across = at[:, None, None, None]
     ways = [a + across * (b - a) for a, b in zip(fake, near, strict=True)]
-    sides = near[0] - fake[0], other - fake[0]
-    plane = [fake[0] + across * sides[0] + y * sides[1] for y in at]
-    for name, pictures in (("ways", ways), ("plane", plane)):
+    # A generated picture is (0, 0), its nearest real one (1, 0), another real one (0, 1).
+    plane = [fake[0] + across * (near[0] - fake[0]) + y * (other - fake[0]) for y in at]
+    for name, pictures in {"ways": ways, "plane": plane}.items():
         pictures = np.clip(np.concatenate(pictures), 0.0, 1.0)
         logits[name] = discriminate(gan, pictures).reshape(-1, STEPS)
     np.savez_compressed(run.path / "landscape.npz", at=at, **logits)

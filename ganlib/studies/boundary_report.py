@@ -23,11 +23,8 @@ LOSSES = {"BCE": ":", "boundary loss": "-"}
 REPORTED = {"s1": 0.9982962608337402, "s2": 0.9999310374259949}
 REPORTED |= {"s3": 0.6801146268844604, "score": 0.6789090664113528}
 SCORES = {key: key for key in REPORTED}
-REPAIRS = {
-    "no-rest": "A generator that comes to rest",
-    "no-likeness": "The likeness loss",
-    "no-turns": "Turned and mirrored pictures",
-}
+REPAIRS = {"no-rest": "A generator that comes to rest", "no-likeness": "The likeness loss"}
+REPAIRS |= {"no-turns": "Turned and mirrored pictures"}
 CEILING = "real (ceiling)"
 LIMITS = {CEILING: "s3_real", "noise (floor)": "s3_noise", "real, one colour each": "s3_flat"}
 LIMITS |= {"the mean picture": "s3_mean"}
@@ -129,16 +126,13 @@ class BoundaryResults(Results):
                 yield self.compare(f"{repair} raises the score.", REPAIRED, "score", **options)
 
     def _against_bce(self, mine, base):
-        def early(name, key):  # seed → mean over the first epochs, of the seeds that were scored
-            pairs = zip(self.of(name), self.history(name), strict=True)
-            means = {r["seed"]: float(h[key].iloc[:FIRST].mean()) for r, h in pairs if key in h}
-            return {seed: mean for seed, mean in means.items() if math.isfinite(mean)}
+        def early(name):  # means over the first epochs, a row a seed
+            pairs, keys = zip(self.of(name), self.history(name), strict=True), ["s1", "s2", "s3"]
+            means = {r["seed"]: h.reindex(columns=keys)[:FIRST].mean() for r, h in pairs}
+            return pandas.DataFrame(means).T
 
-        gaps = {}
-        for key in ("s1", "s2", "s3"):
-            a, b = early(mine, key), early(base, key)
-            seeds = a.keys() & b.keys()
-            gaps[key] = stats.paired_interval([a[s] for s in seeds], [b[s] for s in seeds])
+        gaps = {key: column.dropna() for key, column in (early(mine) - early(base)).items()}
+        gaps = {key: stats.paired_interval(gap, np.zeros(len(gap))) for key, gap in gaps.items()}
         text = f"Against plain BCE, s2 rises drastically in the first epochs ({WHOSE[mine]})."
         evidence = f"s2 less BCE's, mean of the first {FIRST} epochs, validation pictures: "
         evidence += f"{gaps['s2']:+.3f}; 0.1 or more is taken as drastic."

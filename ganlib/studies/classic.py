@@ -1,11 +1,10 @@
 """The tutorial's own training loop, which under Keras 3 never trains its discriminator.
 
-The loop compiles D, freezes it with `trainable = False`, and stacks it behind G. Keras 2 remembered
-what was trainable when a model was compiled; Keras 3 looks when it traces `train_on_batch`.
+It compiles D, freezes it, and stacks it behind G. Keras 2 remembered what was trainable when a
+model was compiled; Keras 3 looks when it traces `train_on_batch`.
 """
 
 import dataclasses
-import logging
 import math
 import types
 import warnings
@@ -22,16 +21,10 @@ LATENTS = 100
 
 @dataclasses.dataclass(frozen=True)
 class ClassicRun:
-    """What the classic loop did: numbers in HTML, what is the same on every machine in text.
+    """What the classic loop did: numbers in HTML, what is the same on every machine in text."""
 
-    Attributes:
-        steps: `pandas.DataFrame`, a row a `train_on_batch` of D: "D moved by" is the greatest
-            change of any weight (NaN where Keras raised), "Keras says" its first warning or error.
-        findings: tuple of `ganlib.callbacks.findings.Finding`.
-    """
-
-    steps: pandas.DataFrame
-    findings: tuple
+    steps: pandas.DataFrame  # "D moved by": greatest change of any weight; NaN where Keras raised
+    findings: tuple  # of the health monitor
 
     def __repr__(self):
         trained = " ".join("yes" if moved > 0 else "no" for moved in self.steps["D moved by"])
@@ -79,17 +72,11 @@ def classic_recipe(images, *, traced_first=False, batch_sizes=(32, 32, 32), widt
     monitor.set_model(types.SimpleNamespace(generator=generator, discriminator=discriminator))
     monitor.on_train_begin()
     steps = []
-    advice = logging.getLogger("tensorflow")  # against tracing anew, which this is here to show
-    level = advice.level
-    advice.setLevel(logging.ERROR)
-    try:
-        for i, n in enumerate(batch_sizes):
-            steps.append((i + 1, n, *_watched(d_step, n, discriminator)))
-            latents = rng.normal(size=(2 * n, LATENTS)).astype("float32")
-            stack.train_on_batch(latents, np.ones((2 * n, 1), "float32"))
-            monitor.on_epoch_end(i)
-    finally:
-        advice.setLevel(level)
+    for i, n in enumerate(batch_sizes):
+        steps.append((i + 1, n, *_watched(d_step, n, discriminator)))
+        latents = rng.normal(size=(2 * n, LATENTS)).astype("float32")
+        stack.train_on_batch(latents, np.ones((2 * n, 1), "float32"))
+        monitor.on_epoch_end(i)
     names = ["step", "batch size", "D moved by", "Keras says"]
     return ClassicRun(pandas.DataFrame(steps, columns=names), tuple(monitor.findings))
 

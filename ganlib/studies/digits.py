@@ -28,10 +28,7 @@ BLACK = {"unit": 0.0, "signed": -1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a digits trial depends on, except its data and seed.
-
-    The defaults are the write-up's base run: D's step has 128 real and 128 generated images.
-    """
+    """The write-up's base run; D's step has as many generated images as real ones."""
 
     width: int = 128  # of G's hidden layers
     d_width: int = 128
@@ -64,7 +61,6 @@ PROFILES = {
     "quick": {"width": 16, "d_width": 24, "momentum": 0.9, "update": "shared", "batch_size": 32,
         "generator_batch": None, "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "epochs": 3,
         "samples": 500, "score_every": 1, "patience": 2},
-    # A fifth of the write-up's filters, a quarter of its batches, and of its steps an eighth.
     "cpu": {"width": 24, "d_width": 24, "batch_size": 32, "generator_batch": 64, "epochs": 3,
         "samples": 2000, "score_every": 1, "patience": 2},
     "full": {},
@@ -126,11 +122,7 @@ class DigitsData:
 
 
 def load_data(spec, study=None):
-    """Loads `DigitsData` and checks them; without a test part they are divided class by class.
-
-    Raises:
-        DataError: the images are no 28×28 grey pictures of the ten digits, labelled 0 to 9.
-    """
+    """Checked `DigitsData`; without a test part they are divided class by class."""
     train, test = load_train_test(spec, size=28, channels=1)
     for part, minimum in ((train, 500), (test, 200)):
         check(part, channels=1, size=28, classes=10, minimum=minimum)
@@ -170,9 +162,8 @@ def train(trial, data, run):
 class Scorer(keras.callbacks.Callback):
     """Adds an epoch's scores to the logs, and saves a grid of pictures.
 
-    `accuracy_real` and `accuracy_fake` are D's by hard labels; `printed_real` and `printed_fake`
-    what the write-up's metric prints for the same images, Keras' binary accuracy against the label
-    that D was trained towards, smoothed or not; `train_seconds` is the epoch without this scoring.
+    `accuracy_…` is D's by hard labels; `printed_…` is what the write-up's metric prints for the
+    same images, Keras' binary accuracy against the label that D was trained towards.
     """
 
     def __init__(self, gan, recipe, data, run):
@@ -193,12 +184,8 @@ class Scorer(keras.callbacks.Callback):
         return convert(np.where(np.isfinite(made), made, BLACK[self.range]), self.range, "unit")
 
     def quality(self):
-        """The scores of `digit_quality`, and the mean slope of G's output activation.
-
-        As a share of the steepest it is 4u(1 - u) of a picture u, for sigmoid and tanh alike: what
-        gets through to G of a pixel's gradient.
-        """
-        images = self.images(self.recipe.samples)
+        """The scores of `digit_quality`, and the mean slope of G's output over the steepest."""
+        images = self.images(self.recipe.samples)  # u: of sigmoid and tanh alike it is 4u(1 - u)
         slope = float((4 * images * (1 - images)).mean())
         return {**digit_quality(self.classifier, images, self.reference), "output_slope": slope}
 
