@@ -26,11 +26,7 @@ PATHS, STEPS = 4, 8  # of the latent interpolation
 COUNTED = 1152  # generated rooms whose styles are counted: as many as there are styles
 SCORED, SHOWN = 1, 2  # seeds of latents; those of 0 chose the epoch
 # Most pictures of each part. LSUN has three million, of which the assignment can't have seen many.
-MOST = {
-    "quick": {"train": 768, "validation": 200, "test": 250},
-    "cpu": {"train": 2000, "validation": 375, "test": 375},
-    "full": {"train": 20_000, "validation": 2500, "test": 2500},
-}
+MOST = {"quick": (768, 200, 250), "cpu": (2000, 375, 375), "full": (20_000, 2500, 2500)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +58,6 @@ class Recipe:
 
 # fmt: off
 PROFILES = {
-    # Learning rates that let so short a run arrive somewhere.
     "quick": {"size": 32, "filters": 4, "g_learning_rate": 1e-3, "d_learning_rate": 1e-3,
         "epochs": 15, "score_every": 5, "judged": 100, "samples": 200,
         "network": "efficientnet_lite0_small"},
@@ -77,12 +72,10 @@ REPAIRED = {"networks": "dcgan", "filters": 64, "upsample": "resize", "d_normali
     "g_learning_rate": 4e-4, "d_learning_rate": 8e-4, "beta_1": 0.0,
     "truncations": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)}
 REPAIRED_BY_PROFILE = {
-    # Spectral normalisation pays later.
     "quick": {"filters": 16, "d_normalisation": "batch", "update": "joint", "batch_size": 16,
         "augment": ("translation",), "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "ema": 0.98,
         "truncations": (0.5, 1.0)},
-    "cpu": {"filters": PROFILES["cpu"]["filters"]},
-    "full": {},
+    "cpu": {"filters": 24}, "full": {},
 }
 # fmt: on
 QUICK_NAMES = ("repaired", "transposed", "no-augmentation", "batch-128", "batch-256")
@@ -111,8 +104,8 @@ def variations(study):
 
 def load_data(spec, study):
     """Bedrooms as `ganlib.data.Parts`; `test` is the reference of all scores."""
-    size = study.recipes["repaired"].size
-    return load_parts(spec, size=size, channels=3, most=MOST[study.profile])
+    most = dict(zip(("train", "validation", "test"), MOST[study.profile], strict=True))
+    return load_parts(spec, size=study.recipes["repaired"].size, channels=3, most=most)
 
 
 def seen(data, part, network, folder):
@@ -169,8 +162,7 @@ class SampleGrid(keras.callbacks.Callback):
 def examine(gan, best, recipe, data, run, folder):
     """Scores last and best epoch on the test part (None: not finite); saves model and pictures.
 
-    "unaveraged" scores are the last epoch's without the average of G; "spread" is the features'
-    standard deviation over that of real pictures.
+    "unaveraged": the last epoch without G's average; "spread": of features, over real pictures'.
     """
     eye, real = networks.get(recipe.network), seen(data, "test", recipe.network, folder).features
     latents, scores = draw_latents(gan, recipe.samples, SCORED), {}

@@ -22,12 +22,10 @@ VARIED = 0.5  # spread of the features, as a share of real pictures': less is no
 COPIES = "share nearer than 1 % of those"
 RANKED = 5  # variations: fewer make no rank correlation worth the name
 # Variation → what the write-up's discussion asks of it.
-ASKED = {
-    "batch-256": "A larger batch (256) does better than 128.",
-    "batch-32": "A smaller batch (32) does better than 128.",
-    "slow-discriminator": "Slowing the overpowering player's learning rate (D's, to a quarter) "
-    "does better.",
-}
+ASKED = {"batch-256": "A larger batch (256) does better than 128."}
+ASKED["batch-32"] = "A smaller batch (32) does better than 128."
+SLOWED = "Slowing the overpowering player's learning rate (D's, to a quarter) does better."
+ASKED["slow-discriminator"] = SLOWED
 # Ablation → the repair that it leaves out.
 REPAIRS = {
     "transposed": "Upsampling and convolution in place of transposed convolutions",
@@ -55,22 +53,16 @@ class BedroomResults(Results):
         self.network = networks.get(self.results[0]["recipe"]["network"])
         self.folder = next(iter(self.folders.values())).parent / "features"
         # Score → what it may be called over this network.
-        named = (
-            "IS" if self.network.name == "inception_v3" else f"IS formula ({self.network.title})"
-        )
+        named = f"IS formula ({self.network.title})"
+        named = "IS" if self.network.name == "inception_v3" else named
         self.labels = {"kid": "KID", "frechet": fidelity.frechet_name(self.network)}
-        self.labels |= {"inception_score": named, "precision": "precision", "recall": "recall"}
-        self.labels |= {"density": "density", "coverage": "coverage"}
+        self.labels["inception_score"] = named
+        self.labels |= {key: key for key in ("precision", "recall", "density", "coverage")}
 
     @property
     def names(self):
         """Names of the variations, those with the assignment's networks first."""
-        return sorted(super().names, key=lambda name: name not in self.of_assignment)
-
-    @functools.cached_property
-    def of_assignment(self):
-        """Names of the variations with the assignment's networks."""
-        return {r["name"] for r in self.results if r["recipe"]["networks"] == "assignment"}
+        return sorted(super().names, key=lambda n: self.of(n)[0]["recipe"]["networks"])
 
     @functools.cached_property
     def seen(self):
@@ -272,9 +264,10 @@ class BedroomResults(Results):
 
     def progress_figure(self):
         """KID on validation pictures over epochs; a dot marks the epoch that was kept."""
-        titles, sides = ("the repaired recipe and its ablations", "the assignment's networks"), {}
+        titles, sides = {"dcgan": "the repaired recipe and its ablations"}, {}
         for name in self.names:
-            sides.setdefault(titles[name in self.of_assignment], []).append(name)
+            kind = self.of(name)[0]["recipe"]["networks"]
+            sides.setdefault(titles.get(kind, "the assignment's networks"), []).append(name)
         with draw.style() as plt:
             shared = {"sharex": True, "sharey": True, "squeeze": False}
             figure, axes = plt.subplots(1, len(sides), figsize=(draw.PAGE, 3.2), **shared)
@@ -355,9 +348,8 @@ class BedroomResults(Results):
         values = [value for group in FACTORS.values() for value in group]
         with draw.style() as plt:
             figure, ax = plt.subplots(figsize=(draw.PAGE, 0.2 * len(rows) + 1.1))
-            draw.heatmap(
-                figure, ax, np.stack([*rows.values()]), [*rows], values, 60, "% of pictures"
-            )
+            shares = np.stack([*rows.values()])
+            draw.heatmap(figure, ax, shares, [*rows], values, 60, "% of pictures")
             ax.tick_params("x", rotation=90)
             end = -0.5
             for factor, group in FACTORS.items():

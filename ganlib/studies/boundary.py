@@ -23,8 +23,7 @@ from ganlib.models import boundary as models
 
 SIZE = 32  # pixels of a picture's side
 SCORED = 1  # seed of latents; those of 0 chose the epoch
-SHOWN = 36  # pictures of a sample grid
-NEIGHBOURS = 8  # generated pictures shown beside their nearest real ones
+SHOWN, NEIGHBOURS = 36, 8  # pictures of a sample grid; of those beside their nearest real ones
 PATHS, STEPS = 100, 41  # of D's landscape: ways from a picture to its nearest real one
 FROM, TO = -0.5, 1.5  # where a way begins and ends: 0 is the generated picture, 1 the real one
 SLOW = {"ssim": 300}  # most pictures on either side, of a similarity that takes long
@@ -179,10 +178,8 @@ def examine(gan, best, recipe, data, run):
     start = time.perf_counter()
     metrics.s3(images, test, "unit", recipe.similarity)
     seconds = time.perf_counter() - start
-    alike = {}
-    for name in metrics.SIMILARITIES:
-        some = slice(SLOW.get(name))
-        alike[name] = metrics.s3(images[some], test[some], "unit", name).value
+    some = {name: slice(SLOW.get(name)) for name in metrics.SIMILARITIES}
+    alike = {n: metrics.s3(images[s], test[s], "unit", n).value for n, s in some.items()}
     eye, folder = networks.get(recipe.network), run.path.parent / "features"
     reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
     quality = {}
@@ -201,7 +198,6 @@ def _scored(gan, images, data, recipe):
 
 
 def _finite(gan, images, *sets):
-    """D's logits of several sets, or None where they or the images are not finite."""
     if not np.isfinite(images).all():
         return None
     logits = [discriminate(gan, pictures) for pictures in sets]

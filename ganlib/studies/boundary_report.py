@@ -43,8 +43,8 @@ class BoundaryResults(Results):
 
     def gammas(self):
         """γ → name of the variation of the write-up's recipe that has it."""
-        named = {n: self.of(n)[0]["recipe"]["gamma"] for n in self.names if n.startswith("gamma")}
-        return dict(sorted((gamma, name) for name, gamma in named.items()))
+        names = [name for name in self.names if name.startswith("gamma")]
+        return dict(sorted((self.of(name)[0]["recipe"]["gamma"], name) for name in names))
 
     @functools.cached_property
     def limits(self):
@@ -79,11 +79,10 @@ class BoundaryResults(Results):
     def similarities(self):
         """s3 by every similarity, each beside its ceiling and floors."""
         rows = []
-        for similarity, limits in self.limits.items():
-            row = {"similarity": similarity}
+        for by, limits in self.limits.items():
+            row = {"similarity": by}
             for name in self.names:
-                values = [r["metrics"]["similarities"][similarity] for r in self.of(name)]
-                row[name] = float(np.mean(values))
+                row[name] = np.mean([r["metrics"]["similarities"][by] for r in self.of(name)])
             row |= {label: limits[key] for label, key in LIMITS.items()}
             rows.append({**row, "n real": limits["n_real"]})
         return pandas.DataFrame(rows)
@@ -113,7 +112,11 @@ class BoundaryResults(Results):
                 yield self._best_gamma()
         if self.of("idle-generator"):
             yield self._means_likeness()
-        yield self._too_long()
+        keys = ("s3_seconds", "seconds_per_epoch")
+        seconds, epochs = ([r["metrics"][key] for r in self.results] for key in keys)
+        seconds, epoch = np.mean(seconds), np.median(epochs)
+        evidence = f"All pairs take {seconds:.2f} s as one matrix product; an epoch {epoch:.1f} s."
+        yield Claim("s3 takes too long to be watched.", judge(bool(seconds > epoch)), evidence)
         if self.of(REPAIRED):
             yield from (self._reaches(REPAIRED), self._score())
             if self.of(BOUNDARY):
@@ -175,23 +178,13 @@ class BoundaryResults(Results):
         text = "s1 and s2 near 1 say that G makes pictures from the boundary of the real ones."
         evidence = f"A generator that never learns has s1 {s1:.4f} and s2 {s2:.4f} with s3 {s3:.3f}"
         evidence += f" (noise {noise:.3f}, real {real:.3f}): D alone puts what it knows at ½."
-        return Claim(
-            text, judge(False if min(s1, s2) >= 0.99 and s3 < real / 2 else None), evidence
-        )
-
-    def _too_long(self):
-        keys = ("s3_seconds", "seconds_per_epoch")
-        seconds, epochs = ([r["metrics"][key] for r in self.results] for key in keys)
-        seconds, epoch = np.mean(seconds), np.median(epochs)
-        evidence = f"All pairs take {seconds:.2f} s as one matrix product; an epoch {epoch:.1f} s."
-        return Claim("s3 takes too long to be watched.", judge(bool(seconds > epoch)), evidence)
+        verdict = judge(False if min(s1, s2) >= 0.99 and s3 < real / 2 else None)
+        return Claim(text, verdict, evidence)
 
     def _score(self):
         values, by = self.values(REPAIRED, "score"), self.of(REPAIRED)[0]["recipe"]["similarity"]
         others = self.similarities().set_index("similarity").drop(by)[[REPAIRED, CEILING]]
-        listed = (
-            f"{mine:.3f} ({name}; real {real:.3f})" for name, mine, real in others.itertuples()
-        )
+        listed = (f"{mine:.3f} ({n}; real {real:.3f})" for n, mine, real in others.itertuples())
         evidence = f"Score {self.interval(REPAIRED, 'score'):.4f}, s3 by {by}; real pictures have "
         evidence += f"{self.mean(REPAIRED, 's3_real'):.3f}. By others s3 is {', '.join(listed)}."
         text = f"Held-out pictures can score above the write-up's {REPORTED['score']:.4f}."
@@ -210,19 +203,13 @@ class BoundaryResults(Results):
         return draw.picture_panels(panels)
 
     def criteria_figure(self):
-        """s1, s2 and s3 on validation pictures over epochs: mean over seeds, and its 95 % interval.
-
-        A dot marks where a run ended early; seeds that go on from there do so as thin lines.
-        """
-        shown = [
-            (name, f"C{i}", line, f"{recipe}, {loss}")
-            for i, (recipe, pair) in enumerate(PAIRS.items())
-            for name, (loss, line) in zip(pair, LOSSES.items(), strict=True)
-            if self.of(name)
-        ]
-        if not shown:
-            return None
-        first, real = self.of(shown[0][0])[0], self.data.validation.as_range("unit")
+        """s1, s2 and s3 on validation pictures over epochs, mean and 95 % interval; dot: an end."""
+        shown = []
+        for i, (recipe, pair) in enumerate(PAIRS.items()):
+            for name, loss in zip(pair, LOSSES, strict=True):
+                if self.of(name):
+                    shown.append((name, f"C{i}", LOSSES[loss], f"{recipe}, {loss}"))
+        first, real = self.results[0], self.data.validation.as_range("unit")
         noise = np.random.default_rng(0).random(real.shape, "float32")
         how = ("unit", first["recipe"]["similarity"])
         limits = {"real pictures": s3_ceiling(real, *how), "noise": s3(noise, real, *how)}
@@ -267,12 +254,7 @@ class BoundaryResults(Results):
         return figure
 
     def landscape_figure(self):
-        """D around the boundary, cross-entropy above the boundary loss; the first seed of each.
-
-        From the left: how many pictures of each kind D gives which value; D on the way from a
-        generated picture to its nearest real one (median and 10 to 90 % of 100 ways; grey: the
-        other loss's median); D on the plane through one generated and two real pictures.
-        """
+        """D around the boundary, cross-entropy above the boundary loss; the first seed of each."""
         pairs = [pair for pair in PAIRS.values() if all(self.of(name) for name in pair)]
         if not pairs:
             return None
@@ -314,12 +296,10 @@ class BoundaryResults(Results):
 
 def _histogram(ax, logits):
     step = {"histtype": "step", "lw": 1.1, "range": (0, 1)}
-    looks = {
-        "real": {"color": "C0", "label": "real, test"},
-        "train": {"color": "C5", "label": "real, training", "ls": "--"},
-        "fake": {"color": "C1", "label": "generated", "histtype": "stepfilled", "alpha": 0.6},
-        "noise": {"color": "k", "label": "noise", "ls": ":"},
-    }
+    looks = {"real": {"color": "C0", "label": "real, test"}}
+    looks["train"] = {"color": "C5", "label": "real, training", "ls": "--"}
+    looks["fake"] = {"color": "C1", "label": "generated", "histtype": "stepfilled", "alpha": 0.6}
+    looks["noise"] = {"color": "k", "label": "noise", "ls": ":"}
     for name, look in looks.items():
         values = expit(logits[name].ravel())
         # An odd number of bins: ½ lies in the middle of one.

@@ -82,7 +82,6 @@ def classic_recipe(images, *, traced_first=False, batch_sizes=(32, 32, 32), widt
 
 
 def _watched(d_step, n, discriminator):
-    """How far D moves in a step, and what Keras says."""
     before = discriminator.get_weights()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -91,11 +91,7 @@ def variations(study):
 
 
 class DigitsData:
-    """Digits, of which `train` and `test` share no image.
-
-    Of the halves of `test` all Fréchet distances stand on `reference`; `real` is scored as
-    generated ones are.
-    """
+    """Digits; `test` is halved into `reference`, of Fréchet distances, and `real`, the ceiling."""
 
     def __init__(self, train, test):
         self.train, self.test = train, test
@@ -104,14 +100,11 @@ class DigitsData:
         self.reference, self.real = (test.subset(half) for half in halves)
         self.checksum = f"{train.checksum()[:32]}{test.checksum()[:32]}"
         self.name, self.origin, self.synthetic = train.name, train.origin, train.synthetic
-        self._classifier = None
 
     def classifier(self, folder):
         """The `DigitClassifier` for this data, trained once and kept in `folder`."""
-        if self._classifier is None:
-            path = folder / f"classifier-{self.checksum[:8]}.keras"
-            self._classifier = load_or_train(path, self.train, self.test)
-        return self._classifier
+        path = folder / f"classifier-{self.checksum[:8]}.keras"
+        return load_or_train(path, self.train, self.test)
 
     def baselines(self, folder, samples):
         """Quality of `samples` real digits never trained on, and of noise."""
@@ -162,8 +155,7 @@ def train(trial, data, run):
 class Scorer(keras.callbacks.Callback):
     """Adds an epoch's scores to the logs, and saves a grid of pictures.
 
-    `accuracy_…` is D's by hard labels; `printed_…` is what the write-up's metric prints for the
-    same images, Keras' binary accuracy against the label that D was trained towards.
+    `accuracy_…` is D's by hard labels, `printed_…` what the write-up's metric prints for the same.
     """
 
     def __init__(self, gan, recipe, data, run):

@@ -12,13 +12,9 @@ from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies.digits import PRINTED
 from ganlib.studies.results import NEGATIVE, POSITIVE, Results, unanimous
 
-METRICS = {
-    "confidence": "confidence",
-    "digit_score": "digit score",
-    "frechet_distance": "Fréchet distance",
-    "missing_digits": "missing digits",
-    "output_slope": "slope of G's output",
-}
+METRICS = {"confidence": "confidence", "digit_score": "digit score"}
+METRICS |= {"frechet_distance": "Fréchet distance", "missing_digits": "missing digits"}
+METRICS |= {"output_slope": "slope of G's output"}
 BOUNDS = {"digit_score": (1, 10), "missing_digits": (0, 10), "frechet_distance": (0, math.inf)}
 BOUNDS |= dict.fromkeys(("confidence", "output_slope"), (0, 1))
 LIMITS = {"real": "real digits (ceiling)", "noise": "noise (floor)"}
@@ -153,13 +149,13 @@ class DigitsResults(Results):
         evidence = f"Blank: {sum(blank)} of {len(blank)} runs. Digit score {tanh}, base {base}."
         text = "Tanh output with pixels in [-1, 1]: the pictures are almost blank."
         yield Claim(text, unanimous(blank), evidence)
-        by_output, told = {}, []
-        for output in ("sigmoid", "tanh"):
-            runs = [r for r in self.results if not r["recipe"]["batch_norm"]]
-            runs = [_is_blank(r) for r in runs if r["recipe"]["output"] == output]
-            by_output[output], told = any(runs), [*told, f"{sum(runs)} of {len(runs)} {output}"]
-        holds = judge(not by_output["sigmoid"] if any(by_output.values()) else None)
-        evidence = f"Blank: {' and '.join(told)} runs without batch normalisation."
+        plain = [r for r in self.results if not r["recipe"]["batch_norm"]]
+        outputs = {"sigmoid": [], "tanh": []}
+        for result in plain:
+            outputs[result["recipe"]["output"]].append(_is_blank(result))
+        told = " and ".join(f"{sum(runs)} of {len(runs)} {name}" for name, runs in outputs.items())
+        holds = judge(not any(outputs["sigmoid"]) if any(map(_is_blank, plain)) else None)
+        evidence = f"Blank: {told} runs without batch normalisation."
         yield Claim("The tanh output is what makes the pictures blank.", holds, evidence)
         least = min(history[ACCURACIES].min().min() for history in self.history("tanh"))
         text = "With tanh, D is 100 % right on real and fake images in every epoch."

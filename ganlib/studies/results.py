@@ -26,12 +26,10 @@ Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], de
 
 
 class Results:
-    """The finished trials of a study; a study adds its tables, `statements` and `contents`.
+    """The finished trials of a study; a study adds its tables, figures and `statements`.
 
     Args:
-        study: `ganlib.experiment.study.Study`.
-        results: list of result dicts, at least one of a finished trial.
-        data: the study's data.
+        study, results, data: the `Study`, its result dicts (some finished), and its data.
         out: folder of all runs.
     """
 
@@ -92,22 +90,19 @@ class Results:
         return sorted(int(file.stem.removeprefix("epoch-")) for file in files)
 
     def paired(self, name, measure, baseline=None, ratio=False):
-        """How a variation differs from another, by runs that share a seed.
+        """`Interval` of how a variation differs from another, by runs that share a seed.
 
         Args:
             name, baseline: of the variation and of the other, by default the usual one.
             measure: str, as for `metric`, or callable that makes a number of a result.
             ratio: bool, whether one is divided by the other; else the other is taken away.
-
-        Returns:
-            `ganlib.stats.Interval` of the mean; its n is 0 where no seed has both.
         """
         if isinstance(measure, str):
             measure = functools.partial(self.metric, key=measure)
         names = baseline or self.usual, name
         base, mine = ({r["seed"]: measure(r) for r in self.of(n)} for n in names)
-        compared = np.divide if ratio else np.subtract
-        values = [compared(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
+        compare = np.divide if ratio else np.subtract
+        values = [compare(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
         return paired_interval(values, np.zeros(len(values)))
 
     @functools.cached_property
@@ -122,10 +117,7 @@ class Results:
     def compare(self, statement, name, measure, label=None, baseline=None, *, note="", **options):
         """A `Claim` on how two variations differ, see `paired`; None where one has not run.
 
-        Args:
-            label: str, what is measured, as the evidence calls it.
-            note: str, a sentence to add to the evidence.
-            **options: `ratio`; and `low` and `high`, between which the interval must lie.
+        Options are `ratio`, and `low` and `high`, between which the interval must lie.
         """
         baseline, ratio = baseline or self.usual, options.pop("ratio", False)
         if not (self.of(name) and self.of(baseline)):
@@ -144,21 +136,11 @@ class Results:
         """Mean and interval over seeds as text, of columns (key → label)."""
         return {v: self.interval(name, k).brief(spec) for k, v in columns.items()}
 
-    def listed(self, name, key):
-        """A number of each of a variation's seeds, as text."""
-        return ", ".join(str(value) for value in self.values(name, key))
-
     def between(self, columns, limits, *, n, first, spec=".3g"):
-        """Each variation's scores, and below them those of others, such as a ceiling and a floor.
-
-        Args:
-            columns, spec: as of `row`.
-            limits: dict of label → dict of scores.
-            n, first: key of the number of pictures, and (label, key) of what stands first.
-        """
+        """Scores of variations and of `limits` (label → scores); first: (label, key)."""
         rows = []
         for name in self.names:
-            row = {"pictures": name, first[0]: self.listed(name, first[1])}
+            row = {"pictures": name, first[0]: ", ".join(map(str, self.values(name, first[1])))}
             row |= {**self.row(name, columns, spec), "n": self.values(name, n)[0]}
             rows.append({**row, "seeds": len(self.of(name))})
         for name, scores in limits.items():
@@ -185,10 +167,10 @@ class Results:
         for name in self.names:
             row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
             ratio = self.paired(name, "seconds_per_epoch", ratio=True).brief(".2f")
-            row |= {f"ratio to {self.usual}": ratio, "epochs": self.listed(name, "epochs")}
-            for p in "GD":
-                row[f"{p} parameters"] = self.values(name, f"{p.lower()}_parameters")[0]
-            rows.append(row)
+            row |= {f"ratio to {self.usual}": ratio}
+            row["epochs"] = ", ".join(map(str, self.values(name, "epochs")))
+            row["G parameters"] = self.values(name, "g_parameters")[0]
+            rows.append(row | {"D parameters": self.values(name, "d_parameters")[0]})
         return pandas.DataFrame(rows)
 
     def findings(self):
@@ -222,21 +204,18 @@ class Results:
         for r in self.results:
             rows.append(about(r))
             for which, epoch in {"best": "best_epoch", "last": "epochs"}.items():
-                scores = r["metrics"]["scores"][which]
-                rows[-1][f"{which} epoch"] = r["metrics"][epoch]
+                scores, shown = r["metrics"]["scores"][which], rows[-1]
+                shown[f"{which} epoch"] = r["metrics"][epoch]
                 for key, label in columns.items():
-                    shown = f"{scores[key]:{spec}}" if scores else "not finite"
-                    rows[-1][f"{label}, {which}"] = shown
+                    shown[f"{label}, {which}"] = f"{scores[key]:{spec}}" if scores else "not finite"
         return pandas.DataFrame(rows)
 
     def over_epochs(self, columns):
         """Columns (key → label) of all histories, a row an epoch, with variation and seed."""
-        parts = []
-        for r in self.results:
-            part = self.histories[r["id"]].reindex(columns=["epoch", *columns])
-            whose = pandas.DataFrame(about(r), part.index)
-            parts.append(pandas.concat([whose, part.rename(columns=columns)], axis=1))
-        return pandas.concat(parts, ignore_index=True)
+        shown = ["variation", "seed", "epoch", *columns]
+        parts = [self.histories[r["id"]].assign(**about(r)) for r in self.results]
+        table = pandas.concat([part.reindex(columns=shown) for part in parts], ignore_index=True)
+        return table.rename(columns=columns)
 
     @classmethod
     def report(cls, study, results, data, out="runs", reports="reports"):
