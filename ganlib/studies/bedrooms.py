@@ -20,8 +20,7 @@ from ganlib.metrics import fidelity
 from ganlib.metrics.neighbours import nearest
 from ganlib.models import dcgan
 
-GRID = 8  # pictures in a row, and in a column, of a sample grid
-NEIGHBOURS = 8  # generated pictures shown beside their nearest training pictures
+GRID, NEIGHBOURS = 8, 8  # pictures in a row of a sample grid; beside the nearest training ones
 PATHS, STEPS = 4, 8  # of the latent interpolation
 COUNTED = 1152  # generated rooms whose styles are counted: as many as there are styles
 SCORED, SHOWN = 1, 2  # seeds of latents; those of 0 chose the epoch
@@ -210,7 +209,6 @@ def _neighbours(images, features, recipe, data, run, folder):
 
 
 def _styles(gan, data, truncation=None):
-    """Which styles of room there are among as many pictures as there are styles."""
     if data.name != "rooms" or gan.sampler.output_shape[1] not in SIZES:
         return None
     images = make_images(gan.sampler, draw_latents(gan, COUNTED, SCORED, truncation))

@@ -21,13 +21,11 @@ RIVALS = {ASSIGNMENT: "assignment", REPAIRED: "repaired"}  # shown beside each o
 VARIED = 0.5  # spread of the features, as a share of real pictures': less is no wide range
 COPIES = "share nearer than 1 % of those"
 RANKED = 5  # variations: fewer make no rank correlation worth the name
-# Variation → what the write-up's discussion asks of it.
 ASKED = {"batch-256": "A larger batch (256) does better than 128."}
 ASKED["batch-32"] = "A smaller batch (32) does better than 128."
 SLOWED = "Slowing the overpowering player's learning rate (D's, to a quarter) does better."
 ASKED["slow-discriminator"] = SLOWED
-# Ablation → the repair that it leaves out.
-REPAIRS = {
+REPAIRS = {  # ablation → what it leaves out
     "transposed": "Upsampling and convolution in place of transposed convolutions",
     "no-augmentation": "DiffAugment",
     "equal-rates": "A discriminator that learns at twice the generator's rate (TTUR)",

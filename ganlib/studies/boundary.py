@@ -205,7 +205,6 @@ def _finite(gan, images, *sets):
 
 
 def _save_neighbours(images, data, recipe, run):
-    """The generated pictures most like a test picture, that one, and the nearest training one."""
     test, train = (part.as_range("unit") for part in (data.test, data.train))
     near, values = metrics.most_alike(images, test, "unit", recipe.similarity)
     trained, _ = metrics.most_alike(images, train, "unit", recipe.similarity)

@@ -165,10 +165,9 @@ class Scorer(keras.callbacks.Callback):
         self.classifier = data.classifier(run.path.parent)
         self.reference = data.reference.as_range("unit")
         self.real = data.real.as_range(self.range)[:PRINTED]
-        # The same for all trials: what differs between two grids is the generator.
         count = max(recipe.samples, GRID, PRINTED)
         latents = np.random.default_rng(0).normal(size=(count, recipe.latent_dim))
-        self.latents = latents.astype("float32")
+        self.latents = latents.astype("float32")  # the same for all trials
 
     def images(self, n):
         """n generated images in [0, 1], float32 `(n, 28, 28, 1)`; what is not finite is black."""

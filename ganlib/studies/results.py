@@ -20,8 +20,7 @@ from ganlib.stats import mean_interval, paired_interval
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
 
 
-# What a report shows: dict of name → callable that draws a figure from the results, or gives None;
-# names of tables of the results; dict of name → frames, as `save_gif` takes them.
+# Dict of name → callable that draws results (or None), names of tables, dict of name → GIF frames.
 Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], defaults=[{}])
 
 
