@@ -67,7 +67,8 @@ def made_up(kind, metrics, histories=None, recipes=None, **attributes):
     """
     results = []
     for name, seeds in metrics.items():
-        usual = {"name": name, "status": "done", "recipe": (recipes or {}).get(name, {})}
+        recipe = (recipes or {}).get(name, {})
+        usual = {"name": name, "status": "done", "seconds": 1.0, "recipe": recipe}
         for seed, numbers in enumerate(seeds):
             if numbers is not None:
                 whole = {"findings": [], **numbers}
