@@ -55,7 +55,6 @@ def test_a_report_is_what_the_contents_say(tmp_path):
     run = json.loads((report.path / "run.json").read_text())
     assert set(run["files"]) == files
     assert run["captions"]["line.png"] == "A line through the values."
-    assert run["captions"]["scores.csv"] == "Scores."
     assert run["verdicts"] == {"supported": 1, "refuted": 0, "cannot tell": 0}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ganlib.experiment.run import run_trial
 from ganlib.features import networks
+from ganlib.studies.results import Results
 
 
 def forward(batch):
@@ -78,7 +79,7 @@ def made_up(kind, metrics, histories=None, recipes=None, **attributes):
     study.trial = lambda one: next(trial for trial in study.trials if trial.id == one)
     found = kind.__new__(kind)
     vars(found).update(attributes)
-    super(kind, found).__init__(study, results, None)
+    Results.__init__(found, study, results, None)
     for name, seeds in (histories or {}).items():
         found.histories |= {f"{name}-{seed}": history for seed, history in enumerate(seeds)}
     return found
