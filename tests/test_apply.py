@@ -1,13 +1,12 @@
 """Saved models on new data: loading, sampling, tiles without seams, image files."""
 
-import os
 import zipfile
 
 import h5py
 import keras
 import numpy as np
 import pytest
-from helpers import build_discriminator, build_generator, images, make_gan
+from helpers import build_discriminator, images, make_gan
 from image_models import make_brightness, make_nearest, noise, opened
 from keras import layers
 from PIL import Image
@@ -17,7 +16,7 @@ from ganlib.adversarial import Adversarial
 from ganlib.apply import files
 from ganlib.data import DataError
 from ganlib.images import upscale
-from ganlib.models import outputs, srgan, unet
+from ganlib.models import srgan, unet
 
 # -- loading -------------------------------------------------------------------------------------
 
@@ -41,43 +40,25 @@ def test_models_come_back(model_file, tmp_path):
         apply.load_gan(model_file)
 
 
-def rewritten(path, **members):
-    """The same archive with other members; returns its path."""
-    with zipfile.ZipFile(path) as archive:
-        old = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {**old, **members}.items():
-            archive.writestr(name, content)
-    return path
-
-
 def test_what_is_no_model_is_refused(model_file, tmp_path):
-    with pytest.raises(DataError, match=r"no model file there.*Received: '.*none\.keras'"):
+    with pytest.raises(DataError, match=r"can't be loaded.*No such file.*none\.keras"):
         apply.load_model(tmp_path / "none.keras")
-    whole = model_file.read_bytes()
-    for content in (b"", b"PK\3\4", whole[: len(whole) // 2]):
-        model_file.write_bytes(content)
-        with pytest.raises(DataError, match="can't be loaded as a Keras model"):
-            apply.load_model(model_file)
-
-
-def test_code_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: 2 * x)])
-    model.save(tmp_path / "model.keras")
+    model.save(tmp_path / "code.keras")
     with pytest.raises(DataError, match="hold no code such as a Lambda layer"):
-        apply.load_model(tmp_path / "model.keras")
+        apply.load_model(tmp_path / "code.keras")
+    for load in (apply.load_upscaler, apply.load_segmenter):
+        with pytest.raises(DataError, match=r"build it with keras\.Input"):
+            load(model_file)
+    model_file.write_bytes(model_file.read_bytes()[:1000])
+    with pytest.raises(DataError, match="can't be loaded as a Keras model"):
+        apply.load_model(model_file)
 
 
-def test_bombs_and_members_that_lead_outside_are_refused(model_file):
-    with pytest.raises(DataError, match="would expand to"):
-        apply.load_model(rewritten(model_file, zeros=bytes(200 * 2**20)))
-    with pytest.raises(DataError, match=r"leads out of its folder.*'\.\./outside'"):
-        apply.load_model(rewritten(model_file, zeros=b"", **{"../outside": b""}))
-
-
-@pytest.mark.parametrize("kind", ["link", "external", "virtual", "huge"])
-def test_variables_outside_of_the_file_are_refused(model_file, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["bomb", "link", "external", "virtual", "huge"])
+def test_hostile_files_are_refused(model_file, tmp_path, kind):
     np.zeros(15, "float32").tofile(tmp_path / "secret")
+    bomb = {"zeros": bytes(200 * 2**20)} if kind == "bomb" else {}
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         if kind == "link":
             file["kernel"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/kernel")
@@ -90,24 +71,17 @@ def test_variables_outside_of_the_file_are_refused(model_file, tmp_path, kind):
             file.create_virtual_dataset("kernel", layout)
         else:  # nothing of it is written
             file.create_dataset("kernel", (2**30,), "float32", chunks=(2**20,))
-    weights = (tmp_path / "weights.h5").read_bytes()
-    rewritten(model_file, **{"model.weights.h5": weights})
-    with pytest.raises(DataError, match=r"outside of the file|far more than the file holds"):
+    with zipfile.ZipFile(model_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members |= {"model.weights.h5": (tmp_path / "weights.h5").read_bytes(), **bomb}
+    with zipfile.ZipFile(model_file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match=r"outside of the file|than the file holds|would expand to"):
         apply.load_model(model_file)
 
 
 # -- sampling ------------------------------------------------------------------------------------
-
-
-@pytest.mark.backend
-def test_infer_batches_as_whole(monkeypatch):
-    model = build_generator(batch_norm=True)
-    latents = apply.draw_latents(model, 7)
-    whole = outputs.infer(model, latents, (8, 8, 1))
-    monkeypatch.setattr(outputs, "PIXELS", 3 * 64)  # the last batch is a partial one
-    np.testing.assert_allclose(outputs.infer(model, latents, (8, 8, 1)), whole, atol=1e-6)
-    double = outputs.infer(lambda x, training: {"a": 2 * x["b"]}, {"b": latents}, (8, 8, 1))
-    np.testing.assert_allclose(double["a"], 2 * latents)
 
 
 def test_latents():
@@ -130,15 +104,13 @@ def nested_tanh():
     return keras.Model(inputs, layers.Identity()(layers.Reshape((8, 8, 1))(inner)))
 
 
-@pytest.mark.parametrize("make", [build_generator, nested_tanh])
-def test_generators_are_sampled_in_their_range(make):
-    generator = make()
+def test_generators_are_sampled_in_their_range():
+    generator = nested_tanh()
     drawn = apply.sample_images(generator, 6, seed=2)
     raw = generator(apply.draw_latents(generator, 6, seed=2), training=False)
     np.testing.assert_allclose(drawn, (keras.ops.convert_to_numpy(raw) + 1) / 2, atol=1e-6)
-    if make is build_generator:
-        gan = make_gan(generator=generator)
-        np.testing.assert_array_equal(apply.sample_images(gan, 6, seed=2), drawn)
+    gan = make_gan(generator=generator)
+    np.testing.assert_array_equal(apply.sample_images(gan, 6, seed=2), drawn)
 
 
 def conditional():
@@ -175,22 +147,17 @@ def test_interpolation_keeps_to_the_arc():
     np.testing.assert_allclose(path[0, [0, 2]], [[1, 0], [0, 2]], atol=1e-7)
     np.testing.assert_allclose(path[0, 1], np.sqrt(0.5) * np.array([1, 2]), atol=1e-7)
     np.testing.assert_allclose(apply.interpolate(start, -start, 3)[0, 1], [0, 0], atol=1e-7)
-    with pytest.raises(ValueError, match=r"Received: \(1, 2\), \(2,\)"):
-        apply.interpolate(start, end[0], 3)
 
 
 def test_grids_and_gifs(tmp_path):
     pictures = noise(5, 4, 4, 3)
     grid = apply.tile(pictures, 3)
     assert grid.shape == (8, 12, 3)
-    np.testing.assert_array_equal(apply.untile(grid, 4)[:5], pictures)
     assert not grid[4:, 8:].any()  # a spare cell
     apply.save_grid(pictures / 255, tmp_path / "new" / "grid.png", 3)
     read = apply.read_grid(tmp_path / "new" / "grid.png", 4)
     np.testing.assert_array_equal(read[:5], (pictures / np.float32(255)))
-    with pytest.raises(ValueError, match="reshape"):
-        apply.untile(grid, 5)
-    frames = [np.full((4, 4, 1), value, "uint8") for value in (0, 128, 255)]
+    frames = [np.full((4, 4, 3), value, "uint8") for value in (0, 128, 255)]
     apply.save_gif(frames, tmp_path / "film.gif", milliseconds=100)
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == 3
@@ -234,15 +201,6 @@ def test_segmenting_in_tiles_is_that_of_the_whole_image(architecture):
     np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
-def test_upsampling_that_wants_to_know_its_sizes():
-    """Keras traces it on TensorFlow for known sizes alone."""
-    inputs = keras.Input((None, None, 3))
-    model = keras.Model(inputs, layers.UpSampling2D(2, interpolation="bilinear")(inputs))
-    for side in (9, 12, 15):
-        image = np.full((side, side + 1, 3), 77, "uint8")
-        assert (apply.upscale_image(model, image) == 77).all()
-
-
 # -- what a model makes --------------------------------------------------------------------------
 
 
@@ -250,6 +208,8 @@ def ends(kind):
     """Upscalers of nearest pixels whose values are told in one way or another."""
     inputs = keras.Input((None, None, 3))
     x = layers.UpSampling2D(2)(inputs)
+    if kind == "bilinear":  # Keras traces it on TensorFlow for known sizes alone
+        return keras.Model(inputs, layers.UpSampling2D(2, interpolation="bilinear")(inputs))
     if kind == "signed":  # tanh far from ±1 is not needed: atanh of what comes in
         x = keras.ops.arctanh(0.999 * (2 * x - 1))
         inner = keras.Sequential([keras.Input((None, None, 3)), layers.Activation("tanh")])
@@ -258,33 +218,19 @@ def ends(kind):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("kind", ["unit", "signed", "byte"])
+@pytest.mark.parametrize("kind", ["unit", "signed", "byte", "bilinear"])
 def test_upscalers_in_any_range(kind):
-    image = noise(6, 9, 3)
+    image = np.full((6, 9, 3), 77, "uint8") if kind == "bilinear" else noise(6, 9, 3)
     large = apply.upscale_image(ends(kind), image)
     expected = image.repeat(2, 0).repeat(2, 1)
     assert np.abs(large.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("last", ["sigmoid", "nested", "operation"])
-def test_a_segmenter_of_probabilities_is_refused(last):
-    net = make_brightness()
-    inputs = keras.Input((None, None, 1))
-    logits = net(inputs)
-    if last == "sigmoid":
-        found = layers.Activation("sigmoid")(logits)
-    elif last == "operation":
-        found = keras.ops.sigmoid(logits)
-    else:
-        found = layers.Identity()(keras.Model(net.input, keras.ops.sigmoid(net.output))(inputs))
+def test_a_segmenter_of_probabilities_is_refused():
+    net, inputs = make_brightness(), keras.Input((None, None, 1))
+    found = layers.Identity()(keras.Model(net.input, keras.ops.sigmoid(net.output))(inputs))
     with pytest.raises(DataError, match=r"must give logits.*Received: outputs in \[0\.0, 1\.0\]"):
         apply.divisor_of(keras.Model(inputs, found))
-
-
-@pytest.mark.parametrize("load", ["load_upscaler", "load_segmenter"])
-def test_another_model_is_refused(load, model_file):
-    with pytest.raises(DataError, match=r"build it with keras\.Input"):
-        getattr(apply, load)(model_file)
 
 
 def test_numbers_that_are_none(tmp_path):
@@ -316,17 +262,7 @@ def save(pixels, path, **options):
     return path
 
 
-def test_files_are_upscaled(tmp_path):
-    pixels = noise(6, 9, 3)
-    save(pixels, tmp_path / "a.png", icc_profile=b"a profile")
-    (result,) = files.upscale_files(make_nearest(), [tmp_path / "a.png"], tmp_path / "out")
-    assert result["output"] == str(tmp_path / "out" / "a_x2.png")
-    large = opened(result["output"])
-    np.testing.assert_array_equal(np.asarray(large), pixels.repeat(2, 0).repeat(2, 1))
-    assert large.info["icc_profile"] == b"a profile"
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
 def test_transparent_edges_keep_their_colour(tmp_path, mode):
     """Black lies where nothing is seen; a network mixes it in, and nobody is to see that."""
     pixels = np.zeros((20, 20, 4), "uint8")
@@ -336,14 +272,15 @@ def test_transparent_edges_keep_their_colour(tmp_path, mode):
         image = Image.fromarray(pixels[..., 0] // 255)
         image.putpalette([0, 0, 0, 255, 255, 255])
         image.info["transparency"] = 0
-    image = image.convert("LA") if mode == "LA" else image
-    image.save(tmp_path / "edge.png")
+    image.save(tmp_path / "edge.png", icc_profile=b"a profile")
     inputs = keras.Input((None, None, 3))
     blur = layers.AveragePooling2D(3, 1, padding="same")(layers.UpSampling2D(2)(inputs))
     (result,) = files.upscale_files(
         keras.Model(inputs, blur), [tmp_path / "edge.png"], tmp_path / "out"
     )
-    large = np.asarray(opened(result["output"]).convert("RGBA"))
+    large = opened(result["output"])
+    assert large.info.get("icc_profile") == (None if mode == "P" else b"a profile")
+    large = np.asarray(large.convert("RGBA"))
     assert (large[large[..., 3] > 0][:, :3] == 255).all()
     np.testing.assert_array_equal(large[..., 3:], upscale(pixels[..., 3:], 2))
 
@@ -365,26 +302,16 @@ def test_files_are_segmented(tmp_path):
         files.segment_files(*how, threshold=1)
 
 
-def test_one_that_fails_does_not_stop_the_others(tmp_path):
-    good, bad = save(noise(6, 9, 3), tmp_path / "good.png"), tmp_path / "bad.png"
-    save(noise(60, 90, 3), bad)
+def test_what_can_not_be_read_does_not_stop_the_rest_of_a_folder(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    save(noise(6, 9, 3), tmp_path / "in" / "good.png")
+    bad = save(noise(60, 90, 3), tmp_path / "in" / "deep" / "bad.png")
     bad.write_bytes(bad.read_bytes()[:2000])
-    results = files.upscale_files(make_nearest(), [bad, good], tmp_path / "out")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    results = files.upscale_files(make_nearest(), [tmp_path / "in"], tmp_path / "out")
     assert [result["output"] is None for result in results] == [True, False]
     assert "bad.png" in results[0]["error"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good_x2.png"]
-
-
-def test_a_folder_is_all_of_its_images(tmp_path):
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    for name in ("in/b.png", "in/deep/a.jpg"):
-        save(noise(6, 9, 3), tmp_path / name)
-    (tmp_path / "in" / "notes.txt").write_text("no image")
-    results = files.upscale_files(make_nearest(), [tmp_path / "in"], tmp_path / "out")
-    assert [os.path.basename(r["output"]) for r in results] == ["b_x2.png", "a_x2.png"]
-
-
-def test_a_stack_is_refused_by_name(tmp_path):
     pages = [Image.fromarray(noise(6, 9, 1)[..., 0]) for _ in range(3)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(DataError, match=r"stack\.tif has several pages.*Received: 3 pages"):
@@ -394,7 +321,7 @@ def test_a_stack_is_refused_by_name(tmp_path):
 def test_names_that_would_be_written_twice(tmp_path):
     one = save(noise(6, 9, 3), tmp_path / "a.png")
     other = save(noise(6, 9, 3), tmp_path / "A.jpg")
-    with pytest.raises(DataError, match=r"come of two.*a\.png, .*A\.jpg"):
+    with pytest.raises(DataError, match=r"come of two.*a\.png.*A\.jpg"):
         files.upscale_files(make_nearest(), [one, other], tmp_path / "out")
     taken = save(noise(6, 9, 3), tmp_path / "a_x2.png")
     with pytest.raises(DataError, match="would replace an input"):

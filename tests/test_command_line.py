@@ -22,7 +22,7 @@ from ganlib.experiment import ray as cluster
 
 BACKEND = keras.backend.backend()
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "ray"}
-COMMANDS = ["doctor", "studies", "run", "status", "report", "sample", "upscale", "segment", "score"]
+COMMANDS = ["doctor", "run", "status", "report", "sample", "upscale", "segment", "score"]
 
 
 @pytest.fixture
@@ -61,40 +61,25 @@ def test_help(ganlib):
     assert ganlib("--version") == (0, f"ganlib {package.__version__}\n", "")
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import ganlib.data, ganlib.experiment.study, ganlib.experiment.local",
-        "import ganlib.experiment.ray, ganlib.experiment.status",
-        "main('--help')",
-        "main('score', '--help')",
-        "main('studies', '--json')",
-    ],
-)
-def test_nothing_heavy_before_it_is_needed(statement):
+def test_nothing_heavy_before_it_is_needed():
     script = f"""
 import sys
+import ganlib.__main__, ganlib.data, ganlib.experiment.local, ganlib.experiment.ray
 
-def main(*arguments):
-    from ganlib import __main__
-    sys.argv = ["ganlib", *arguments]
-    try:
-        __main__.main()
-    except SystemExit as end:
-        assert not end.code
-
-{statement}
+sys.argv = ["ganlib", "score", "--help"]
+try:
+    ganlib.__main__.main()
+except SystemExit as end:
+    assert not end.code
 print("loaded:", *sorted({HEAVY!r} & set(sys.modules)))
 """
     assert run_python("-c", script, backend=BACKEND).splitlines()[-1] == "loaded:"
 
 
-WITHOUT_TENSORFLOW = '''
+WITHOUT_TENSORFLOW = """
 import importlib, pkgutil, sys
 
-class Without:
-    """A finder that sees all but TensorFlow; torch asks whether there is one, and gets a no."""
-
+class Without:  # torch asks whether there is a TensorFlow, and gets a no
     def __init__(self, finder):
         self.finder = finder
 
@@ -116,7 +101,7 @@ modules = [m.name for m in pkgutil.walk_packages(ganlib.__path__, "ganlib.", one
 for name in modules:
     if name not in {f"ganlib.backends.{other}" for other in others}:
         importlib.import_module(name)
-assert "ganlib.adversarial" in modules and "ganlib.models.layers" in modules
+assert "ganlib.models.layers" in modules
 assert all(getattr(ganlib, name) for name in ganlib.__all__)
 
 import helpers
@@ -125,7 +110,7 @@ gan = helpers.make_gan(batch_norm=True)
 helpers.fit(gan, helpers.images(8))
 assert int(gan.optimizer.iterations) == 2
 assert "tensorflow" not in sys.modules
-'''
+"""
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -143,28 +128,20 @@ def test_imports_and_trains_without_tensorflow(backend):
     [
         ("run digit", "did you mean digits"),
         ("run digits --trials bse", "the names are base, "),
-        ("run digits --profile fast", "Received: profile='fast'"),
         ("run digits --gpus 0.5", "--gpus is not for --engine local"),
-        ("run digits --engine ray --workers 2", "--workers is not for --engine ray"),
-        ("run digits --engine ray --gpus 1.5", "gpus=1.5"),
         ("run digits --set epochs=5 --set epochs", "as name=value, e.g. epochs=5. Received: 'ep"),
-        ("status digits --set epochs=five", "epochs must be a whole number. Received: 'five'"),
         ("status digits --set g_learning_rate=-1", "g_learning_rate must be at least 0"),
         ("report digits --set epoch=5", "did you mean epochs"),
         ("run digits --data none.npz", "none.npz"),
         ("run digits --data tiny.npz", "has too few images"),
         ("report digits", "No trial in runs/digits has finished: ganlib run digits"),
         ("report --all", "There is no report in reports"),
-        ("sample none.keras", "There is no model file there"),
-        ("sample tiny.npz", "can't be loaded as a Keras model"),
+        ("sample none.keras", "can't be loaded as a Keras model"),
         ("sample plain.keras", "must make pictures"),
-        ("score gan plain.keras digits", "must make pictures"),
-        ("score gan plain.keras digits --threshold 0.5", "no option --threshold"),
+        ("score sr plain.keras photos -n 5", "no option --n"),
         ("score boundary plain.keras digits", "must hold a ganlib Adversarial model"),
         ("score sr plain.keras photos", "The model must enlarge RGB pictures"),
-        ("score segmentation plain.keras nuclei", "The model must turn images of any size"),
         ("score cells plain.keras nuclei", "'cells' is not one of 'gan', 'boundary'"),
-        ("segment plain.keras tiny.npz", "The model must turn images of any size"),
     ],
 )
 def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, command, message):
@@ -220,13 +197,8 @@ def finished(tmp_path_factory):
     np.savez(folder / "tiny.npz", **parts, x_test=test.images[::4], y_test=test.labels[::4])
     options = ["digits", "--seeds", "1", "--data", "tiny.npz", "--set", "epochs=1"]
     command = ["run", *options, "--trials", "base", "--workers", "1", "--json"]
-    process = subprocess.run(
-        [sys.executable, "-m", "ganlib", *command],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    how = {"cwd": folder, "capture_output": True, "text": True, "timeout": 300}
+    process = subprocess.run([sys.executable, "-m", "ganlib", *command], **how)
     assert process.returncode == 0, process.stderr
     return folder, options, process
 
@@ -239,11 +211,9 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     assert "Report: reports/quick/digits" in process.stderr
 
     monkeypatch.chdir(folder)
-    code, output, _ = ganlib("status", *options, "--json")
-    assert code == 0
-    rows = {row["id"].partition("-seed0-")[0]: row for row in json.loads(output)}
-    assert (rows["base"]["id"], rows["base"]["status"]) == (result["id"], result["status"])
-    assert rows["repaired"]["status"] == "to do"
+    rows = json.loads(ganlib("status", *options, "--json")[1])
+    statuses = {row["id"].partition("-seed0-")[0]: row["status"] for row in rows}
+    assert (statuses["base"], statuses["repaired"]) == (result["status"], "to do")
     assert result["id"] in ganlib("status", *options)[1]
 
     code, output, _ = ganlib("report", *options, "--reports", "again")
@@ -254,8 +224,6 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"):
         assert (written / name).stat().st_size > 0
         assert name in run["files"]
-    for path in written.glob("*.tex"):  # pdfLaTeX stops at a character that no package declares
-        assert {c for c in path.read_text(encoding="utf-8") if ord(c) > 0x17F} <= set("…")
     assert ganlib("report", "--all", "--reports", "again")[1] == "Page: again/write-up.html\n"
 
 
@@ -314,17 +282,12 @@ def test_score_sr_and_segmentation(ganlib, tmp_path):
     scores = json.loads(output)
     assert scores["bicubic"]["psnr_y"] > scores["model"]["psnr_y"] > 20
     assert scores["n"] == 2
-    code, _, errors = ganlib("score", "sr", "sr.keras", "digits")
-    assert code == 2
-    assert "32 pixels in height and width" in squeezed(errors)
-
     make_brightness().save("net.keras")
     masks = np.zeros((4, 20, 30), "uint8")
     masks[:, :5] = 1
     np.savez("cells.npz", x=200 * masks, y=masks)
     code, output, errors = ganlib("score", "segmentation", "net.keras", "cells.npz")
     assert code == 0, errors
-    assert "4 images" in squeezed(output).replace("n 4", "4 images")
     assert re.search(r"jaccard +1\.0+ +0\.0+ +0\.25", output)
 
 
@@ -341,8 +304,6 @@ def test_upscale_and_segment(ganlib, tmp_path):
     (tmp_path / "in" / "b.png").write_bytes(whole[:80])
     code, output, errors = ganlib("segment", "net.keras", "in")
     assert code == 1  # one could not be read; the other is made
-    assert re.match(r"segmented/a_mask\.png: [\d.]+% foreground", output)
+    assert re.match(r"segmented/a_mask\.png, [\d.]+% foreground", output)
     assert "b.png" in errors
-    code, _, errors = ganlib("segment", "net.keras", "in/a.png", "--threshold", "1")
-    assert code == 2
-    assert "Received: threshold=1.0" in errors
+    assert ganlib("segment", "net.keras", "in/a.png", "--threshold", "1")[0] == 2

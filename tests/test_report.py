@@ -16,16 +16,11 @@ from PIL import Image
 
 from ganlib.experiment.machine import StudyError
 from ganlib.report.export import Report, Table, git_revision, kept, write_page
-from ganlib.report.figures import STRIP, close, show_images, style
+from ganlib.report.figures import STRIP, close, show_spaced, style
 
 mpl.use("Agg")
-TABLE = pandas.DataFrame(
-    {
-        "a_b & 50%": ["x_1 ~ 2", "{#$^}", "5 ± 1 × γ"],
-        "value": [1 / 3, 1234.5678, float("nan")],
-        "n": [1, 2, 30000],
-    }
-)
+COLUMNS = {"value": [1 / 3, 1234.5678, float("nan")], "n": [1, 2, 30000]}
+TABLE = pandas.DataFrame({"a_b & 50%": ["x_1 ~ 2", "{#$^}", "5 ± 1 × γ"], **COLUMNS})
 
 
 @pytest.fixture
@@ -41,14 +36,14 @@ def figure():
 # -- figures -------------------------------------------------------------------------------------
 
 
-def test_show_images(figure):
+def test_pictures(figure):
     ax = figure.axes[0]
-    show_images(ax, np.linspace(0, 0.5, 12).reshape(3, 2, 2, 1), 2, "title")
-    assert ax.images[0].get_array().shape == (4, 4)
+    show_spaced(ax, np.linspace(0, 0.5, 12).reshape(3, 2, 2, 1), 2)
+    assert ax.images[0].get_array().shape == (5, 5)
     assert ax.images[0].get_clim() == (0, 1)  # never stretched to the values there are
     for value in (-0.5, 255.0, np.nan):
         with pytest.raises(ValueError, match=r"use ganlib\.images\.convert\. Received: values in"):
-            show_images(ax, np.full((2, 2, 2, 1), value), 2)
+            show_spaced(ax, np.full((2, 2, 2, 1), value), 2)
 
 
 def test_figure_formats(figure, tmp_path):
@@ -65,21 +60,13 @@ def test_figure_formats(figure, tmp_path):
     assert b"/CreationDate" not in pdf
 
 
-@pytest.mark.parametrize(
-    ("profile", "changes", "marks"),
-    [
-        ("cpu", None, ["cpu profile: below the write-up's scale"]),
-        ("full", None, []),
-        ("quick", {"epochs": 5}, ["quick profile; changed: epochs=5"]),
-    ],
-)
-def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path, profile, changes, marks):
-    path = Report("toy", profile, tmp_path, changes).figure("curve", figure)
-    assert [text.get_text() for text in figure.texts] == marks
+def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path):
+    path = Report("toy", "quick", tmp_path, {"epochs": 5}).figure("curve", figure)
+    assert [text.get_text() for text in figure.texts] == ["quick profile; changed: epochs=5"]
     with Image.open(path) as picture:
         grey = np.asarray(picture.convert("L"))
-    assert grey.shape == (450 + round(300 * STRIP) * bool(marks), 600)
-    assert not marks or grey[450:].min() < 200  # something is written there
+    assert grey.shape == (450 + round(300 * STRIP), 600)
+    assert grey[450:].min() < 200  # something is written there
 
 
 # -- tables and provenance -----------------------------------------------------------------------
@@ -155,7 +142,7 @@ def shown(monkeypatch):
 
 def test_kept_results_are_those_of_the_largest_profile(tmp_path, figure, shown):
     write_report(tmp_path, "cpu", figure)
-    kept("none", tmp_path, ["scores"])
+    kept("none", tmp_path, {}, ())
     assert "ganlib run none --profile cpu" in shown.pop()["data"]["text/html"]
     kept("toy", tmp_path, {"scores": ["n"]}, ["curve"])
     line, table, picture = (output["data"] for output in shown)
@@ -163,7 +150,7 @@ def test_kept_results_are_those_of_the_largest_profile(tmp_path, figure, shown):
         assert part in line["text/html"]
     assert "30000" in table["text/html"]
     assert table["text/plain"] == "<table of 3 rows: n>"
-    assert "image/png" in picture
+    assert "image/jpeg" in picture
     assert not re.search(r"0\.3|30000", "".join(output["text/plain"] for output in (line, picture)))
 
 
@@ -178,7 +165,7 @@ def test_one_page_of_all_studies(tmp_path, figure):
     assert "A &lt;toy&gt;" in text
     assert "cpu profile" in text  # the largest
     assert "quick profile" not in text
-    assert "data:image/png;base64," in text
+    assert "data:image/jpeg;base64," in text
     assert "<b>The scores</b>" in text
     assert "http" not in text
     assert "Not run" not in text
