@@ -23,8 +23,8 @@ PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
 NAMES = ("runs", "reports", "grid.png", "upscaled", "segmented")
 RUNS, REPORTS, GRID, LARGE, MASKS = map(pathlib.Path, NAMES)
 
-ONE = typer.Argument(help="digits, bedrooms, boundary, srgan, unet, or a module of your own.")
-StudyName = Annotated[str, ONE]
+STUDY = typer.Argument(help="digits, bedrooms, boundary, srgan, unet, or a module of your own.")
+StudyName = Annotated[str, STUDY]
 Profile = Annotated[str, typer.Option(help="quick: minutes; cpu: hours; full: the write-up's.")]
 Text, Number = str | None, int | None
 Data = Annotated[Text, typer.Option(help="An embedded set's name, tfds:NAME, .npz or folder.")]
@@ -58,12 +58,8 @@ def load_keras():
 @contextlib.contextmanager
 def _asked_for_wrongly():
     """What is wrong with an option is said beside the command's usage; exit code 2."""
-    from ganlib.data import DataError
-
     try:
         yield
-    except DataError:
-        raise
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -117,10 +113,7 @@ def run(
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
     as_json: AsJson = False,
 ):
-    """Runs a study's trials that are not finished, and writes its report.
-
-    Stop it with Ctrl-C, or kill it: the same command goes on where it was.
-    """
+    """Runs a study's unfinished trials, and writes its report; if killed, give it again."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters send it before they kill
     try:
         chosen = _study(study, profile, data, seeds, changes, trials)
@@ -188,7 +181,7 @@ def status(
 
 @app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")
 def report(
-    study: Annotated[Text, ONE] = None,
+    study: Annotated[Text, STUDY] = None,
     every: Annotated[bool, typer.Option("--all", help="One page of all studies.")] = False,
     profile: Profile = PROFILE,
     data: Data = None,
@@ -197,10 +190,7 @@ def report(
     out: Out = RUNS,
     reports: Reports = REPORTS,
 ):
-    """Writes figures, tables and claims of the trials that have finished.
-
-    With --all one page of all studies: of each the largest profile that has a report.
-    """
+    """Writes figures, tables and claims of the finished trials; --all: a page of all reports."""
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
     from ganlib.experiment.machine import check_writable
@@ -224,9 +214,6 @@ def _write_report(study, out, reports):
     finished = [r for r in results(study, out) if r["status"] in (DONE, STOPPED)]
     if not finished:
         raise StudyError(f"No trial in {out / study.name} has finished: ganlib run {study.name}")
-    import matplotlib
-
-    matplotlib.use("Agg")
     return report_module(study.name).write_report(study, finished, study.data, out, reports).path
 
 
@@ -257,7 +244,7 @@ def score(
     network: Annotated[Text, typer.Option(help="gan: efficientnet_lite0, inception_v3.")] = None,
     as_json: AsJson = False,
 ):
-    """Scores a trained model on the test part of real data, beside a ceiling and a floor.
+    """Scores a model on the test part of real data, beside a ceiling and a floor.
 
     gan: KID, Fréchet distance, precision, recall, density and coverage. boundary: s1, s2 and s3.
     sr: PSNR and SSIM of pictures made small and enlarged again. segmentation: Jaccard and Dice.
@@ -330,7 +317,7 @@ def doctor(data: Data = None, as_json: AsJson = False):
 
 def main():
     """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "MPLBACKEND": "Agg"}
     from ganlib.data import DataError
     from ganlib.experiment.machine import StudyError, of_a_file
 

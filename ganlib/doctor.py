@@ -11,10 +11,9 @@ PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy", "
 
 
 def examine(data=None, import_error=None):
-    """Facts of the environment, and of data (as `ganlib.data.load` takes them) if any are named.
+    """Facts of the environment, and of data that `ganlib.data.load` takes; `problems`: messages.
 
-    `import_error` is what an import of Keras that was tried before has raised. `problems` in the
-    dict is a list of messages with their remedies, empty when all is well.
+    `import_error` is what an import of Keras that was tried before has raised.
     """
     facts = {
         "python": f"{platform.python_version()} on {platform.platform(terse=True)}",

@@ -18,8 +18,6 @@ from ganlib.data import DataError
 from ganlib.images import upscale
 from ganlib.models import srgan, unet
 
-# -- loading -------------------------------------------------------------------------------------
-
 
 @pytest.fixture
 def model_file(tmp_path):
@@ -33,9 +31,8 @@ def test_models_come_back(model_file, tmp_path):
     gan.save(tmp_path / "gan.keras")
     again = apply.load_gan(tmp_path / "gan.keras")
     latents = apply.draw_latents(gan, 3, seed=5)
-    np.testing.assert_array_equal(
-        apply.make_images(again.sampler, latents), apply.make_images(gan.sampler, latents)
-    )
+    drawn, expected = (apply.make_images(model.sampler, latents) for model in (again, gan))
+    np.testing.assert_array_equal(drawn, expected)
     with pytest.raises(DataError, match=r"must hold a ganlib Adversarial.*Received: Sequential"):
         apply.load_gan(model_file)
 
@@ -81,9 +78,6 @@ def test_hostile_files_are_refused(model_file, tmp_path, kind):
         apply.load_model(model_file)
 
 
-# -- sampling ------------------------------------------------------------------------------------
-
-
 def test_latents():
     gan = make_gan()
     latents = apply.draw_latents(gan, 5, seed=1)
@@ -97,15 +91,10 @@ def test_latents():
         apply.draw_latents(gan, 5, truncation=-1)
 
 
-def nested_tanh():
-    """A generator whose last layer shows no activation: as an operation, then reshaped."""
-    inputs = keras.Input((4,))
-    inner = keras.ops.tanh(layers.Dense(64)(inputs))
-    return keras.Model(inputs, layers.Identity()(layers.Reshape((8, 8, 1))(inner)))
-
-
 def test_generators_are_sampled_in_their_range():
-    generator = nested_tanh()
+    inputs = keras.Input((4,))
+    inner = keras.ops.tanh(layers.Dense(64)(inputs))  # the last layer shows no activation
+    generator = keras.Model(inputs, layers.Identity()(layers.Reshape((8, 8, 1))(inner)))
     drawn = apply.sample_images(generator, 6, seed=2)
     raw = generator(apply.draw_latents(generator, 6, seed=2), training=False)
     np.testing.assert_allclose(drawn, (keras.ops.convert_to_numpy(raw) + 1) / 2, atol=1e-6)
@@ -113,18 +102,18 @@ def test_generators_are_sampled_in_their_range():
     np.testing.assert_array_equal(apply.sample_images(gan, 6, seed=2), drawn)
 
 
-def conditional():
+def test_what_makes_no_pictures_of_latents_is_refused_in_one_message(tmp_path):
     given = [keras.Input((4,)), keras.Input((10,))]
     x = layers.Dense(64, activation="tanh")(layers.Concatenate()(given))
-    return keras.Model(given, layers.Reshape((8, 8, 1))(x))
-
-
-@pytest.mark.parametrize(
-    "make", [conditional, make_nearest, lambda: srgan.build_generator(2, filters=2, blocks=1)]
-)
-def test_what_makes_no_pictures_of_latents_is_refused_in_one_message(make):
-    with pytest.raises(DataError, match=r"must make pictures .* of latents alone"):
-        apply.sample_images(make(), 3)
+    conditional = keras.Model(given, layers.Reshape((8, 8, 1))(x))
+    players = srgan.build_generator(2, filters=2, blocks=1), srgan.build_discriminator(2, levels=2)
+    gan = Adversarial(*players)
+    gan.compile()
+    gan.save(tmp_path / "gan.keras")
+    for model in (conditional, make_nearest(), apply.load_gan(tmp_path / "gan.keras")):
+        with pytest.raises(DataError, match=r"must make pictures .* of latents alone"):
+            apply.sample_images(model, 3)
+    assert apply.scale_of(apply.load_upscaler(tmp_path / "gan.keras")) == 2  # its sampler
     linear = keras.Sequential([keras.Input((4,)), layers.Dense(64), layers.Reshape((8, 8, 1))])
     with pytest.raises(DataError, match=r"sigmoid or tanh.*Received: outputs without bounds"):
         apply.sample_images(linear, 3)
@@ -165,33 +154,25 @@ def test_grids_and_gifs(tmp_path):
         assert film.info["duration"] == 2000
 
 
-# -- tiles ---------------------------------------------------------------------------------------
-
-
-def make_upscaler(activation="sigmoid"):
-    """A random network for a scale of 2 that reaches 3 pixels."""
+@pytest.mark.backend
+def test_upscaling_in_tiles_is_that_of_the_whole_picture():
     keras.utils.set_random_seed(1)
     inputs = keras.Input((None, None, 3))
-    x = layers.Conv2D(4, 5, padding="same", activation="tanh")(inputs)
+    x = layers.Conv2D(4, 5, padding="same", activation="tanh")(inputs)  # it reaches 3 pixels
     x = layers.Conv2D(4, 3, padding="same")(layers.UpSampling2D(2)(x))
-    return keras.Model(inputs, layers.Conv2D(3, 1, activation=activation)(x))
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("tile", [5, 16])
-def test_upscaling_in_tiles_is_that_of_the_whole_picture(tile):
-    model, image = make_upscaler(), noise(13, 22, 3)
+    model = keras.Model(inputs, layers.Conv2D(3, 1, activation="sigmoid")(x))
+    image = noise(13, 22, 3)
     whole = keras.ops.convert_to_numpy(model(image[None].astype("float32") / 255))[0]
-    large = apply.upscale_image(model, image, tile=tile, overlap=3)
+    large = apply.upscale_image(model, image, tile=5, overlap=3)
     assert np.abs(large - 255 * whole).max() <= 0.5 + 1e-3
+    assert apply.upscale_image(model, image[..., :1]).shape == (26, 44, 1)
     assert (apply.upscale_image(model, image, tile=5, overlap=0) != large).any()  # seams
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("architecture", unet.ARCHITECTURES)
-def test_segmenting_in_tiles_is_that_of_the_whole_image(architecture):
+def test_segmenting_in_tiles_is_that_of_the_whole_image():
     keras.utils.set_random_seed(0)
-    model = unet.build_unet(architecture, filters=2, depth=2)
+    model = unet.build_unet(unet.ARCHITECTURES[0], filters=2, depth=2)
     assert (apply.divisor_of(model), apply.channels_of(model)) == (4, 1)
     image = noise(100, 70, 1)  # 70 is no multiple of 4
     padded = np.pad(image, ((0, 0), (0, 2), (0, 0)), "reflect").astype("float32") / 255
@@ -199,9 +180,10 @@ def test_segmenting_in_tiles_is_that_of_the_whole_image(architecture):
     found = apply.segment(model, image, tile=18, overlap=40)
     assert (found.shape, found.dtype) == ((100, 70, 1), np.float32)
     np.testing.assert_allclose(found, whole, atol=1e-5)
-
-
-# -- what a model makes --------------------------------------------------------------------------
+    with pytest.raises(DataError, match="makes NaN"):
+        apply.segment(make_brightness(np.nan), image)
+    with pytest.raises(ValueError, match="Received: float64"):
+        apply.segment(model, image / 255)
 
 
 def ends(kind):
@@ -233,30 +215,6 @@ def test_a_segmenter_of_probabilities_is_refused():
         apply.divisor_of(keras.Model(inputs, found))
 
 
-def test_numbers_that_are_none(tmp_path):
-    with pytest.raises(DataError, match="makes NaN"):
-        apply.segment(make_brightness(np.nan), noise(4, 5, 1))
-    with pytest.raises(ValueError, match="Received: float64"):
-        apply.segment(make_brightness(), noise(4, 5, 1) / 255)
-    assert apply.segment(make_brightness(), noise(4, 5, 3)).shape == (4, 5, 1)
-    assert apply.upscale_image(make_nearest(3), noise(4, 5, 1)).shape == (12, 15, 1)
-
-
-def test_the_sampler_of_an_adversarial_upscales(tmp_path):
-    keras.utils.set_random_seed(0)
-    players = srgan.build_generator(2, filters=2, blocks=1), srgan.build_discriminator(2, levels=2)
-    gan = Adversarial(*players)
-    gan.compile()
-    gan.save(tmp_path / "gan.keras")
-    model = apply.load_upscaler(tmp_path / "gan.keras")
-    assert apply.scale_of(model) == 2
-    with pytest.raises(DataError, match="of latents alone"):
-        apply.sample_images(apply.load_gan(tmp_path / "gan.keras"), 2)
-
-
-# -- files ---------------------------------------------------------------------------------------
-
-
 def save(pixels, path, **options):
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path, **options)
     return path
@@ -275,9 +233,8 @@ def test_transparent_edges_keep_their_colour(tmp_path, mode):
     image.save(tmp_path / "edge.png", icc_profile=b"a profile")
     inputs = keras.Input((None, None, 3))
     blur = layers.AveragePooling2D(3, 1, padding="same")(layers.UpSampling2D(2)(inputs))
-    (result,) = files.upscale_files(
-        keras.Model(inputs, blur), [tmp_path / "edge.png"], tmp_path / "out"
-    )
+    model = keras.Model(inputs, blur)
+    (result,) = files.upscale_files(model, [tmp_path / "edge.png"], tmp_path / "out")
     large = opened(result["output"])
     assert large.info.get("icc_profile") == (None if mode == "P" else b"a profile")
     large = np.asarray(large.convert("RGBA"))
@@ -298,8 +255,6 @@ def test_files_are_segmented(tmp_path):
     assert result["foreground"] == pytest.approx(1 / 3)
     (result,) = files.segment_files(*how, threshold=None)
     assert result["output"].endswith("a_probability.png")
-    with pytest.raises(ValueError, match="Received: threshold=1"):
-        files.segment_files(*how, threshold=1)
 
 
 def test_what_can_not_be_read_does_not_stop_the_rest_of_a_folder(tmp_path):
@@ -326,6 +281,4 @@ def test_names_that_would_be_written_twice(tmp_path):
     taken = save(noise(6, 9, 3), tmp_path / "a_x2.png")
     with pytest.raises(DataError, match="would replace an input"):
         files.upscale_files(make_nearest(), [one, taken], tmp_path)
-    with pytest.raises(DataError, match="no image file there"):
-        files.upscale_files(make_nearest(), [tmp_path / "none.png"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,6 @@ from image_models import noise
 from PIL import Image
 
 from ganlib import doctor
-from ganlib.data import Images
 
 BACKEND = keras.backend.backend()
 
@@ -42,17 +41,12 @@ def test_faults(monkeypatch):
     assert '"image_data_format": "channels_last"' in next(doctor._faults(keras, facts))
 
 
-# -- data ----------------------------------------------------------------------------------------
-
-
 def test_labelled_digits(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (1500, 28, 28, 1), "uint8")
-    np.savez(tmp_path / "small.npz", x=images, y=np.arange(1500) % 10)
+    np.savez(tmp_path / "small.npz", x=noise(1500, 28, 28, 1), y=np.arange(1500) % 10)
     facts = doctor.examine(str(tmp_path / "small.npz"))
     data = facts["data"]
     assert (data["images"], data["sides"], data["classes"]) == (1500, [28, 28], 10)
     assert (data["minimum"], data["maximum"]) == (0, 255)
-    assert data["checksum"] == Images(images, labels=np.arange(1500) % 10).checksum()
     assert "digits" in data["for_studies"]
     assert "unet" not in data["for_studies"]
     assert facts["problems"] == []

@@ -2,11 +2,14 @@
 
 import functools
 import itertools
+import math
+import pathlib
 import zipfile
 
 import h5py
 import keras
 import numpy as np
+from PIL import Image
 from scipy.special import expit, ndtr, ndtri
 
 import ganlib.augment
@@ -16,8 +19,6 @@ import ganlib.models.layers
 import ganlib.models.srgan
 import ganlib.models.unet  # noqa: F401  a saved model is made of what these register
 from ganlib.adversarial import Adversarial
-from ganlib.apply.grids import read_grid, save_gif, save_grid  # noqa: F401
-from ganlib.apply.grids import tile as tile
 from ganlib.data.errors import DataError
 from ganlib.data.fit import fit
 from ganlib.data.npz import check_members
@@ -27,17 +28,14 @@ from ganlib.models.outputs import infer, output_bounds
 RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}  # by a model's bounds
 SMALL = 256 * 2**20  # bytes that a model's variables may need, whatever its file holds
 PROBE = (24, 32)  # pixels of a picture to ask an upscaler about shapes
+HOLD = 2000  # milliseconds, of a film's last frame
 
 
 def load_model(path, compile=True):
     """Loads a `keras.Model` from a .keras file, which may come from anyone.
 
-    Args:
-        path: path.
-        compile: bool, whether to bring the optimizers back, which only training needs.
-
-    Raises:
-        DataError: it can't be read, holds code or paths of other files, or expands to far more.
+    `compile` brings the optimizers back, which only training needs. A file that can't be read,
+    holds code or paths of other files, or expands to far more than its size is a DataError.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -77,9 +75,6 @@ def load_gan(path):
         kind = type(model).__name__
         raise DataError(f"{path} must hold a ganlib Adversarial model. Received: {kind}")
     return model
-
-
-# -- sampling ------------------------------------------------------------------------------------
 
 
 def _picture_range(generator):
@@ -124,10 +119,7 @@ def draw_latents(gan, n, seed=0, truncation=None):
 
 
 def make_images(generator, latents):
-    """The pictures, float32 `(n, h, w, c)` in [0, 1], that a generator makes of latents `(n, …)`.
-
-    It must end in sigmoid or tanh, as `gan.sampler` does.
-    """
+    """The pictures, float32 `(n, h, w, c)` in [0, 1], that G makes of latents `(n, …)`."""
     images = infer(generator, np.asarray(latents, "float32"), generator.output_shape[1:])
     return convert(images, _picture_range(generator), "unit")
 
@@ -148,15 +140,8 @@ def discriminate(gan, images):
 def interpolate(start, end, steps):
     """Spherical interpolation between latents (White, 2016, "Sampling Generative Networks").
 
-    A straight line would run through short latents, such as the generator has never seen; it is
-    taken only where two latents point along one line.
-
-    Args:
-        start, end: arrays `(n, latent_dim)`.
-        steps: int from 2 on, latents on each way, both ends included.
-
-    Returns:
-        Array `(n, steps, latent_dim)`, float32 if both are.
+    Of arrays `(n, latent_dim)` it makes `(n, steps, latent_dim)`, both ends included. A straight
+    line would run through short latents; it is taken only where two point along one line.
     """
     a, b = (np.asarray(x, "float64") for x in (start, end))
     tiny = np.finfo("float64").tiny  # a vector of zeros stays one
@@ -172,7 +157,38 @@ def interpolate(start, end, steps):
     return path.astype(np.result_type(start, end, np.float32))
 
 
-# -- tiles ---------------------------------------------------------------------------------------
+def tile(images, columns):
+    """Puts images beside one another: `(n, h, w, c)` to `(rows·h, columns·w, c)`; spare cells 0."""
+    images = np.asarray(images)
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    blank = np.zeros((rows * columns - n, height, width, channels), images.dtype)
+    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def read_grid(path, size):
+    """The pictures of a saved grid, float32 `(n, size, size, 3)` in [0, 1]."""
+    with Image.open(path) as file:
+        grid = np.asarray(file.convert("RGB"))
+    rows, columns = (side // size for side in grid.shape[:2])
+    cells = grid.reshape(rows, size, columns, size, 3)  # refuses what does not divide
+    return convert(cells.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, 3), "byte", "unit")
+
+
+def save_grid(images, path, columns=None):
+    """Saves images `(n, h, w, 1 or 3)` in [0, 1] as one PNG; without `columns` about square."""
+    grid = convert(tile(images, columns or math.ceil(len(images) ** 0.5)), "unit", "byte")
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(path)
+
+
+def save_gif(frames, path, milliseconds=250):
+    """Saves uint8 pictures `(h, w, 3)` as a GIF that loops; the last stays for 2 seconds."""
+    pictures = [Image.fromarray(frame).quantize() for frame in frames]
+    times = [milliseconds] * (len(pictures) - 1) + [HOLD]
+    options = {"append_images": pictures[1:], "duration": times, "loop": 0, "optimize": True}
+    pictures[0].save(path, format="GIF", save_all=True, **options)
 
 
 def _tile_by_tile(model, image, tile, overlap, finish, scale=1, divisor=1):
@@ -232,9 +248,6 @@ def _shape_of_output(model, shape):
         return f"{type(error).__name__}: {error}"
 
 
-# -- upscaling -----------------------------------------------------------------------------------
-
-
 def load_upscaler(path):
     """Loads a model that `upscale_image` takes, or raises DataError; of an `Adversarial`, G."""
     model = load_model(path, compile=False)
@@ -262,8 +275,8 @@ def upscale_image(model, image, tile=256, overlap=32):
         model: as `load_upscaler` returns it.
         image: uint8 array `(height, width, 1 or 3)`; grey is enlarged as RGB, and averaged.
         tile: int, height and width of a tile in pixels. Memory grows with it.
-        overlap: int, pixels around a tile that the model sees, too. No seam is left where it is as
-            far as the convolutions reach.
+        overlap: int, pixels around a tile that the model sees, too: as far as it reaches, or seams
+            are left.
     """
     scale, value_range = scale_of(model), _upscaled_range(model)
 
@@ -283,9 +296,6 @@ def _upscaled_range(model):
     greys = (np.full((1, *PROBE, 3), grey, np.float32) for grey in (0.25, 0.75))
     dark, light = (np.nan_to_num(_run(model, grey)).mean() for grey in greys)
     return "byte" if light - dark > 8 else "unit"  # true are 127.5 and 0.5
-
-
-# -- segmentation --------------------------------------------------------------------------------
 
 
 def load_segmenter(path):

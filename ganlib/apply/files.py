@@ -24,11 +24,8 @@ def upscale_files(model, paths, out, tile=256, show=False):
         out, tile, show: folder to write into; as of `upscale_image`; whether to show progress.
 
     Returns:
-        List of dicts with `input` and `output`. Where one failed, which does not stop the rest,
-        `output` is None and `error` says why.
-
-    Raises:
-        DataError: before any work: an input is no image, or an output would replace another file.
+        List of dicts with `input` and `output`; where one failed, `output` is None and `error` says
+        why. Before any work: DataError if an input is no image, or an output would replace a file.
     """
     scale = scale_of(model)
 
@@ -84,10 +81,8 @@ def _each_file(paths, out, suffix, work, verb, show):
         # Some file systems take two names for one if they differ in case alone.
         other = targets.setdefault(target.name.casefold(), (path, target))[0]
         if target.resolve() in inputs or other != path:
-            raise DataError(
-                f"{target} would replace an input, or come of two, {other} and {path}: rename one, "
-                "or choose another folder."
-            )
+            cause = f"{target} would replace an input, or come of two, {other} and {path}"
+            raise DataError(f"{cause}: rename one, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     results = []
     for path, target in tqdm(targets.values(), verb, unit="image", disable=None if show else True):

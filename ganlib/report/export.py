@@ -31,12 +31,9 @@ class Report:
     """
 
     def __init__(self, study, profile, out="reports", changes=None):
-        self.study = study
-        self.profile = profile
-        self.mark = mark(profile, changes)
+        self.study, self.profile, self.mark = study, profile, mark(profile, changes)
         self.path = pathlib.Path(out) / profile / study
-        self.written = []
-        self.captions = {}
+        self.written, self.captions = [], {}
 
     def file(self, name, suffix):
         """The path of a further file, for the caller to write: run.json lists it, too."""
@@ -55,20 +52,15 @@ class Report:
         return self.path / f"{name}.png"
 
     def table(self, name, table, caption=""):
-        """Saves a `pandas.DataFrame` as CSV, Markdown and LaTeX (booktabs); returns the CSV's path.
-
-        CSV keeps every digit; the other two show three significant ones, or all before the point.
-        """
+        """Saves a `pandas.DataFrame` as CSV with every digit, Markdown and LaTeX with three."""
         self.captions[f"{name}.csv"] = caption
         shown = table.map(_three_digits)
         latex = shown.map(_escape).rename(columns=_escape)
         about = {"caption": _escape(caption) or None, "label": f"tab:{self.study}-{name}"}
-        for suffix, text in {
-            "csv": table.to_csv(index=False),
-            "md": shown.to_markdown(index=False, disable_numparse=True) + "\n",
-            "tex": latex.to_latex(index=False, **about),
-        }.items():
-            write_atomically(self.file(name, suffix), text)
+        markdown = shown.to_markdown(index=False, disable_numparse=True) + "\n"
+        write_atomically(self.file(name, "md"), markdown)
+        write_atomically(self.file(name, "tex"), latex.to_latex(index=False, **about))
+        write_atomically(self.file(name, "csv"), table.to_csv(index=False))
         return self.path / f"{name}.csv"
 
     def provenance(self, study, results, data, claims=None):
@@ -94,14 +86,10 @@ class Report:
 
 
 class Table:
-    """A `pandas.DataFrame` and its caption: all numbers in HTML for the reader, its size in text.
-
-    Text is what strict notebook tests compare, and numbers differ between machines.
-    """
+    """A `pandas.DataFrame`: numbers in HTML, its size alone in text, which tests compare."""
 
     def __init__(self, frame, caption=""):
-        self.frame = frame
-        self.caption = caption
+        self.frame, self.caption = frame, caption
 
     def __repr__(self):
         return f"<table of {len(self.frame)} rows: {', '.join(map(str, self.frame.columns))}>"
@@ -153,17 +141,10 @@ def _escape(text):
     return text.translate(str.maketrans(LATEX))
 
 
-# -- kept results --------------------------------------------------------------------------------
-
-
 def kept(study, reports, tables, figures):
     """Shows in a notebook a study's results at the largest scale that is kept, full or cpu.
 
-    Args:
-        study: str, the study's name.
-        reports: folder of all reports.
-        tables: dict of name → list of columns to show (None: all).
-        figures: names of the figures to show.
+    `tables` maps names to the columns to show (None: all); `figures` is a list of names.
     """
     from IPython import display as shown
 
@@ -181,10 +162,7 @@ def kept(study, reports, tables, figures):
 
 
 def write_page(studies, reports):
-    """Writes `write-up.html`, of each study (name → title) the largest profile with a report.
-
-    The page holds its pictures, and asks nothing of the network. Returns its path.
-    """
+    """Writes `write-up.html`, of each study (name → title) the largest report; returns its path."""
     parts = []
     for study, title in studies.items():
         folder, record = _largest(study, reports, ("full", "cpu", "quick"))
@@ -224,10 +202,10 @@ img {{ max-width: 100%; height: auto }}</style></head><body>
 def _largest(study, reports, profiles):
     """The folder of the first of these profiles that has a report, and its run.json."""
     for profile in profiles:
-        folder = pathlib.Path(reports, profile, study)
-        if (folder / "run.json").is_file():
-            return folder, json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    return None, {}
+        path = pathlib.Path(reports, profile, study, "run.json")
+        if path.is_file():
+            return path.parent, json.loads(path.read_text(encoding="utf-8"))
+    return None, None
 
 
 def _told(record):

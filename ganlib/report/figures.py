@@ -105,12 +105,9 @@ def picture_rows(rows, title="", width=PAGE):
 
 
 def picture_table(rows, titles, captions=None):
-    """A figure of pictures in rows and columns, over a page's width.
+    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over a page's width.
 
-    Args:
-        rows: dict of label → list of pictures, uint8 or in [0, 1], grey or of three channels.
-        titles: list of str, above the columns.
-        captions: dict of label → list of str, below the row's pictures.
+    `captions` has a list of texts for each label: they stand below its row's pictures.
     """
     side = PAGE / len(titles)
     with style() as plt:

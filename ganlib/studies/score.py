@@ -27,10 +27,7 @@ def score(kind, path, data, **options):
         kind: str, one of `KINDS`.
         path: of a .keras file.
         data: what `ganlib.data.load` takes.
-        **options: of the kind's own function; None for its default.
-
-    Raises:
-        DataError: the data or the model can't be used; ValueError: an option is not for this kind.
+        **options: of the kind's own function; None for its default. ValueError for foreign ones.
     """
     read, measure = KINDS[kind]
     known = inspect.signature(measure).parameters
