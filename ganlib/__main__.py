@@ -240,7 +240,6 @@ def score(
     model: Model,
     data: Annotated[str, typer.Argument(help="Real images: as --data of `ganlib run`.")],
     n: Annotated[Number, typer.Option("-n", min=1, help="Pictures to make.")] = None,
-    seed: Annotated[Number, typer.Option(help="Of the latents; default: 0.")] = None,
     network: Annotated[Text, typer.Option(help="gan: efficientnet_lite0, inception_v3.")] = None,
     as_json: AsJson = False,
 ):
@@ -252,9 +251,8 @@ def score(
     load_keras()
     from ganlib.studies import score as scoring
 
-    options = {"n": n, "seed": seed, "network": network, "progress": not as_json}
     with _asked_for_wrongly():
-        scores = scoring.score(kind, model, data, **options)
+        scores = scoring.score(kind, model, data, n=n, network=network, progress=not as_json)
     _show(scores, as_json, scoring.describe)
 
 
@@ -276,7 +274,6 @@ def segment(
     images: Images,
     out: Out = MASKS,
     tile: Tile = 256,
-    threshold: Annotated[float, typer.Option(help="Probability of foreground.")] = 0.5,
     probabilities: Annotated[bool, typer.Option(help="Write these, as grey levels.")] = False,
     as_json: AsJson = False,
 ):
@@ -285,9 +282,7 @@ def segment(
     from ganlib.apply import load_segmenter
     from ganlib.apply.files import segment_files
 
-    level = None if probabilities else threshold
-    with _asked_for_wrongly():
-        found = segment_files(load_segmenter(model), images, out, tile, level, not as_json)
+    found = segment_files(load_segmenter(model), images, out, tile, probabilities, not as_json)
     _print_results(found, as_json)
 
 

@@ -11,10 +11,7 @@ PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy", "
 
 
 def examine(data=None, import_error=None):
-    """Facts of the environment, and of data that `ganlib.data.load` takes; `problems`: messages.
-
-    `import_error` is what an import of Keras that was tried before has raised.
-    """
+    """Facts of the environment and data, and `problems`; `import_error`: of Keras, if it failed."""
     facts = {
         "python": f"{platform.python_version()} on {platform.platform(terse=True)}",
         "packages": {name: _version(name) for name in (*BACKENDS, *PACKAGES)},
@@ -53,14 +50,11 @@ def _version(name):
 
 def _faults(keras, facts):
     if keras.config.image_data_format() != "channels_last" or keras.config.floatx() != "float32":
-        wanted = '"image_data_format": "channels_last" and "floatx": "float32"'
-        yield f"ganlib needs other values in ~/.keras/keras.json: set {wanted}."
+        yield 'Set "image_data_format": "channels_last", "floatx": "float32" in ~/.keras/keras.json'
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if facts["gpus"] and facts["device"].startswith("CPU") and not hidden:
-        yield (
-            f"There is a GPU, but {facts['backend']} computes on the CPU: install its package for "
-            f'GPUs, e.g. "tensorflow[and-cuda]". Received: {"; ".join(facts["gpus"])}'
-        )
+        found = f"There is a GPU ({'; '.join(facts['gpus'])}), but {facts['backend']} computes on"
+        yield f'{found} the CPU: install its package for GPUs, e.g. "tensorflow[and-cuda]".'
 
 
 def _look_at_data(data, facts):
@@ -107,8 +101,8 @@ def _look_at_data(data, facts):
 def describe(facts):
     """The facts as text for a person, a line a problem."""
     listed = ", ".join(f"{name} {v or '(not installed)'}" for name, v in facts["packages"].items())
-    lines = [f"Python {facts['python']}", f"packages: {listed}"]
-    lines.append(f"in use:   {facts['backend']} on {facts['device']}")
+    used = f"in use:   {facts['backend']} on {facts['device']}"
+    lines = [f"Python {facts['python']}", f"packages: {listed}", used]
     if facts["data"]:
         lines.append("data:     " + ", ".join(f"{k} {v}" for k, v in facts["data"].items()))
     lines += [f"note:     {note}" for note in facts["notes"]]

@@ -25,16 +25,13 @@ def model_file(tmp_path):
     return tmp_path / "model.keras"
 
 
-def test_models_come_back(model_file, tmp_path):
-    assert apply.load_model(model_file).output_shape == (None, 3)
+def test_models_come_back(tmp_path):
     gan = make_gan(ema=0.9)
     gan.save(tmp_path / "gan.keras")
     again = apply.load_gan(tmp_path / "gan.keras")
     latents = apply.draw_latents(gan, 3, seed=5)
     drawn, expected = (apply.make_images(model.sampler, latents) for model in (again, gan))
     np.testing.assert_array_equal(drawn, expected)
-    with pytest.raises(DataError, match=r"must hold a ganlib Adversarial.*Received: Sequential"):
-        apply.load_gan(model_file)
 
 
 def test_what_is_no_model_is_refused(model_file, tmp_path):
@@ -47,9 +44,6 @@ def test_what_is_no_model_is_refused(model_file, tmp_path):
     for load in (apply.load_upscaler, apply.load_segmenter):
         with pytest.raises(DataError, match=r"build it with keras\.Input"):
             load(model_file)
-    model_file.write_bytes(model_file.read_bytes()[:1000])
-    with pytest.raises(DataError, match="can't be loaded as a Keras model"):
-        apply.load_model(model_file)
 
 
 @pytest.mark.parametrize("kind", ["bomb", "link", "external", "virtual", "huge"])
@@ -81,7 +75,6 @@ def test_hostile_files_are_refused(model_file, tmp_path, kind):
 def test_latents():
     gan = make_gan()
     latents = apply.draw_latents(gan, 5, seed=1)
-    assert (latents.shape, latents.dtype) == ((5, 4), np.float32)
     np.testing.assert_array_equal(latents, np.random.default_rng(1).normal(size=(5, 4)).astype("f"))
     near = apply.draw_latents(gan, 20_000, truncation=0.5)
     assert np.abs(near).max() <= 0.5
@@ -149,7 +142,6 @@ def test_grids_and_gifs(tmp_path):
     frames = [np.full((4, 4, 3), value, "uint8") for value in (0, 128, 255)]
     apply.save_gif(frames, tmp_path / "film.gif", milliseconds=100)
     with Image.open(tmp_path / "film.gif") as film:
-        assert film.n_frames == 3
         film.seek(2)
         assert film.info["duration"] == 2000
 
@@ -235,9 +227,10 @@ def test_transparent_edges_keep_their_colour(tmp_path, mode):
     blur = layers.AveragePooling2D(3, 1, padding="same")(layers.UpSampling2D(2)(inputs))
     model = keras.Model(inputs, blur)
     (result,) = files.upscale_files(model, [tmp_path / "edge.png"], tmp_path / "out")
-    large = opened(result["output"])
-    assert large.info.get("icc_profile") == (None if mode == "P" else b"a profile")
-    large = np.asarray(large.convert("RGBA"))
+    assert opened(result["output"]).info.get("icc_profile") == (
+        None if mode == "P" else b"a profile"
+    )
+    large = np.asarray(opened(result["output"]).convert("RGBA"))
     assert (large[large[..., 3] > 0][:, :3] == 255).all()
     np.testing.assert_array_equal(large[..., 3:], upscale(pixels[..., 3:], 2))
 
@@ -247,13 +240,12 @@ def test_files_are_segmented(tmp_path):
     pixels[:, :3] = 200
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned
-    save(pixels, tmp_path / "a.png", exif=exif)
-    how = make_brightness(), [tmp_path / "a.png"], tmp_path
+    how = make_brightness(), [save(pixels, tmp_path / "a.png", exif=exif)], tmp_path
     (result,) = files.segment_files(*how)
     mask = np.asarray(opened(tmp_path / "a_mask.png"))
     assert (mask.shape, set(mask.ravel().tolist())) == ((9, 6), {0, 255})
     assert result["foreground"] == pytest.approx(1 / 3)
-    (result,) = files.segment_files(*how, threshold=None)
+    (result,) = files.segment_files(*how, probabilities=True)
     assert result["output"].endswith("a_probability.png")
 
 
@@ -276,9 +268,9 @@ def test_what_can_not_be_read_does_not_stop_the_rest_of_a_folder(tmp_path):
 def test_names_that_would_be_written_twice(tmp_path):
     one = save(noise(6, 9, 3), tmp_path / "a.png")
     other = save(noise(6, 9, 3), tmp_path / "A.jpg")
-    with pytest.raises(DataError, match=r"come of two.*a\.png.*A\.jpg"):
+    with pytest.raises(DataError, match=r"a_x2\.png, of .*a\.png, would replace another"):
         files.upscale_files(make_nearest(), [one, other], tmp_path / "out")
     taken = save(noise(6, 9, 3), tmp_path / "a_x2.png")
-    with pytest.raises(DataError, match="would replace an input"):
+    with pytest.raises(DataError, match="would replace another"):
         files.upscale_files(make_nearest(), [one, taken], tmp_path)
     assert not (tmp_path / "out").exists()

@@ -35,7 +35,7 @@ def test_a_misspelt_backend():
 def test_faults(monkeypatch):
     facts = {"gpus": ["NVIDIA H100, 0 %"], "device": "CPU, 2 cores", "backend": "jax"}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert "There is a GPU, but jax computes on the CPU" in next(doctor._faults(keras, facts))
+    assert "There is a GPU (NVIDIA H100, 0 %), but jax" in next(doctor._faults(keras, facts))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # asked for
     monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
     assert '"image_data_format": "channels_last"' in next(doctor._faults(keras, facts))

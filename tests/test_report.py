@@ -15,7 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
 from ganlib.experiment.machine import StudyError
-from ganlib.report.export import Report, Table, git_revision, kept, write_page
+from ganlib.report.export import Report, git_revision, kept, write_page
 from ganlib.report.figures import STRIP, close, show_spaced, style
 
 mpl.use("Agg")
@@ -74,22 +74,12 @@ def test_table_formats(tmp_path):
     latex = path.with_suffix(".tex").read_text(encoding="utf-8")
     for line in (
         r"\caption{50 \% of a\_b}",
-        r"\label{tab:toy-numbers}",
         r"a\_b \& 50\% & value & n \\",
         r"x\_1 \textasciitilde{} 2 & 0.333 & 1 \\",
         r"\{\#\$\textasciicircum{}\} & 1235 & 2 \\",
         r"5 $\pm$ 1 $\times$ $\gamma$ & nan & 30000 \\",
-        r"\toprule",
     ):
         assert line in latex
-
-
-def test_a_table_has_two_faces():
-    table = Table(TABLE, "50 <b>")
-    assert repr(table) == "<table of 3 rows: a_b & 50%, value, n>"
-    shown = table._repr_html_()
-    for part in ("50 &lt;b&gt;", 'style="text-align: left">x_1 ~ 2<', 'right">0.333<'):
-        assert part in shown
 
 
 STUDY = types.SimpleNamespace(name="toy", options={"profile": "quick"})
@@ -109,11 +99,8 @@ def write_report(folder, profile="quick", figure=None):
 def test_provenance(figure, tmp_path):
     report = write_report(tmp_path, figure=figure)
     run = json.loads((report.path / "run.json").read_text())
-    assert (run["study"], run["profile"], run["seeds"]) == ("toy", "quick", [1])
-    assert run["data"] == vars(DATA)
-    assert run["trials"] == [RESULT]
-    assert run["environment"]["device"]
-    assert run["git_revision"] == git_revision()
+    assert (run["profile"], run["seeds"], run["data"]) == ("quick", [1], vars(DATA))
+    assert (run["trials"], run["git_revision"]) == ([RESULT], git_revision())
     assert run["captions"] == {"scores.csv": "The scores", "curve.png": "A curve"}
     on_disk = {path.name: path for path in report.path.iterdir() if path.name != "run.json"}
     assert run["files"] == {
@@ -139,8 +126,8 @@ def test_kept_results_are_those_of_the_largest_profile(tmp_path, figure, shown):
     line, table, picture = (output["data"] for output in shown)
     for part in ("below the write-up", "toys (synthetic)", "c" * 64, "seeds: 1", "not recorded"):
         assert part in line["text/html"]
-    assert "30000" in table["text/html"]
-    assert table["text/plain"] == "<table of 3 rows: n>"
+    assert 'style="text-align: right">30000<' in table["text/html"]
+    assert table["text/plain"] == "<table of 3 rows: n>"  # numbers differ between machines
     assert "image/jpeg" in picture
     assert not re.search(r"0\.3|30000", "".join(output["text/plain"] for output in (line, picture)))
 

@@ -72,8 +72,7 @@ def load_gan(path):
     """Loads an `Adversarial` from a .keras file; raises DataError for any other model."""
     model = load_model(path)
     if not isinstance(model, Adversarial):
-        kind = type(model).__name__
-        raise DataError(f"{path} must hold a ganlib Adversarial model. Received: {kind}")
+        raise DataError(f"{path} must hold a ganlib Adversarial model. Received: {type(model)}")
     return model
 
 
@@ -251,7 +250,7 @@ def _shape_of_output(model, shape):
 def load_upscaler(path):
     """Loads a model that `upscale_image` takes, or raises DataError; of an `Adversarial`, G."""
     model = load_model(path, compile=False)
-    model = model.sampler if isinstance(model, Adversarial) else model
+    model = getattr(model, "sampler", model)
     scale_of(model)
     return model
 
@@ -357,14 +356,10 @@ def predict(model, images, batch_size=16):
 def segment(model, image, tile=256, overlap=128):
     """Probabilities of being foreground, float32 `(h, w, 1)`, of an image of any size, in tiles.
 
-    The image is continued by reflection, at the right and at the bottom, until the model can halve
-    it; all tiles begin where the model's cells do.
-
     Args:
         model: as `load_segmenter` returns it.
         image: uint8 array `(height, width, 1 or 3)`, brought to the model's channels.
         tile, overlap: as for `upscale_image`; a U-Net of four halvings reaches some 110 pixels.
     """
-    divisor = divisor_of(model)
-    fitted = fit(image, channels=channels_of(model))
-    return _tile_by_tile(model, fitted, tile, overlap, expit, divisor=divisor)
+    image = fit(image, channels=channels_of(model))
+    return _tile_by_tile(model, image, tile, overlap, expit, divisor=divisor_of(model))

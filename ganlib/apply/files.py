@@ -1,5 +1,6 @@
 """Image files through a model: `upscale_files`, `segment_files`."""
 
+import collections
 import os
 import pathlib
 
@@ -12,7 +13,6 @@ from ganlib.apply import scale_of, segment, upscale_image
 from ganlib.data.errors import DataError
 from ganlib.data.files import image_paths, open_image, pixels_of
 from ganlib.images import convert, upscale
-from ganlib.metrics.segmentation import check_threshold
 
 
 def upscale_files(model, paths, out, tile=256, show=False):
@@ -43,21 +43,19 @@ def upscale_files(model, paths, out, tile=256, show=False):
     return _each_file(paths, out, f"_x{scale}.png", work, "upscale", show)
 
 
-def segment_files(model, paths, out, tile=256, threshold=0.5, show=False):
+def segment_files(model, paths, out, tile=256, probabilities=False, show=False):
     """Segments image files into PNGs, as `upscale_files`; adds `foreground`, the PNG's mean.
 
-    Above `threshold`, a float in (0, 1), a pixel is 255 in `<out>/<stem>_mask.png`; without it,
-    `<out>/<stem>_probability.png` has grey levels, 255 for 1.
+    In `<stem>_mask.png` a pixel is 255 above a probability of ½; `<stem>_probability.png`
+    has grey levels, 255 for 1.
     """
-    if threshold is not None:
-        check_threshold(threshold)
 
     def work(image):
         found = segment(model, pixels_of(image), tile)
-        found = found if threshold is None else (found > threshold).astype(np.float32)
+        found = found if probabilities else (found > 0.5).astype(np.float32)
         return convert(found, "unit", "byte"), {}, {"foreground": found.mean(dtype=np.float64)}
 
-    suffix = "_probability.png" if threshold is None else "_mask.png"
+    suffix = "_probability.png" if probabilities else "_mask.png"
     return _each_file(paths, out, suffix, work, "segment", show)
 
 
@@ -75,17 +73,17 @@ def _each_file(paths, out, suffix, work, verb, show):
     paths = [file for path in given for file in (image_paths(path)[0] if path.is_dir() else [path])]
     for path in paths:
         open_image(path, pixels=False)
-    inputs, targets = {path.resolve() for path in paths}, {}
-    for path in paths:
-        target = out / (path.stem + suffix)
-        # Some file systems take two names for one if they differ in case alone.
-        other = targets.setdefault(target.name.casefold(), (path, target))[0]
-        if target.resolve() in inputs or other != path:
-            cause = f"{target} would replace an input, or come of two, {other} and {path}"
+    inputs = {path.resolve() for path in paths}
+    targets = {path: out / (path.stem + suffix) for path in paths}
+    # Some file systems take two names for one if they differ in case alone.
+    names = collections.Counter(target.name.casefold() for target in targets.values())
+    for path, target in targets.items():
+        if target.resolve() in inputs or names[target.name.casefold()] > 1:
+            cause = f"{target}, of {path}, would replace another file"
             raise DataError(f"{cause}: rename one, or choose another folder.")
     out.mkdir(parents=True, exist_ok=True)
     results = []
-    for path, target in tqdm(targets.values(), verb, unit="image", disable=None if show else True):
+    for path, target in tqdm(targets.items(), verb, disable=None if show else True):
         result = {"input": str(path), "output": None}
         try:
             pixels, options, found = work(open_image(path))

@@ -25,10 +25,7 @@ LATEX |= {character: rf"$\{name}$" for character, name in MATH.items()}
 
 
 class Report:
-    """The folder `<out>/<profile>/<study>`, and all that is written into it.
-
-    Figures of a smaller scale than the write-up's, or of `changes` in all recipes, say so.
-    """
+    """The folder `<out>/<profile>/<study>`; figures of a smaller scale, or changed, say so."""
 
     def __init__(self, study, profile, out="reports", changes=None):
         self.study, self.profile, self.mark = study, profile, mark(profile, changes)
@@ -95,7 +92,7 @@ class Table:
         return f"<table of {len(self.frame)} rows: {', '.join(map(str, self.frame.columns))}>"
 
     def _repr_html_(self):
-        # Words begin at the left, which Jupyter's own style sheet does only where it is told.
+        # Words begin at the left, as Jupyter's own style sheet does only where it is told.
         words = self.frame.map(lambda cell: isinstance(cell, str) and cell != "")
         sides = ["left" if any_words else "right" for any_words in words.any()]
         cells = self.frame.map(_three_digits).itertuples(index=False, name=None)
@@ -107,17 +104,16 @@ class Table:
 
 def git_revision():
     """The commit of the working tree that ganlib runs from, "+" if it has changes; else None."""
-    command = ["git", "-C", str(pathlib.Path(__file__).parents[2])]
+    here, run = pathlib.Path(__file__).parents[2], {"text": True, "timeout": 10}
 
     def ask(*words):
-        run = {"capture_output": True, "text": True, "check": True, "timeout": 10}
-        return subprocess.run([*command, *words], **run).stdout.strip()
+        return subprocess.check_output(["git", *words], cwd=here, stderr=subprocess.DEVNULL, **run)
 
     try:
         if not ask("ls-files", "ganlib"):  # installed into some other project's tree
             return None
         changed = ask("status", "--porcelain", "ganlib")
-        return ask("rev-parse", "HEAD") + ("+" if changed else "")
+        return ask("rev-parse", "HEAD").strip() + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -142,10 +138,7 @@ def _escape(text):
 
 
 def kept(study, reports, tables, figures):
-    """Shows in a notebook a study's results at the largest scale that is kept, full or cpu.
-
-    `tables` maps names to the columns to show (None: all); `figures` is a list of names.
-    """
+    """Shows in a notebook the largest results kept of a study; `tables`: name → columns or None."""
     from IPython import display as shown
 
     folder, record = _largest(study, reports, ("full", "cpu"))
@@ -211,15 +204,11 @@ def _largest(study, reports, profiles):
 def _told(record):
     """What made the results of a run.json; one line of text."""
     data = record["data"]
-    told = {
-        "scale": record["scale"],
-        "data": f"{data['name']} ({'synthetic' if data['synthetic'] else 'real'})",
-        "checksum": data["checksum"],
-        "seeds": ", ".join(map(str, record["seeds"])),
-        "device": record["environment"]["device"],
-        "revision": record["git_revision"],
-        "claims": ", ".join(f"{n} {v}" for v, n in record["verdicts"].items()),
-    }
+    kind = "synthetic" if data["synthetic"] else "real"
+    told = {"scale": record["scale"], "data": f"{data['name']} ({kind})"}
+    told |= {"checksum": data["checksum"], "seeds": ", ".join(map(str, record["seeds"]))}
+    told |= {"device": record["environment"]["device"], "revision": record["git_revision"]}
+    told["claims"] = ", ".join(f"{n} {v}" for v, n in record["verdicts"].items())
     return " · ".join(f"{name}: {value or 'not recorded'}" for name, value in told.items())
 
 

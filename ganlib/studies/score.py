@@ -55,16 +55,14 @@ def describe(scores):
 
 
 def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
-    """Scores a GAN against real images, beside more real images and noise.
+    """Scores a GAN against one half of the real images (the test part, if any).
 
-    The real images (the test part, if any) are halved: one half is the reference of every score,
-    the other is scored like a generator's output and gives the row "real".
+    Beside it stand the other half, scored like a generator's output, and noise.
 
     Args:
         gan: `Adversarial`, or a generator of one, that ends in sigmoid or tanh.
         real: what `ganlib.data.load` takes; brought to the generator's size and channels.
-        n: int, pictures to generate; None: as many as the reference has.
-        seed: int, of the latents and of the halving.
+        n, seed: ints, pictures to generate (None: as many as the reference); of all that is drawn.
         network: name for `networks.get`. None: for labelled pictures of 28×28×1 a digit classifier
             trained on their training part; else "auto".
         progress: bool, whether to show it.
