@@ -1,7 +1,4 @@
-"""The command line: `ganlib`, or `python -m ganlib`.
-
-Nothing here imports a Keras backend before a command needs it, so `--help` answers at once.
-"""
+"""The command line: `ganlib`, or `python -m ganlib`. `--help` imports no Keras backend."""
 
 import contextlib
 import enum
@@ -20,32 +17,26 @@ import typer
 
 import ganlib
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-DEFAULT_PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
-RUNS, REPORTS, GRID = pathlib.Path("runs"), pathlib.Path("reports"), pathlib.Path("grid.png")
+PLAIN = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+app = typer.Typer(no_args_is_help=True, **PLAIN)
+PROFILE = os.environ.get("GANLIB_PROFILE", "quick")
+NAMES = ("runs", "reports", "grid.png", "upscaled", "segmented")
+RUNS, REPORTS, GRID, LARGE, MASKS = map(pathlib.Path, NAMES)
 
-StudyName = Annotated[str, typer.Argument(help="Name of a study; see `ganlib studies`.")]
+STUDY = typer.Argument(help="digits, bedrooms, boundary, srgan, unet, or a module of your own.")
+StudyName = Annotated[str, STUDY]
 Profile = Annotated[str, typer.Option(help="quick: minutes; cpu: hours; full: the write-up's.")]
-Data = Annotated[
-    str | None, typer.Option(help="An embedded set's name, tfds:NAME, an .npz or a folder.")
-]
-Seeds = Annotated[int | None, typer.Option(min=1, help="Of each variation.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change every recipe.")
-]
-Out = Annotated[pathlib.Path, typer.Option(help="Folder of all runs.")]
+Text, Number = str | None, int | None
+Data = Annotated[Text, typer.Option(help="An embedded set's name, tfds:NAME, .npz or folder.")]
+Seeds = Annotated[Number, typer.Option(min=1, help="Of each variation.")]
+SET = {"metavar": "NAME=VALUE", "help": "Change every recipe: give it to status and report, too."}
+Changes = Annotated[list[str] | None, typer.Option("--set", **SET)]
+Out = Annotated[pathlib.Path, typer.Option(help="Folder of the results, or of all runs.")]
 Reports = Annotated[pathlib.Path, typer.Option(help="Folder of all reports.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 Model = Annotated[pathlib.Path, typer.Argument(help="A .keras file.")]
 Images = Annotated[list[pathlib.Path], typer.Argument(help="Image files, or folders of them.")]
-Folder = Annotated[pathlib.Path, typer.Option(help="Folder for the results.")]
 Tile = Annotated[int, typer.Option(min=16, help="Side in pixels; smaller needs less memory.")]
-Text, Number = str | None, int | None
 Engine = enum.StrEnum("Engine", ["local", "ray"])
 Kind = enum.StrEnum("Kind", ["gan", "boundary", "sr", "segmentation"])
 
@@ -62,23 +53,18 @@ def load_keras():
         finally:
             os.dup2(greeting, 2)
             os.close(greeting)
-    return None
 
 
 @contextlib.contextmanager
 def _asked_for_wrongly():
     """What is wrong with an option is said beside the command's usage; exit code 2."""
-    from ganlib.data import DataError
-
     try:
         yield
-    except DataError:
-        raise
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def _show(value, as_json, in_words):
+def _show(value, as_json, in_words=str):
     from ganlib.experiment.run import plain
 
     typer.echo(json.dumps(plain(value), indent=2) if as_json else in_words(value))
@@ -90,11 +76,9 @@ def _version(asked: bool):
         raise typer.Exit
 
 
-@app.callback()
-def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
-):
-    """Reproduce, diagnose and repair the GAN experiments people learn with."""
+@app.callback(help="Reproduce, diagnose and repair the GAN experiments people learn with.")
+def _common(version: Annotated[bool, typer.Option(callback=_version, is_eager=True)] = False):
+    pass
 
 
 def _study(name, profile, data, seeds, changes, trials=None):
@@ -110,18 +94,10 @@ def _study(name, profile, data, seeds, changes, trials=None):
         return study.select(trials) if trials else study
 
 
-@app.command(epilog="Example: ganlib studies --json")
-def studies(as_json: AsJson = False):
-    """Lists the studies."""
-    from ganlib.studies import STUDIES
-
-    _show(STUDIES, as_json, lambda found: "\n".join(f"{n:12} {t}" for n, t in found.items()))
-
-
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
 def run(
     study: StudyName,
-    profile: Profile = DEFAULT_PROFILE,
+    profile: Profile = PROFILE,
     data: Data = None,
     trials: Annotated[Text, typer.Option(help="A variation, or a pattern of ids.")] = None,
     seeds: Seeds = None,
@@ -137,44 +113,32 @@ def run(
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
     as_json: AsJson = False,
 ):
-    """Runs a study's trials that are not finished, and writes its report.
-
-    Stop it with Ctrl-C, or kill it: the same command goes on where it was.
-    """
-    # A cluster's scheduler sends SIGTERM before it kills.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _resumable():
+    """Runs a study's unfinished trials, and writes its report; if killed, give it again."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters send it before they kill
+    try:
         chosen = _study(study, profile, data, seeds, changes, trials)
         from ganlib.experiment.machine import check_writable
         from ganlib.experiment.run import run_stages
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
-        given = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
         with _asked_for_wrongly():
-            go = functools.partial(_engine(engine, devices, **given), fresh=fresh, show=not as_json)
-            results = run_stages(chosen, lambda stage: go(stage, out))
+            go = _engine(engine, devices, workers=workers, address=address, cpus=cpus, gpus=gpus)
+            results = run_stages(chosen, lambda s: go(s, out, fresh=fresh, show=not as_json))
         failed = [r for r in results if r["status"] not in ("done", "stopped")]
         if as_json:
-            _show(results, as_json, str)
-        for result in failed:
-            typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
+            _show(results, as_json)
+        for r in failed:
+            typer.echo(f"{r['id']}: {r['status']}: {r.get('error', '')}", err=True)
         if len(failed) < len(results):
             path = _write_report(_study(study, profile, data, seeds, changes), out, reports)
             typer.echo(f"Report: {path}", err=as_json)
+    except KeyboardInterrupt:
+        resume = shlex.join(word for word in sys.argv[1:] if word != "--fresh")
+        kept = "Interrupted. Everything up to the last epoch is kept; resume with:"
+        typer.echo(f"\n{kept}\n  ganlib {resume}", err=True)
+        raise typer.Exit(1) from None
     if failed:
         raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _resumable():
-    """Says how to go on, should Ctrl-C or SIGTERM end what is within."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("\nInterrupted. Everything up to the last epoch is kept; resume with:", err=True)
-        resume = [word for word in sys.argv[1:] if word != "--fresh"]
-        typer.echo(f"  ganlib {shlex.join(resume)}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _engine(engine, devices, **options):
@@ -194,17 +158,14 @@ def _engine(engine, devices, **options):
 @app.command(epilog="Example: ganlib status digits --profile full")
 def status(
     study: StudyName,
-    profile: Profile = DEFAULT_PROFILE,
+    profile: Profile = PROFILE,
     data: Data = None,
     seeds: Seeds = None,
     changes: Changes = None,
     out: Out = RUNS,
     as_json: AsJson = False,
 ):
-    """Shows what is done, running and still to do, the time left, and how busy the machine is.
-
-    Changed recipes are trials of their own: give the same --set as to `run`.
-    """
+    """Shows what is done, running and still to do, the time left, and how busy the machine is."""
     import pandas
 
     from ganlib.experiment.status import describe, study_status, summary
@@ -220,24 +181,20 @@ def status(
 
 @app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")
 def report(
-    study: Annotated[str | None, typer.Argument(help="Name of a study.")] = None,
+    study: Annotated[Text, STUDY] = None,
     every: Annotated[bool, typer.Option("--all", help="One page of all studies.")] = False,
-    profile: Profile = DEFAULT_PROFILE,
+    profile: Profile = PROFILE,
     data: Data = None,
     seeds: Seeds = None,
     changes: Changes = None,
     out: Out = RUNS,
     reports: Reports = REPORTS,
 ):
-    """Writes figures, tables and claims of the trials that have finished.
-
-    With --all one page of all studies, which needs no network: of each the largest profile that has
-    a report. Changed recipes are trials of their own: give the same --set as to `run`.
-    """
-    from ganlib.experiment.machine import check_writable
-
+    """Writes figures, tables and claims of the finished trials; --all: a page of all reports."""
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
+    from ganlib.experiment.machine import check_writable
+
     check_writable(reports, "--reports")
     if every:
         from ganlib.report.export import write_page
@@ -257,9 +214,6 @@ def _write_report(study, out, reports):
     finished = [r for r in results(study, out) if r["status"] in (DONE, STOPPED)]
     if not finished:
         raise StudyError(f"No trial in {out / study.name} has finished: ganlib run {study.name}")
-    import matplotlib
-
-    matplotlib.use("Agg")
     return report_module(study.name).write_report(study, finished, study.data, out, reports).path
 
 
@@ -286,42 +240,27 @@ def score(
     model: Model,
     data: Annotated[str, typer.Argument(help="Real images: as --data of `ganlib run`.")],
     n: Annotated[Number, typer.Option("-n", min=1, help="Pictures to make.")] = None,
-    seed: Annotated[Number, typer.Option(help="Of the latents; default: 0.")] = None,
     network: Annotated[Text, typer.Option(help="gan: efficientnet_lite0, inception_v3.")] = None,
-    similarity: Annotated[Text, typer.Option(help="boundary: correlation, cosine, ssim.")] = None,
-    scale: Annotated[Number, typer.Option(help="sr: how often the model enlarges.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="segmentation: 0.5.")] = None,
     as_json: AsJson = False,
 ):
-    """Scores a trained model on the test part of real data, beside a ceiling and a floor.
+    """Scores a model on the test part of real data, beside a ceiling and a floor.
 
-    gan: KID, Fréchet distance, precision, recall, density and coverage, beside more real images and
-    noise. boundary: s1, s2 and s3. sr: PSNR and SSIM of pictures made small and enlarged again,
-    beside bicubic and the best linear upscaler. segmentation: Jaccard and Dice, beside predictors
-    that do not look at the image.
+    gan: KID, Fréchet distance, precision, recall, density and coverage. boundary: s1, s2 and s3.
+    sr: PSNR and SSIM of pictures made small and enlarged again. segmentation: Jaccard and Dice.
     """
     load_keras()
     from ganlib.studies import score as scoring
 
-    options = {"n": n, "seed": seed, "network": network, "similarity": similarity}
-    options |= {"scale": scale, "threshold": threshold, "progress": not as_json}
     with _asked_for_wrongly():
-        scores = scoring.score(kind, model, data, **options)
+        scores = scoring.score(kind, model, data, n=n, network=network, progress=not as_json)
     _show(scores, as_json, scoring.describe)
 
 
 @app.command(epilog="Example: ganlib upscale model.keras photo.jpg scan.png --out large/")
 def upscale(
-    model: Model,
-    images: Images,
-    out: Folder = pathlib.Path("upscaled"),
-    tile: Tile = 256,
-    as_json: AsJson = False,
+    model: Model, images: Images, out: Out = LARGE, tile: Tile = 256, as_json: AsJson = False
 ):
-    """Enlarges image files of any size; each becomes a PNG with the scale in its name.
-
-    If one fails, the others are still made, and the exit code is 1.
-    """
+    """Enlarges image files of any size, into PNGs; exit code 1 if one fails, which stops none."""
     load_keras()
     from ganlib.apply import load_upscaler
     from ganlib.apply.files import upscale_files
@@ -333,45 +272,36 @@ def upscale(
 def segment(
     model: Model,
     images: Images,
-    out: Folder = pathlib.Path("segmented"),
+    out: Out = MASKS,
     tile: Tile = 256,
-    threshold: Annotated[float, typer.Option(help="Probability of foreground.")] = 0.5,
     probabilities: Annotated[bool, typer.Option(help="Write these, as grey levels.")] = False,
     as_json: AsJson = False,
 ):
-    """Writes a mask for image files of any size, as PNG: 255 for the foreground, 0 for the rest.
-
-    If one fails, the others are still made, and the exit code is 1.
-    """
+    """Writes PNG masks of image files: 255 is foreground; exit code 1 if one fails, as upscale."""
     load_keras()
     from ganlib.apply import load_segmenter
     from ganlib.apply.files import segment_files
 
-    level = None if probabilities else threshold
-    with _asked_for_wrongly():
-        found = segment_files(load_segmenter(model), images, out, tile, level, not as_json)
+    found = segment_files(load_segmenter(model), images, out, tile, probabilities, not as_json)
     _print_results(found, as_json)
 
 
 def _print_results(results, as_json):
     if as_json:
-        _show(results, as_json, str)
+        _show(results, as_json)
     for result in results:
         if result["output"] is None:
             typer.echo(f"{result['input']}: {result['error']}", err=True)
         elif not as_json:
-            share = f"{result['foreground']:.1%} foreground, " if "foreground" in result else ""
-            typer.echo(f"{result['output']}: {share}{result['seconds']:.1f} s")
+            share = f", {result['foreground']:.1%} foreground" if "foreground" in result else ""
+            typer.echo(f"{result['output']}{share}")
     if any(result["output"] is None for result in results):
         raise typer.Exit(1)
 
 
 @app.command(epilog="Example: ganlib doctor --data digits")
 def doctor(data: Data = None, as_json: AsJson = False):
-    """Shows versions, backend and device, and what is wrong with them, with the remedy.
-
-    With --data it loads a data set and says what is in it, and for which studies.
-    """
+    """Shows versions, backend, device, what is wrong, and what studies can do with --data."""
     from ganlib import doctor
 
     facts = doctor.examine(data, load_keras())
@@ -382,7 +312,7 @@ def doctor(data: Data = None, as_json: AsJson = False):
 
 def main():
     """Runs the command line: 0 success, 1 the work failed, 2 it was asked for wrongly."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, "MPLBACKEND": "Agg"}
     from ganlib.data import DataError
     from ganlib.experiment.machine import StudyError, of_a_file
 

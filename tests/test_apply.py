@@ -1,13 +1,12 @@
 """Saved models on new data: loading, sampling, tiles without seams, image files."""
 
-import os
 import zipfile
 
 import h5py
 import keras
 import numpy as np
 import pytest
-from helpers import build_discriminator, build_generator, images, make_gan
+from helpers import build_discriminator, images, make_gan
 from image_models import make_brightness, make_nearest, noise, opened
 from keras import layers
 from PIL import Image
@@ -17,9 +16,7 @@ from ganlib.adversarial import Adversarial
 from ganlib.apply import files
 from ganlib.data import DataError
 from ganlib.images import upscale
-from ganlib.models import outputs, srgan, unet
-
-# -- loading -------------------------------------------------------------------------------------
+from ganlib.models import srgan, unet
 
 
 @pytest.fixture
@@ -28,56 +25,31 @@ def model_file(tmp_path):
     return tmp_path / "model.keras"
 
 
-def test_models_come_back(model_file, tmp_path):
-    assert apply.load_model(model_file).output_shape == (None, 3)
+def test_models_come_back(tmp_path):
     gan = make_gan(ema=0.9)
     gan.save(tmp_path / "gan.keras")
     again = apply.load_gan(tmp_path / "gan.keras")
     latents = apply.draw_latents(gan, 3, seed=5)
-    np.testing.assert_array_equal(
-        apply.make_images(again.sampler, latents), apply.make_images(gan.sampler, latents)
-    )
-    with pytest.raises(DataError, match=r"must hold a ganlib Adversarial.*Received: Sequential"):
-        apply.load_gan(model_file)
-
-
-def rewritten(path, **members):
-    """The same archive with other members; returns its path."""
-    with zipfile.ZipFile(path) as archive:
-        old = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {**old, **members}.items():
-            archive.writestr(name, content)
-    return path
+    drawn, expected = (apply.make_images(model.sampler, latents) for model in (again, gan))
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_what_is_no_model_is_refused(model_file, tmp_path):
-    with pytest.raises(DataError, match=r"no model file there.*Received: '.*none\.keras'"):
+    with pytest.raises(DataError, match=r"can't be loaded.*No such file.*none\.keras"):
         apply.load_model(tmp_path / "none.keras")
-    whole = model_file.read_bytes()
-    for content in (b"", b"PK\3\4", whole[: len(whole) // 2]):
-        model_file.write_bytes(content)
-        with pytest.raises(DataError, match="can't be loaded as a Keras model"):
-            apply.load_model(model_file)
-
-
-def test_code_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: 2 * x)])
-    model.save(tmp_path / "model.keras")
+    model.save(tmp_path / "code.keras")
     with pytest.raises(DataError, match="hold no code such as a Lambda layer"):
-        apply.load_model(tmp_path / "model.keras")
+        apply.load_model(tmp_path / "code.keras")
+    for load in (apply.load_upscaler, apply.load_segmenter):
+        with pytest.raises(DataError, match=r"build it with keras\.Input"):
+            load(model_file)
 
 
-def test_bombs_and_members_that_lead_outside_are_refused(model_file):
-    with pytest.raises(DataError, match="would expand to"):
-        apply.load_model(rewritten(model_file, zeros=bytes(200 * 2**20)))
-    with pytest.raises(DataError, match=r"leads out of its folder.*'\.\./outside'"):
-        apply.load_model(rewritten(model_file, zeros=b"", **{"../outside": b""}))
-
-
-@pytest.mark.parametrize("kind", ["link", "external", "virtual", "huge"])
-def test_variables_outside_of_the_file_are_refused(model_file, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["bomb", "link", "external", "virtual", "huge"])
+def test_hostile_files_are_refused(model_file, tmp_path, kind):
     np.zeros(15, "float32").tofile(tmp_path / "secret")
+    bomb = {"zeros": bytes(200 * 2**20)} if kind == "bomb" else {}
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         if kind == "link":
             file["kernel"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/kernel")
@@ -90,30 +62,19 @@ def test_variables_outside_of_the_file_are_refused(model_file, tmp_path, kind):
             file.create_virtual_dataset("kernel", layout)
         else:  # nothing of it is written
             file.create_dataset("kernel", (2**30,), "float32", chunks=(2**20,))
-    weights = (tmp_path / "weights.h5").read_bytes()
-    rewritten(model_file, **{"model.weights.h5": weights})
-    with pytest.raises(DataError, match=r"outside of the file|far more than the file holds"):
+    with zipfile.ZipFile(model_file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members |= {"model.weights.h5": (tmp_path / "weights.h5").read_bytes(), **bomb}
+    with zipfile.ZipFile(model_file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match=r"outside of the file|than the file holds|would expand to"):
         apply.load_model(model_file)
-
-
-# -- sampling ------------------------------------------------------------------------------------
-
-
-@pytest.mark.backend
-def test_infer_batches_as_whole(monkeypatch):
-    model = build_generator(batch_norm=True)
-    latents = apply.draw_latents(model, 7)
-    whole = outputs.infer(model, latents, (8, 8, 1))
-    monkeypatch.setattr(outputs, "PIXELS", 3 * 64)  # the last batch is a partial one
-    np.testing.assert_allclose(outputs.infer(model, latents, (8, 8, 1)), whole, atol=1e-6)
-    double = outputs.infer(lambda x, training: {"a": 2 * x["b"]}, {"b": latents}, (8, 8, 1))
-    np.testing.assert_allclose(double["a"], 2 * latents)
 
 
 def test_latents():
     gan = make_gan()
     latents = apply.draw_latents(gan, 5, seed=1)
-    assert (latents.shape, latents.dtype) == ((5, 4), np.float32)
     np.testing.assert_array_equal(latents, np.random.default_rng(1).normal(size=(5, 4)).astype("f"))
     near = apply.draw_latents(gan, 20_000, truncation=0.5)
     assert np.abs(near).max() <= 0.5
@@ -123,36 +84,29 @@ def test_latents():
         apply.draw_latents(gan, 5, truncation=-1)
 
 
-def nested_tanh():
-    """A generator whose last layer shows no activation: as an operation, then reshaped."""
+def test_generators_are_sampled_in_their_range():
     inputs = keras.Input((4,))
-    inner = keras.ops.tanh(layers.Dense(64)(inputs))
-    return keras.Model(inputs, layers.Identity()(layers.Reshape((8, 8, 1))(inner)))
-
-
-@pytest.mark.parametrize("make", [build_generator, nested_tanh])
-def test_generators_are_sampled_in_their_range(make):
-    generator = make()
+    inner = keras.ops.tanh(layers.Dense(64)(inputs))  # the last layer shows no activation
+    generator = keras.Model(inputs, layers.Identity()(layers.Reshape((8, 8, 1))(inner)))
     drawn = apply.sample_images(generator, 6, seed=2)
     raw = generator(apply.draw_latents(generator, 6, seed=2), training=False)
     np.testing.assert_allclose(drawn, (keras.ops.convert_to_numpy(raw) + 1) / 2, atol=1e-6)
-    if make is build_generator:
-        gan = make_gan(generator=generator)
-        np.testing.assert_array_equal(apply.sample_images(gan, 6, seed=2), drawn)
+    gan = make_gan(generator=generator)
+    np.testing.assert_array_equal(apply.sample_images(gan, 6, seed=2), drawn)
 
 
-def conditional():
+def test_what_makes_no_pictures_of_latents_is_refused_in_one_message(tmp_path):
     given = [keras.Input((4,)), keras.Input((10,))]
     x = layers.Dense(64, activation="tanh")(layers.Concatenate()(given))
-    return keras.Model(given, layers.Reshape((8, 8, 1))(x))
-
-
-@pytest.mark.parametrize(
-    "make", [conditional, make_nearest, lambda: srgan.build_generator(2, filters=2, blocks=1)]
-)
-def test_what_makes_no_pictures_of_latents_is_refused_in_one_message(make):
-    with pytest.raises(DataError, match=r"must make pictures .* of latents alone"):
-        apply.sample_images(make(), 3)
+    conditional = keras.Model(given, layers.Reshape((8, 8, 1))(x))
+    players = srgan.build_generator(2, filters=2, blocks=1), srgan.build_discriminator(2, levels=2)
+    gan = Adversarial(*players)
+    gan.compile()
+    gan.save(tmp_path / "gan.keras")
+    for model in (conditional, make_nearest(), apply.load_gan(tmp_path / "gan.keras")):
+        with pytest.raises(DataError, match=r"must make pictures .* of latents alone"):
+            apply.sample_images(model, 3)
+    assert apply.scale_of(apply.load_upscaler(tmp_path / "gan.keras")) == 2  # its sampler
     linear = keras.Sequential([keras.Input((4,)), layers.Dense(64), layers.Reshape((8, 8, 1))])
     with pytest.raises(DataError, match=r"sigmoid or tanh.*Received: outputs without bounds"):
         apply.sample_images(linear, 3)
@@ -175,56 +129,42 @@ def test_interpolation_keeps_to_the_arc():
     np.testing.assert_allclose(path[0, [0, 2]], [[1, 0], [0, 2]], atol=1e-7)
     np.testing.assert_allclose(path[0, 1], np.sqrt(0.5) * np.array([1, 2]), atol=1e-7)
     np.testing.assert_allclose(apply.interpolate(start, -start, 3)[0, 1], [0, 0], atol=1e-7)
-    with pytest.raises(ValueError, match=r"Received: \(1, 2\), \(2,\)"):
-        apply.interpolate(start, end[0], 3)
 
 
 def test_grids_and_gifs(tmp_path):
     pictures = noise(5, 4, 4, 3)
     grid = apply.tile(pictures, 3)
     assert grid.shape == (8, 12, 3)
-    np.testing.assert_array_equal(apply.untile(grid, 4)[:5], pictures)
     assert not grid[4:, 8:].any()  # a spare cell
     apply.save_grid(pictures / 255, tmp_path / "new" / "grid.png", 3)
     read = apply.read_grid(tmp_path / "new" / "grid.png", 4)
     np.testing.assert_array_equal(read[:5], (pictures / np.float32(255)))
-    with pytest.raises(ValueError, match="reshape"):
-        apply.untile(grid, 5)
-    frames = [np.full((4, 4, 1), value, "uint8") for value in (0, 128, 255)]
+    frames = [np.full((4, 4, 3), value, "uint8") for value in (0, 128, 255)]
     apply.save_gif(frames, tmp_path / "film.gif", milliseconds=100)
     with Image.open(tmp_path / "film.gif") as film:
-        assert film.n_frames == 3
         film.seek(2)
         assert film.info["duration"] == 2000
 
 
-# -- tiles ---------------------------------------------------------------------------------------
-
-
-def make_upscaler(activation="sigmoid"):
-    """A random network for a scale of 2 that reaches 3 pixels."""
+@pytest.mark.backend
+def test_upscaling_in_tiles_is_that_of_the_whole_picture():
     keras.utils.set_random_seed(1)
     inputs = keras.Input((None, None, 3))
-    x = layers.Conv2D(4, 5, padding="same", activation="tanh")(inputs)
+    x = layers.Conv2D(4, 5, padding="same", activation="tanh")(inputs)  # it reaches 3 pixels
     x = layers.Conv2D(4, 3, padding="same")(layers.UpSampling2D(2)(x))
-    return keras.Model(inputs, layers.Conv2D(3, 1, activation=activation)(x))
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("tile", [5, 16])
-def test_upscaling_in_tiles_is_that_of_the_whole_picture(tile):
-    model, image = make_upscaler(), noise(13, 22, 3)
+    model = keras.Model(inputs, layers.Conv2D(3, 1, activation="sigmoid")(x))
+    image = noise(13, 22, 3)
     whole = keras.ops.convert_to_numpy(model(image[None].astype("float32") / 255))[0]
-    large = apply.upscale_image(model, image, tile=tile, overlap=3)
+    large = apply.upscale_image(model, image, tile=5, overlap=3)
     assert np.abs(large - 255 * whole).max() <= 0.5 + 1e-3
+    assert apply.upscale_image(model, image[..., :1]).shape == (26, 44, 1)
     assert (apply.upscale_image(model, image, tile=5, overlap=0) != large).any()  # seams
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("architecture", unet.ARCHITECTURES)
-def test_segmenting_in_tiles_is_that_of_the_whole_image(architecture):
+def test_segmenting_in_tiles_is_that_of_the_whole_image():
     keras.utils.set_random_seed(0)
-    model = unet.build_unet(architecture, filters=2, depth=2)
+    model = unet.build_unet(unet.ARCHITECTURES[0], filters=2, depth=2)
     assert (apply.divisor_of(model), apply.channels_of(model)) == (4, 1)
     image = noise(100, 70, 1)  # 70 is no multiple of 4
     padded = np.pad(image, ((0, 0), (0, 2), (0, 0)), "reflect").astype("float32") / 255
@@ -232,24 +172,18 @@ def test_segmenting_in_tiles_is_that_of_the_whole_image(architecture):
     found = apply.segment(model, image, tile=18, overlap=40)
     assert (found.shape, found.dtype) == ((100, 70, 1), np.float32)
     np.testing.assert_allclose(found, whole, atol=1e-5)
-
-
-def test_upsampling_that_wants_to_know_its_sizes():
-    """Keras traces it on TensorFlow for known sizes alone."""
-    inputs = keras.Input((None, None, 3))
-    model = keras.Model(inputs, layers.UpSampling2D(2, interpolation="bilinear")(inputs))
-    for side in (9, 12, 15):
-        image = np.full((side, side + 1, 3), 77, "uint8")
-        assert (apply.upscale_image(model, image) == 77).all()
-
-
-# -- what a model makes --------------------------------------------------------------------------
+    with pytest.raises(DataError, match="makes NaN"):
+        apply.segment(make_brightness(np.nan), image)
+    with pytest.raises(ValueError, match="Received: float64"):
+        apply.segment(model, image / 255)
 
 
 def ends(kind):
     """Upscalers of nearest pixels whose values are told in one way or another."""
     inputs = keras.Input((None, None, 3))
     x = layers.UpSampling2D(2)(inputs)
+    if kind == "bilinear":  # Keras traces it on TensorFlow for known sizes alone
+        return keras.Model(inputs, layers.UpSampling2D(2, interpolation="bilinear")(inputs))
     if kind == "signed":  # tanh far from ±1 is not needed: atanh of what comes in
         x = keras.ops.arctanh(0.999 * (2 * x - 1))
         inner = keras.Sequential([keras.Input((None, None, 3)), layers.Activation("tanh")])
@@ -258,57 +192,19 @@ def ends(kind):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("kind", ["unit", "signed", "byte"])
+@pytest.mark.parametrize("kind", ["unit", "signed", "byte", "bilinear"])
 def test_upscalers_in_any_range(kind):
-    image = noise(6, 9, 3)
+    image = np.full((6, 9, 3), 77, "uint8") if kind == "bilinear" else noise(6, 9, 3)
     large = apply.upscale_image(ends(kind), image)
     expected = image.repeat(2, 0).repeat(2, 1)
     assert np.abs(large.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("last", ["sigmoid", "nested", "operation"])
-def test_a_segmenter_of_probabilities_is_refused(last):
-    net = make_brightness()
-    inputs = keras.Input((None, None, 1))
-    logits = net(inputs)
-    if last == "sigmoid":
-        found = layers.Activation("sigmoid")(logits)
-    elif last == "operation":
-        found = keras.ops.sigmoid(logits)
-    else:
-        found = layers.Identity()(keras.Model(net.input, keras.ops.sigmoid(net.output))(inputs))
+def test_a_segmenter_of_probabilities_is_refused():
+    net, inputs = make_brightness(), keras.Input((None, None, 1))
+    found = layers.Identity()(keras.Model(net.input, keras.ops.sigmoid(net.output))(inputs))
     with pytest.raises(DataError, match=r"must give logits.*Received: outputs in \[0\.0, 1\.0\]"):
         apply.divisor_of(keras.Model(inputs, found))
-
-
-@pytest.mark.parametrize("load", ["load_upscaler", "load_segmenter"])
-def test_another_model_is_refused(load, model_file):
-    with pytest.raises(DataError, match=r"build it with keras\.Input"):
-        getattr(apply, load)(model_file)
-
-
-def test_numbers_that_are_none(tmp_path):
-    with pytest.raises(DataError, match="makes NaN"):
-        apply.segment(make_brightness(np.nan), noise(4, 5, 1))
-    with pytest.raises(ValueError, match="Received: float64"):
-        apply.segment(make_brightness(), noise(4, 5, 1) / 255)
-    assert apply.segment(make_brightness(), noise(4, 5, 3)).shape == (4, 5, 1)
-    assert apply.upscale_image(make_nearest(3), noise(4, 5, 1)).shape == (12, 15, 1)
-
-
-def test_the_sampler_of_an_adversarial_upscales(tmp_path):
-    keras.utils.set_random_seed(0)
-    players = srgan.build_generator(2, filters=2, blocks=1), srgan.build_discriminator(2, levels=2)
-    gan = Adversarial(*players)
-    gan.compile()
-    gan.save(tmp_path / "gan.keras")
-    model = apply.load_upscaler(tmp_path / "gan.keras")
-    assert apply.scale_of(model) == 2
-    with pytest.raises(DataError, match="of latents alone"):
-        apply.sample_images(apply.load_gan(tmp_path / "gan.keras"), 2)
-
-
-# -- files ---------------------------------------------------------------------------------------
 
 
 def save(pixels, path, **options):
@@ -316,17 +212,7 @@ def save(pixels, path, **options):
     return path
 
 
-def test_files_are_upscaled(tmp_path):
-    pixels = noise(6, 9, 3)
-    save(pixels, tmp_path / "a.png", icc_profile=b"a profile")
-    (result,) = files.upscale_files(make_nearest(), [tmp_path / "a.png"], tmp_path / "out")
-    assert result["output"] == str(tmp_path / "out" / "a_x2.png")
-    large = opened(result["output"])
-    np.testing.assert_array_equal(np.asarray(large), pixels.repeat(2, 0).repeat(2, 1))
-    assert large.info["icc_profile"] == b"a profile"
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
 def test_transparent_edges_keep_their_colour(tmp_path, mode):
     """Black lies where nothing is seen; a network mixes it in, and nobody is to see that."""
     pixels = np.zeros((20, 20, 4), "uint8")
@@ -336,12 +222,13 @@ def test_transparent_edges_keep_their_colour(tmp_path, mode):
         image = Image.fromarray(pixels[..., 0] // 255)
         image.putpalette([0, 0, 0, 255, 255, 255])
         image.info["transparency"] = 0
-    image = image.convert("LA") if mode == "LA" else image
-    image.save(tmp_path / "edge.png")
+    image.save(tmp_path / "edge.png", icc_profile=b"a profile")
     inputs = keras.Input((None, None, 3))
     blur = layers.AveragePooling2D(3, 1, padding="same")(layers.UpSampling2D(2)(inputs))
-    (result,) = files.upscale_files(
-        keras.Model(inputs, blur), [tmp_path / "edge.png"], tmp_path / "out"
+    model = keras.Model(inputs, blur)
+    (result,) = files.upscale_files(model, [tmp_path / "edge.png"], tmp_path / "out")
+    assert opened(result["output"]).info.get("icc_profile") == (
+        None if mode == "P" else b"a profile"
     )
     large = np.asarray(opened(result["output"]).convert("RGBA"))
     assert (large[large[..., 3] > 0][:, :3] == 255).all()
@@ -353,38 +240,25 @@ def test_files_are_segmented(tmp_path):
     pixels[:, :3] = 200
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned
-    save(pixels, tmp_path / "a.png", exif=exif)
-    how = make_brightness(), [tmp_path / "a.png"], tmp_path
+    how = make_brightness(), [save(pixels, tmp_path / "a.png", exif=exif)], tmp_path
     (result,) = files.segment_files(*how)
     mask = np.asarray(opened(tmp_path / "a_mask.png"))
     assert (mask.shape, set(mask.ravel().tolist())) == ((9, 6), {0, 255})
     assert result["foreground"] == pytest.approx(1 / 3)
-    (result,) = files.segment_files(*how, threshold=None)
+    (result,) = files.segment_files(*how, probabilities=True)
     assert result["output"].endswith("a_probability.png")
-    with pytest.raises(ValueError, match="Received: threshold=1"):
-        files.segment_files(*how, threshold=1)
 
 
-def test_one_that_fails_does_not_stop_the_others(tmp_path):
-    good, bad = save(noise(6, 9, 3), tmp_path / "good.png"), tmp_path / "bad.png"
-    save(noise(60, 90, 3), bad)
+def test_what_can_not_be_read_does_not_stop_the_rest_of_a_folder(tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    save(noise(6, 9, 3), tmp_path / "in" / "good.png")
+    bad = save(noise(60, 90, 3), tmp_path / "in" / "deep" / "bad.png")
     bad.write_bytes(bad.read_bytes()[:2000])
-    results = files.upscale_files(make_nearest(), [bad, good], tmp_path / "out")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    results = files.upscale_files(make_nearest(), [tmp_path / "in"], tmp_path / "out")
     assert [result["output"] is None for result in results] == [True, False]
     assert "bad.png" in results[0]["error"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good_x2.png"]
-
-
-def test_a_folder_is_all_of_its_images(tmp_path):
-    (tmp_path / "in" / "deep").mkdir(parents=True)
-    for name in ("in/b.png", "in/deep/a.jpg"):
-        save(noise(6, 9, 3), tmp_path / name)
-    (tmp_path / "in" / "notes.txt").write_text("no image")
-    results = files.upscale_files(make_nearest(), [tmp_path / "in"], tmp_path / "out")
-    assert [os.path.basename(r["output"]) for r in results] == ["b_x2.png", "a_x2.png"]
-
-
-def test_a_stack_is_refused_by_name(tmp_path):
     pages = [Image.fromarray(noise(6, 9, 1)[..., 0]) for _ in range(3)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(DataError, match=r"stack\.tif has several pages.*Received: 3 pages"):
@@ -394,11 +268,9 @@ def test_a_stack_is_refused_by_name(tmp_path):
 def test_names_that_would_be_written_twice(tmp_path):
     one = save(noise(6, 9, 3), tmp_path / "a.png")
     other = save(noise(6, 9, 3), tmp_path / "A.jpg")
-    with pytest.raises(DataError, match=r"come of two.*a\.png, .*A\.jpg"):
+    with pytest.raises(DataError, match=r"a_x2\.png, of .*a\.png, would replace another"):
         files.upscale_files(make_nearest(), [one, other], tmp_path / "out")
     taken = save(noise(6, 9, 3), tmp_path / "a_x2.png")
-    with pytest.raises(DataError, match="would replace an input"):
+    with pytest.raises(DataError, match="would replace another"):
         files.upscale_files(make_nearest(), [one, taken], tmp_path)
-    with pytest.raises(DataError, match="no image file there"):
-        files.upscale_files(make_nearest(), [tmp_path / "none.png"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

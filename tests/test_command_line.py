@@ -22,7 +22,7 @@ from ganlib.experiment import ray as cluster
 
 BACKEND = keras.backend.backend()
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "pandas", "ray"}
-COMMANDS = ["doctor", "studies", "run", "status", "report", "sample", "upscale", "segment", "score"]
+COMMANDS = ["doctor", "run", "status", "report", "sample", "upscale", "segment", "score"]
 
 
 @pytest.fixture
@@ -46,55 +46,33 @@ def squeezed(text):
     return " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
 
 
-# -- help and lists ------------------------------------------------------------------------------
-
-
 def test_help(ganlib):
-    _, output, _ = ganlib("--help")
-    listed = output.partition("Commands:")[2].splitlines()
-    assert {line.split()[0] for line in listed if line.strip()} == set(COMMANDS)
     for command in COMMANDS:
-        code, output, _ = ganlib(command, "--help")
-        assert code == 0
-        assert f"Usage: ganlib {command}" in squeezed(output)
-        assert f"Example: ganlib {command}" in squeezed(output)
+        output = squeezed(ganlib(command, "--help")[1])
+        assert f"Usage: ganlib {command}" in output
+        assert f"Example: ganlib {command}" in output
     assert ganlib("--version") == (0, f"ganlib {package.__version__}\n", "")
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import ganlib.data, ganlib.experiment.study, ganlib.experiment.local",
-        "import ganlib.experiment.ray, ganlib.experiment.status",
-        "main('--help')",
-        "main('score', '--help')",
-        "main('studies', '--json')",
-    ],
-)
-def test_nothing_heavy_before_it_is_needed(statement):
+def test_nothing_heavy_before_it_is_needed():
     script = f"""
 import sys
+import ganlib.__main__, ganlib.data, ganlib.experiment.local, ganlib.experiment.ray
 
-def main(*arguments):
-    from ganlib import __main__
-    sys.argv = ["ganlib", *arguments]
-    try:
-        __main__.main()
-    except SystemExit as end:
-        assert not end.code
-
-{statement}
+sys.argv = ["ganlib", "score", "--help"]
+try:
+    ganlib.__main__.main()
+except SystemExit as end:
+    assert not end.code
 print("loaded:", *sorted({HEAVY!r} & set(sys.modules)))
 """
     assert run_python("-c", script, backend=BACKEND).splitlines()[-1] == "loaded:"
 
 
-WITHOUT_TENSORFLOW = '''
+WITHOUT_TENSORFLOW = """
 import importlib, pkgutil, sys
 
-class Without:
-    """A finder that sees all but TensorFlow; torch asks whether there is one, and gets a no."""
-
+class Without:  # torch asks whether there is a TensorFlow, and gets a no
     def __init__(self, finder):
         self.finder = finder
 
@@ -116,7 +94,6 @@ modules = [m.name for m in pkgutil.walk_packages(ganlib.__path__, "ganlib.", one
 for name in modules:
     if name not in {f"ganlib.backends.{other}" for other in others}:
         importlib.import_module(name)
-assert "ganlib.adversarial" in modules and "ganlib.models.layers" in modules
 assert all(getattr(ganlib, name) for name in ganlib.__all__)
 
 import helpers
@@ -125,7 +102,7 @@ gan = helpers.make_gan(batch_norm=True)
 helpers.fit(gan, helpers.images(8))
 assert int(gan.optimizer.iterations) == 2
 assert "tensorflow" not in sys.modules
-'''
+"""
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
@@ -135,36 +112,23 @@ def test_imports_and_trains_without_tensorflow(backend):
     run_python("-c", WITHOUT_TENSORFLOW, backend=backend)
 
 
-# -- refusals ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         ("run digit", "did you mean digits"),
         ("run digits --trials bse", "the names are base, "),
-        ("run digits --profile fast", "Received: profile='fast'"),
         ("run digits --gpus 0.5", "--gpus is not for --engine local"),
-        ("run digits --engine ray --workers 2", "--workers is not for --engine ray"),
-        ("run digits --engine ray --gpus 1.5", "gpus=1.5"),
         ("run digits --set epochs=5 --set epochs", "as name=value, e.g. epochs=5. Received: 'ep"),
-        ("status digits --set epochs=five", "epochs must be a whole number. Received: 'five'"),
         ("status digits --set g_learning_rate=-1", "g_learning_rate must be at least 0"),
         ("report digits --set epoch=5", "did you mean epochs"),
         ("run digits --data none.npz", "none.npz"),
         ("run digits --data tiny.npz", "has too few images"),
         ("report digits", "No trial in runs/digits has finished: ganlib run digits"),
-        ("report --all", "There is no report in reports"),
-        ("sample none.keras", "There is no model file there"),
-        ("sample tiny.npz", "can't be loaded as a Keras model"),
+        ("sample none.keras", "can't be loaded as a Keras model"),
         ("sample plain.keras", "must make pictures"),
-        ("score gan plain.keras digits", "must make pictures"),
-        ("score gan plain.keras digits --threshold 0.5", "no option --threshold"),
+        ("score sr plain.keras photos -n 5", "no option --n"),
         ("score boundary plain.keras digits", "must hold a ganlib Adversarial model"),
         ("score sr plain.keras photos", "The model must enlarge RGB pictures"),
-        ("score segmentation plain.keras nuclei", "The model must turn images of any size"),
-        ("score cells plain.keras nuclei", "'cells' is not one of 'gan', 'boundary'"),
-        ("segment plain.keras tiny.npz", "The model must turn images of any size"),
     ],
 )
 def test_what_is_asked_for_wrongly_exits_with_2(ganlib, tmp_path, command, message):
@@ -185,11 +149,11 @@ def test_engines(ganlib, monkeypatch):
     asked = []
 
     def run_local(study, out, *, workers, devices, fresh, show):
-        asked.append({"workers": workers, "devices": devices, "fresh": fresh, "show": show})
+        asked.append((workers, devices, fresh, show))
         raise KeyboardInterrupt
 
     def run_cluster(study, out, *, cpus=1, gpus=None, address=None, devices, fresh, show):
-        asked.append({"address": address, "cpus": cpus, "gpus": gpus})
+        asked.append((address, cpus, gpus))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(local, "run", run_local)
@@ -201,14 +165,7 @@ def test_engines(ganlib, monkeypatch):
     ganlib("run", "digits", "--workers", 3, "--json")
     share = ["--address", "auto", "--cpus", 4, "--gpus", 0.5]
     ganlib("run", "digits", "--engine", "ray", *share)
-    assert asked == [
-        {"workers": 7, "devices": 1, "fresh": True, "show": True},
-        {"workers": 3, "devices": 1, "fresh": False, "show": False},
-        {"address": "auto", "cpus": 4, "gpus": 0.5},
-    ]
-
-
-# -- one study from the command to its report ------------------------------------------------------
+    assert asked == [(7, 1, True, True), (3, 1, False, False), ("auto", 4, 0.5)]
 
 
 @pytest.fixture(scope="module")
@@ -220,13 +177,8 @@ def finished(tmp_path_factory):
     np.savez(folder / "tiny.npz", **parts, x_test=test.images[::4], y_test=test.labels[::4])
     options = ["digits", "--seeds", "1", "--data", "tiny.npz", "--set", "epochs=1"]
     command = ["run", *options, "--trials", "base", "--workers", "1", "--json"]
-    process = subprocess.run(
-        [sys.executable, "-m", "ganlib", *command],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    how = {"cwd": folder, "capture_output": True, "text": True, "timeout": 300}
+    process = subprocess.run([sys.executable, "-m", "ganlib", *command], **how)
     assert process.returncode == 0, process.stderr
     return folder, options, process
 
@@ -239,23 +191,18 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     assert "Report: reports/quick/digits" in process.stderr
 
     monkeypatch.chdir(folder)
-    code, output, _ = ganlib("status", *options, "--json")
-    assert code == 0
-    rows = {row["id"].partition("-seed0-")[0]: row for row in json.loads(output)}
-    assert (rows["base"]["id"], rows["base"]["status"]) == (result["id"], result["status"])
-    assert rows["repaired"]["status"] == "to do"
+    rows = json.loads(ganlib("status", *options, "--json")[1])
+    statuses = {row["id"].partition("-seed0-")[0]: row["status"] for row in rows}
+    assert (statuses["base"], statuses["repaired"]) == (result["status"], "to do")
     assert result["id"] in ganlib("status", *options)[1]
 
     code, output, _ = ganlib("report", *options, "--reports", "again")
     assert (code, output) == (0, "Report: again/quick/digits\n")
-    written = folder / "again" / "quick" / "digits"
-    run = json.loads((written / "run.json").read_text())
+    run = json.loads((folder / "again" / "quick" / "digits" / "run.json").read_text())
     assert [trial["name"] for trial in run["trials"]] == ["base"]
-    for name in ("samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"):
-        assert (written / name).stat().st_size > 0
-        assert name in run["files"]
-    for path in written.glob("*.tex"):  # pdfLaTeX stops at a character that no package declares
-        assert {c for c in path.read_text(encoding="utf-8") if ord(c) > 0x17F} <= set("…")
+    assert {"samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"} <= {
+        *run["files"]
+    }
     assert ganlib("report", "--all", "--reports", "again")[1] == "Page: again/write-up.html\n"
 
 
@@ -265,19 +212,11 @@ def test_sample_and_score(finished, ganlib, monkeypatch):
     model = f"runs/digits/{json.loads(process.stdout)[0]['id']}/model.keras"
     code, output, _ = ganlib("sample", model, "-n", 5, "--out", "new/grid.png")
     assert (code, output) == (0, "new/grid.png: 5 pictures of 28×28\n")
-    with Image.open(folder / "new" / "grid.png") as grid:
-        assert grid.size == (3 * 28, 2 * 28)
-
-    code, output, _ = ganlib("score", "gan", model, "tiny.npz", "-n", 100, "--json")
-    assert code == 0
-    scores = json.loads(output)
+    scores = json.loads(ganlib("score", "gan", model, "tiny.npz", "-n", 100, "--json")[1])
     assert scores["generated"]["n"] == 100
     real, noises = (scores["baselines"][name] for name in ("real", "noise"))
     assert real["digit_score"] > scores["generated"]["digit_score"] >= 1
     assert real["frechet_distance"] < noises["frechet_distance"]
-
-
-# -- models --------------------------------------------------------------------------------------
 
 
 def test_score_a_plain_generator_file(ganlib, tmp_path):
@@ -286,21 +225,17 @@ def test_score_a_plain_generator_file(ganlib, tmp_path):
     keras.Sequential([*stack, layers.Activation("sigmoid")]).save("generator.keras")
     code, output, _ = ganlib("sample", "generator.keras", "-n", 4)
     assert (code, output) == (0, "grid.png: 4 pictures of 32×32\n")
-    code, output, errors = ganlib("score", "gan", "generator.keras", "rooms", "-n", 100)
-    assert code == 0, errors
+    _, output, _ = ganlib("score", "gan", "generator.keras", "rooms", "-n", 100)
     assert output.split()[:3] == ["model", "real", "noise"]
-    assert "kid" in output
 
 
 def test_score_boundary(ganlib, tmp_path):
     make_gan(loss="boundary").save("gan.keras")
     np.savez("cells.npz", x=noise(12, 8, 8, 1))
-    code, output, errors = ganlib("score", "boundary", "gan.keras", "cells.npz", "-n", 9, "--json")
-    assert code == 0, errors
+    _, output, _ = ganlib("score", "boundary", "gan.keras", "cells.npz", "-n", 9, "--json")
     scores = json.loads(output)
     assert scores["score"] == pytest.approx(scores["s1"] * scores["s2"] * scores["s3"])
     assert (scores["n"], scores["n_real"]) == (9, 12)
-    assert scores["s3_real"] >= scores["s3_noise"] - 0.5
 
 
 def test_score_sr_and_segmentation(ganlib, tmp_path):
@@ -309,22 +244,14 @@ def test_score_sr_and_segmentation(ganlib, tmp_path):
     for name in "ab":
         smooth = Image.fromarray(noise(12, 12, 3)).resize((96, 96))
         smooth.save(tmp_path / "photos" / f"{name}.png")
-    code, output, errors = ganlib("score", "sr", "sr.keras", "./photos", "--json")
-    assert code == 0, errors
-    scores = json.loads(output)
+    scores = json.loads(ganlib("score", "sr", "sr.keras", "./photos", "--json")[1])
     assert scores["bicubic"]["psnr_y"] > scores["model"]["psnr_y"] > 20
     assert scores["n"] == 2
-    code, _, errors = ganlib("score", "sr", "sr.keras", "digits")
-    assert code == 2
-    assert "32 pixels in height and width" in squeezed(errors)
-
     make_brightness().save("net.keras")
     masks = np.zeros((4, 20, 30), "uint8")
     masks[:, :5] = 1
     np.savez("cells.npz", x=200 * masks, y=masks)
-    code, output, errors = ganlib("score", "segmentation", "net.keras", "cells.npz")
-    assert code == 0, errors
-    assert "4 images" in squeezed(output).replace("n 4", "4 images")
+    _, output, _ = ganlib("score", "segmentation", "net.keras", "cells.npz")
     assert re.search(r"jaccard +1\.0+ +0\.0+ +0\.25", output)
 
 
@@ -334,15 +261,11 @@ def test_upscale_and_segment(ganlib, tmp_path):
     (tmp_path / "in").mkdir()
     for name in "ab":
         Image.fromarray(noise(6, 9, 3)).save(tmp_path / "in" / f"{name}.png")
-    code, output, _ = ganlib("upscale", "sr.keras", "in", "--out", "large", "--json")
-    assert code == 0
+    _, output, _ = ganlib("upscale", "sr.keras", "in", "--out", "large", "--json")
     assert [row["output"] for row in json.loads(output)] == ["large/a_x2.png", "large/b_x2.png"]
     whole = (tmp_path / "in" / "b.png").read_bytes()
     (tmp_path / "in" / "b.png").write_bytes(whole[:80])
     code, output, errors = ganlib("segment", "net.keras", "in")
     assert code == 1  # one could not be read; the other is made
-    assert re.match(r"segmented/a_mask\.png: [\d.]+% foreground", output)
+    assert re.match(r"segmented/a_mask\.png, [\d.]+% foreground", output)
     assert "b.png" in errors
-    code, _, errors = ganlib("segment", "net.keras", "in/a.png", "--threshold", "1")
-    assert code == 2
-    assert "Received: threshold=1.0" in errors

@@ -15,17 +15,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
 from ganlib.experiment.machine import StudyError
-from ganlib.report.export import Report, Table, git_revision, kept, write_page
-from ganlib.report.figures import STRIP, close, show_images, style
+from ganlib.report.export import Report, git_revision, kept, write_page
+from ganlib.report.figures import STRIP, close, show_spaced, style
 
 mpl.use("Agg")
-TABLE = pandas.DataFrame(
-    {
-        "a_b & 50%": ["x_1 ~ 2", "{#$^}", "5 ± 1 × γ"],
-        "value": [1 / 3, 1234.5678, float("nan")],
-        "n": [1, 2, 30000],
-    }
-)
+COLUMNS = {"value": [1 / 3, 1234.5678, float("nan")], "n": [1, 2, 30000]}
+TABLE = pandas.DataFrame({"a_b & 50%": ["x_1 ~ 2", "{#$^}", "5 ± 1 × γ"], **COLUMNS})
 
 
 @pytest.fixture
@@ -38,17 +33,14 @@ def figure():
     close(figure)
 
 
-# -- figures -------------------------------------------------------------------------------------
-
-
-def test_show_images(figure):
+def test_pictures(figure):
     ax = figure.axes[0]
-    show_images(ax, np.linspace(0, 0.5, 12).reshape(3, 2, 2, 1), 2, "title")
-    assert ax.images[0].get_array().shape == (4, 4)
+    show_spaced(ax, np.linspace(0, 0.5, 12).reshape(3, 2, 2, 1), 2)
+    assert ax.images[0].get_array().shape == (5, 5)
     assert ax.images[0].get_clim() == (0, 1)  # never stretched to the values there are
     for value in (-0.5, 255.0, np.nan):
         with pytest.raises(ValueError, match=r"use ganlib\.images\.convert\. Received: values in"):
-            show_images(ax, np.full((2, 2, 2, 1), value), 2)
+            show_spaced(ax, np.full((2, 2, 2, 1), value), 2)
 
 
 def test_figure_formats(figure, tmp_path):
@@ -65,24 +57,13 @@ def test_figure_formats(figure, tmp_path):
     assert b"/CreationDate" not in pdf
 
 
-@pytest.mark.parametrize(
-    ("profile", "changes", "marks"),
-    [
-        ("cpu", None, ["cpu profile: below the write-up's scale"]),
-        ("full", None, []),
-        ("quick", {"epochs": 5}, ["quick profile; changed: epochs=5"]),
-    ],
-)
-def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path, profile, changes, marks):
-    path = Report("toy", profile, tmp_path, changes).figure("curve", figure)
-    assert [text.get_text() for text in figure.texts] == marks
+def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path):
+    path = Report("toy", "quick", tmp_path, {"epochs": 5}).figure("curve", figure)
+    assert [text.get_text() for text in figure.texts] == ["quick profile; changed: epochs=5"]
     with Image.open(path) as picture:
         grey = np.asarray(picture.convert("L"))
-    assert grey.shape == (450 + round(300 * STRIP) * bool(marks), 600)
-    assert not marks or grey[450:].min() < 200  # something is written there
-
-
-# -- tables and provenance -----------------------------------------------------------------------
+    assert grey.shape == (450 + round(300 * STRIP), 600)
+    assert grey[450:].min() < 200  # something is written there
 
 
 def test_table_formats(tmp_path):
@@ -93,22 +74,12 @@ def test_table_formats(tmp_path):
     latex = path.with_suffix(".tex").read_text(encoding="utf-8")
     for line in (
         r"\caption{50 \% of a\_b}",
-        r"\label{tab:toy-numbers}",
         r"a\_b \& 50\% & value & n \\",
         r"x\_1 \textasciitilde{} 2 & 0.333 & 1 \\",
         r"\{\#\$\textasciicircum{}\} & 1235 & 2 \\",
         r"5 $\pm$ 1 $\times$ $\gamma$ & nan & 30000 \\",
-        r"\toprule",
     ):
         assert line in latex
-
-
-def test_a_table_has_two_faces():
-    table = Table(TABLE, "50 <b>")
-    assert repr(table) == "<table of 3 rows: a_b & 50%, value, n>"
-    shown = table._repr_html_()
-    for part in ("50 &lt;b&gt;", 'style="text-align: left">x_1 ~ 2<', 'right">0.333<'):
-        assert part in shown
 
 
 STUDY = types.SimpleNamespace(name="toy", options={"profile": "quick"})
@@ -128,19 +99,13 @@ def write_report(folder, profile="quick", figure=None):
 def test_provenance(figure, tmp_path):
     report = write_report(tmp_path, figure=figure)
     run = json.loads((report.path / "run.json").read_text())
-    assert (run["study"], run["profile"], run["seeds"]) == ("toy", "quick", [1])
-    assert run["data"] == vars(DATA)
-    assert run["trials"] == [RESULT]
-    assert run["environment"]["device"]
-    assert run["git_revision"] == git_revision()
+    assert (run["profile"], run["seeds"], run["data"]) == ("quick", [1], vars(DATA))
+    assert (run["trials"], run["git_revision"]) == ([RESULT], git_revision())
     assert run["captions"] == {"scores.csv": "The scores", "curve.png": "A curve"}
     on_disk = {path.name: path for path in report.path.iterdir() if path.name != "run.json"}
     assert run["files"] == {
         name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in on_disk.items()
     }
-
-
-# -- kept results --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -155,15 +120,15 @@ def shown(monkeypatch):
 
 def test_kept_results_are_those_of_the_largest_profile(tmp_path, figure, shown):
     write_report(tmp_path, "cpu", figure)
-    kept("none", tmp_path, ["scores"])
+    kept("none", tmp_path, {}, ())
     assert "ganlib run none --profile cpu" in shown.pop()["data"]["text/html"]
     kept("toy", tmp_path, {"scores": ["n"]}, ["curve"])
     line, table, picture = (output["data"] for output in shown)
     for part in ("below the write-up", "toys (synthetic)", "c" * 64, "seeds: 1", "not recorded"):
         assert part in line["text/html"]
-    assert "30000" in table["text/html"]
-    assert table["text/plain"] == "<table of 3 rows: n>"
-    assert "image/png" in picture
+    assert 'style="text-align: right">30000<' in table["text/html"]
+    assert table["text/plain"] == "<table of 3 rows: n>"  # numbers differ between machines
+    assert "image/jpeg" in picture
     assert not re.search(r"0\.3|30000", "".join(output["text/plain"] for output in (line, picture)))
 
 
@@ -174,11 +139,7 @@ def test_one_page_of_all_studies(tmp_path, figure):
     write_report(tmp_path, "cpu", figure)
     page = write_page({"toy": "A <toy>", "other": "Not run"}, tmp_path)
     text = page.read_text(encoding="utf-8")
-    assert page.name == "write-up.html"
-    assert "A &lt;toy&gt;" in text
-    assert "cpu profile" in text  # the largest
-    assert "quick profile" not in text
-    assert "data:image/png;base64," in text
-    assert "<b>The scores</b>" in text
-    assert "http" not in text
-    assert "Not run" not in text
+    for part in ("A &lt;toy&gt;", "cpu profile", "data:image/jpeg;base64,", "<b>The scores</b>"):
+        assert part in text
+    for part in ("quick profile", "http", "Not run"):  # cpu is the largest
+        assert part not in text

@@ -1,12 +1,15 @@
 """Saved models on new data: load them, sample from them, upscale and segment images."""
 
 import functools
+import itertools
+import math
 import pathlib
 import zipfile
 
 import h5py
 import keras
 import numpy as np
+from PIL import Image
 from scipy.special import expit, ndtr, ndtri
 
 import ganlib.augment
@@ -16,8 +19,6 @@ import ganlib.models.layers
 import ganlib.models.srgan
 import ganlib.models.unet  # noqa: F401  a saved model is made of what these register
 from ganlib.adversarial import Adversarial
-from ganlib.apply.tiles import read_grid, run, save_gif, save_grid, tile_by_tile, untile  # noqa: F401
-from ganlib.apply.tiles import tile as tile
 from ganlib.data.errors import DataError
 from ganlib.data.fit import fit
 from ganlib.data.npz import check_members
@@ -26,25 +27,16 @@ from ganlib.models.outputs import infer, output_bounds
 
 RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}  # by a model's bounds
 SMALL = 256 * 2**20  # bytes that a model's variables may need, whatever its file holds
-DIVISORS = tuple(2**halvings for halvings in range(9))
 PROBE = (24, 32)  # pixels of a picture to ask an upscaler about shapes
+HOLD = 2000  # milliseconds, of a film's last frame
 
 
 def load_model(path, compile=True):
-    """Loads a `keras.Model` from a .keras file, which may come from anyone, in Keras' safe mode.
+    """Loads a `keras.Model` from a .keras file, which may come from anyone.
 
-    `compile` brings the optimizers back, too; only training needs them.
-
-    Raises:
-        DataError: there is no such file; it can't be read; it holds code, as a Lambda layer does,
-            or reads other files; or it would expand to far more than it holds.
+    `compile` brings the optimizers back, which only training needs. A file that can't be read,
+    holds code or paths of other files, or expands to far more than its size is a DataError.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise DataError(
-            "There is no model file there; a finished trial keeps one as model.keras. "
-            f"Received: {str(path)!r}"
-        )
     try:
         with zipfile.ZipFile(path) as archive:
             held = check_members(path, archive, packed=100)
@@ -60,21 +52,18 @@ def load_model(path, compile=True):
         cause = next((x for x in lines if x and x[-1] != ":"), type(error).__name__)
         raise DataError(
             f"{path} can't be loaded as a Keras model: it must be a whole file from model.save(…), "
-            "and hold no code such as a Lambda layer. "
-            f"Received: {cause.partition('. ')[0][:300]}"
+            f"and hold no code such as a Lambda layer. Received: {cause.partition('. ')[0][:300]}"
         ) from error
 
 
 def _check_variables(file, most):
     links, items = [], []
-    file.visititems_links(
-        lambda name, link: None if isinstance(link, h5py.HardLink) else links.append(name)
-    )
+    file.visititems_links(lambda name, link: links.append(link))
     file.visititems(lambda name, item: items.append(item))
     variables = [item for item in items if isinstance(item, h5py.Dataset)]
-    links += [item.name for item in variables if item.external or item.is_virtual]
-    if links:
-        raise ValueError(f"the variable {links[0]} lies outside of the file")
+    linked = not all(isinstance(link, h5py.HardLink) for link in links)
+    if linked or any(variable.external or variable.is_virtual for variable in variables):
+        raise ValueError("a variable lies outside of the file")
     if (declared := sum(variable.nbytes for variable in variables)) > most:
         raise ValueError(f"variables of {declared:,} bytes, far more than the file holds")
 
@@ -83,22 +72,11 @@ def load_gan(path):
     """Loads an `Adversarial` from a .keras file; raises DataError for any other model."""
     model = load_model(path)
     if not isinstance(model, Adversarial):
-        raise DataError(
-            f"{path} must hold a ganlib Adversarial model, which has a discriminator. "
-            f"Received: {type(model).__name__}"
-        )
+        raise DataError(f"{path} must hold a ganlib Adversarial model. Received: {type(model)}")
     return model
 
 
-# -- sampling ------------------------------------------------------------------------------------
-
-
-def output_range(generator):
-    """The value range of a generator's pictures, "unit", "signed" or "byte", by what bounds them.
-
-    Raises:
-        DataError: nothing bounds the pictures to one of these ranges.
-    """
+def _picture_range(generator):
     if (bounds := output_bounds(generator)) not in RANGES:
         raise DataError(
             "The generator must end in a sigmoid or tanh, which tells the range of its pictures. "
@@ -114,30 +92,25 @@ def check_generator(gan):
     known = all(isinstance(shape, tuple) and None not in shape[1:] for shape in shapes)
     if not known or len(shapes[1]) != 4 or (len(shapes[0]) == 4 and shapes[0][-1] in (1, 3)):
         raise DataError(
-            "The model must make pictures (n, height, width, channels) of latents alone. One that "
-            "is given pictures or labels can't be sampled so: use `ganlib upscale`, or call its "
-            f"`sampler` in Python. Received: inputs {shapes[0]}, outputs {shapes[1]}"
+            "The model must make pictures (n, height, width, channels) of latents alone: for one "
+            "that is given pictures or labels use `ganlib upscale`, or call its `sampler` in "
+            f"Python. Received: inputs {shapes[0]}, outputs {shapes[1]}"
         )
-    output_range(generator)
+    _picture_range(generator)
 
 
 def draw_latents(gan, n, seed=0, truncation=None):
-    """Draws latents from N(0, 1), float32 `(n, …)` of the generator's input shape.
+    """Draws n latents of an `Adversarial` or a generator from N(0, 1), float32 `(n, …)`.
 
-    Args:
-        gan: `Adversarial`, or a generator.
-        n, seed: ints.
-        truncation: float above 0, or None. Values that lie farther from 0 are drawn again (Brock et
-            al., 2019): the smaller, the better each picture and the less they vary.
+    With `truncation`, a float, values farther from 0 are drawn again (Brock et al., 2019): the
+    smaller, the better each picture and the less they vary.
     """
     rng = np.random.default_rng(seed)
     shape = (n, *(gan.latent_shape if hasattr(gan, "latent_shape") else gan.input_shape[1:]))
     if truncation is None:
         return rng.normal(size=shape).astype("float32")
-    if not 0 < truncation < np.inf:  # NaN, too
-        raise ValueError(
-            f"`truncation` must be a positive finite number, or None. Received: {truncation}"
-        )
+    if not truncation > 0:  # NaN, too
+        raise ValueError(f"`truncation` must be a positive number. Received: {truncation}")
     # What drawing again comes to, in one draw: the inverse of the truncated normal's distribution.
     below = ndtr(-truncation)
     values = ndtri(below + (1 - 2 * below) * rng.random(shape))
@@ -145,14 +118,9 @@ def draw_latents(gan, n, seed=0, truncation=None):
 
 
 def make_images(generator, latents):
-    """The pictures that a generator makes of latents, float32 `(n, h, w, c)` in [0, 1].
-
-    Args:
-        generator: `keras.Model` that ends in sigmoid or tanh, such as `gan.sampler`.
-        latents: array `(n, …)` of the generator's input shape, n > 0.
-    """
+    """The pictures, float32 `(n, h, w, c)` in [0, 1], that G makes of latents `(n, …)`."""
     images = infer(generator, np.asarray(latents, "float32"), generator.output_shape[1:])
-    return convert(images, output_range(generator), "unit")
+    return convert(images, _picture_range(generator), "unit")
 
 
 def sample_images(gan, n, seed=0, truncation=None):
@@ -162,37 +130,19 @@ def sample_images(gan, n, seed=0, truncation=None):
 
 
 def discriminate(gan, images):
-    """What the discriminator says of pictures, in inference mode; logits: 0 is D = ½.
-
-    Args:
-        gan: `Adversarial` whose generator ends in sigmoid or tanh: what the discriminator takes.
-        images: array `(n, height, width, channels)` in [0, 1], n > 0.
-
-    Returns:
-        float32 `(n,)`.
-    """
+    """What an `Adversarial`'s D says of pictures `(n, h, w, c)` in [0, 1]: logits `(n,)`."""
     check_range(images, "unit")
-    images = convert(images, "unit", output_range(gan.generator))
+    images = convert(images, "unit", _picture_range(gan.generator))
     return infer(gan.discriminator, images, images.shape[1:]).reshape(len(images))
 
 
 def interpolate(start, end, steps):
     """Spherical interpolation between latents (White, 2016, "Sampling Generative Networks").
 
-    A straight line between two Gaussian latents runs through short ones, such as the generator has
-    never seen. Where two latents point along one line there is no one arc, and the line is taken.
-
-    Args:
-        start, end: arrays `(n, …)` of one shape; each latent is one vector, whatever its axes.
-        steps: int from 2 on, latents on each way, both ends included.
-
-    Returns:
-        Array `(n, steps, …)`, float32 if both are.
+    Of arrays `(n, latent_dim)` it makes `(n, steps, latent_dim)`, both ends included. A straight
+    line would run through short latents; it is taken only where two point along one line.
     """
-    start, end = np.asarray(start), np.asarray(end)
-    if start.shape != end.shape or start.ndim < 2:
-        raise ValueError(f"`start` and `end` must be (n, …). Received: {start.shape}, {end.shape}")
-    a, b = (x.reshape(len(x), -1).astype("float64") for x in (start, end))
+    a, b = (np.asarray(x, "float64") for x in (start, end))
     tiny = np.finfo("float64").tiny  # a vector of zeros stays one
     u, v = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), tiny) for x in (a, b))
     # Exact for small angles, too, as the arc cosine is not (Kahan).
@@ -203,35 +153,111 @@ def interpolate(start, end, steps):
     weight_a = np.where(straight, 1 - t, np.sin((1 - t) * angle) / sine)
     weight_b = np.where(straight, t, np.sin(t * angle) / sine)
     path = weight_a[..., None] * a[:, None] + weight_b[..., None] * b[:, None]
-    dtype = np.result_type(start, end, np.float32)
-    return path.reshape(len(start), steps, *start.shape[1:]).astype(dtype)
+    return path.astype(np.result_type(start, end, np.float32))
 
 
-# -- upscaling -----------------------------------------------------------------------------------
+def tile(images, columns):
+    """Puts images beside one another: `(n, h, w, c)` to `(rows·h, columns·w, c)`; spare cells 0."""
+    images = np.asarray(images)
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    blank = np.zeros((rows * columns - n, height, width, channels), images.dtype)
+    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
+
+
+def read_grid(path, size):
+    """The pictures of a saved grid, float32 `(n, size, size, 3)` in [0, 1]."""
+    with Image.open(path) as file:
+        grid = np.asarray(file.convert("RGB"))
+    rows, columns = (side // size for side in grid.shape[:2])
+    cells = grid.reshape(rows, size, columns, size, 3)  # refuses what does not divide
+    return convert(cells.transpose(0, 2, 1, 3, 4).reshape(-1, size, size, 3), "byte", "unit")
+
+
+def save_grid(images, path, columns=None):
+    """Saves images `(n, h, w, 1 or 3)` in [0, 1] as one PNG; without `columns` about square."""
+    grid = convert(tile(images, columns or math.ceil(len(images) ** 0.5)), "unit", "byte")
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(path)
+
+
+def save_gif(frames, path, milliseconds=250):
+    """Saves uint8 pictures `(h, w, 3)` as a GIF that loops; the last stays for 2 seconds."""
+    pictures = [Image.fromarray(frame).quantize() for frame in frames]
+    times = [milliseconds] * (len(pictures) - 1) + [HOLD]
+    options = {"append_images": pictures[1:], "duration": times, "loop": 0, "optimize": True}
+    pictures[0].save(path, format="GIF", save_all=True, **options)
+
+
+def _tile_by_tile(model, image, tile, overlap, finish, scale=1, divisor=1):
+    """Pads an image to multiples of `divisor`, runs a model over its tiles, crops the result."""
+    if image.dtype != np.uint8:
+        raise ValueError(f"The image must be uint8. Received: {image.dtype}")
+    height, width = image.shape[:2]
+    image = np.pad(image, ((0, -height % divisor), (0, -width % divisor), (0, 0)), "reflect")
+    tile, overlap = (size + -size % divisor for size in (tile, overlap))
+    rows, columns = (_windows(side, tile, overlap) for side in image.shape[:2])
+    whole = None
+    for (y, h, top, bottom), (x, w, left, right) in itertools.product(rows, columns):
+        outputs = _run(model, convert(image[np.newaxis, y : y + h, x : x + w], "byte", "unit"))[0]
+        if np.isnan(outputs).any():
+            raise DataError("The model makes NaN: train it anew, or load an earlier one.")
+        outputs = outputs[scale * (top - y) : scale * (bottom - y)]
+        part = finish(outputs[:, scale * (left - x) : scale * (right - x)])
+        if whole is None:
+            sides = (scale * side for side in image.shape[:2])
+            whole = np.empty((*sides, part.shape[-1]), part.dtype)
+        whole[scale * top : scale * bottom, scale * left : scale * right] = part
+    return whole[: scale * height, : scale * width]
+
+
+def _windows(length, tile, overlap):
+    """Tuples (start, size, from, to) along one side; all of one size, for few shapes of graphs."""
+    size = min(tile + 2 * overlap, length)
+    starts = [*range(0, length - size, tile), length - size]
+    ends = [start + size - overlap for start in starts[:-1]] + [length]
+    return [(start, size, a, b) for start, a, b in zip(starts, [0, *ends], ends, strict=False)]
+
+
+def _run(model, inputs):
+    if keras.backend.backend() != "tensorflow":
+        return np.asarray(model.predict_on_batch(inputs), np.float32)
+    return _graph(model, inputs.shape)(inputs).numpy().astype("float32", copy=False)
+
+
+@functools.lru_cache(maxsize=2)
+def _graph(model, shape):
+    """A TensorFlow graph: without, a model keeps all that it computes, twice the memory."""
+    import tensorflow as tf
+
+    graph = tf.function(lambda x: model(x, training=False))
+    concrete = graph.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    return lambda inputs: concrete(tf.constant(inputs))
+
+
+def _shape_of_output(model, shape):
+    """The shape that a model makes of one, or in words why it makes none."""
+    try:
+        found = tuple(model.compute_output_spec(keras.KerasTensor(shape, "float32")).shape)
+        if found == (*shape[:3], 1):  # of a segmenter: shapes alone show no skip that does not fit
+            model(np.zeros(shape, np.float32), training=False)
+        return found
+    except Exception as error:  # whatever a model says of an input that it is not for
+        return f"{type(error).__name__}: {error}"
 
 
 def load_upscaler(path):
-    """Loads a super-resolution model from a .keras file; of an `Adversarial`, its sampler.
-
-    Returns:
-        `keras.Model`, RGB pictures `(n, h, w, 3)` in [0, 1] to `(n, scale · h, scale · w, 3)`.
-
-    Raises:
-        DataError: there is no such file, it can't be read, or its model is no upscaler.
-    """
+    """Loads a model that `upscale_image` takes, or raises DataError; of an `Adversarial`, G."""
     model = load_model(path, compile=False)
-    model = model.sampler if isinstance(model, Adversarial) else model
+    model = getattr(model, "sampler", model)
     scale_of(model)
     return model
 
 
 def scale_of(model):
     """How many times a model enlarges RGB pictures of any size, 2 to 8; DataError if it doesn't."""
-    try:
-        outputs = model.compute_output_spec(keras.KerasTensor((1, *PROBE, 3), "float32"))
-        found = tuple(outputs.shape)
-    except Exception as error:  # whatever a model says of an input that it is not for
-        found = f"{type(error).__name__}: {error}"
+    found = _shape_of_output(model, (1, *PROBE, 3))
     for scale in range(2, 9):
         if found == (1, *(scale * side for side in PROBE), 3):
             return scale
@@ -242,18 +268,14 @@ def scale_of(model):
 
 
 def upscale_image(model, image, tile=256, overlap=32):
-    """Enlarges a picture of any size, a tile at a time.
+    """Enlarges a picture of any size, a tile at a time: uint8 `(scale · h, scale · w, channels)`.
 
     Args:
         model: as `load_upscaler` returns it.
-        image: uint8 array `(height, width, 3)`, or `(height, width, 1)`: grey is enlarged as RGB,
-            and the mean of the colours taken.
-        tile: int, height and width of a tile in pixels of the picture. Memory grows with it.
-        overlap: int, pixels that a tile gets more on each side, and that are then cut off: as many
-            as the model's convolutions reach, and no seam is left.
-
-    Returns:
-        uint8 array `(scale · height, scale · width, channels)`.
+        image: uint8 array `(height, width, 1 or 3)`; grey is enlarged as RGB, and averaged.
+        tile: int, height and width of a tile in pixels. Memory grows with it.
+        overlap: int, pixels around a tile that the model sees, too: as far as it reaches, or seams
+            are left.
     """
     scale, value_range = scale_of(model), _upscaled_range(model)
 
@@ -263,7 +285,7 @@ def upscale_image(model, image, tile=256, overlap=32):
         return convert(outputs, value_range, "byte")
 
     small = np.broadcast_to(image, (*image.shape[:2], 3))
-    return tile_by_tile(model, small, tile, overlap, finish, scale=scale)
+    return _tile_by_tile(model, small, tile, overlap, finish, scale=scale)
 
 
 def _upscaled_range(model):
@@ -271,22 +293,12 @@ def _upscaled_range(model):
     if (bounds := output_bounds(model)) in RANGES:
         return RANGES[bounds]
     greys = (np.full((1, *PROBE, 3), grey, np.float32) for grey in (0.25, 0.75))
-    dark, light = (np.nan_to_num(run(model, grey)).mean() for grey in greys)
+    dark, light = (np.nan_to_num(_run(model, grey)).mean() for grey in greys)
     return "byte" if light - dark > 8 else "unit"  # true are 127.5 and 0.5
 
 
-# -- segmentation --------------------------------------------------------------------------------
-
-
 def load_segmenter(path):
-    """Loads a segmentation model from a .keras file.
-
-    Returns:
-        `keras.Model`, images `(n, h, w, 1 or 3)` in [0, 1] to logits `(n, h, w, 1)`.
-
-    Raises:
-        DataError: there is no such file, it can't be read, or its model is no segmenter.
-    """
+    """Loads a model of images in [0, 1] to logits `(n, h, w, 1)`, or raises DataError."""
     model = load_model(path, compile=False)
     divisor_of(model)
     return model
@@ -302,75 +314,52 @@ def channels_of(model):
 
 @functools.lru_cache(maxsize=2)
 def divisor_of(model):
-    """What the sides of a segmenter's images must be multiples of: a power of 2, found by trying.
-
-    A U-Net that halves its images four times has 16. DataError where none up to 256 will do.
+    """What the sides of a segmenter's images must be multiples of: a power of 2 up to 256, or
+    DataError. Found by trying; a U-Net that halves its images four times has 16.
     """
     channels = channels_of(model)
-    for divisor in DIVISORS:
+    for divisor in (2**halvings for halvings in range(9)):
         shape = (1, 3 * divisor, 4 * divisor, channels)  # an odd number of cells: no lucky fit
-        try:
-            found = tuple(model.compute_output_spec(keras.KerasTensor(shape, "float32")).shape)
-            if found == (*shape[:3], 1):  # shapes alone show no skip that does not fit
-                model(np.zeros(shape, np.float32), training=False)
-        except Exception as error:  # whatever a model says of an input that it is not for
-            found = f"{type(error).__name__}: {error}"
-        if found == (*shape[:3], 1):
-            if bounds := output_bounds(model):
-                raise DataError(
-                    "The model must give logits: leave out the sigmoid that it ends in, or load "
-                    f"the model that it was put on. Received: outputs in {list(bounds)}"
-                )
-            return divisor
-    raise _no_segmenter(f"{found} for images of {shape[1]}×{shape[2]}")
+        if (found := _shape_of_output(model, shape)) == (*shape[:3], 1):
+            break
+    else:
+        raise _no_segmenter(f"{found} for images of {shape[1]}×{shape[2]}")
+    if bounds := output_bounds(model):
+        raise DataError(
+            "The model must give logits: leave out the sigmoid that it ends in, or load the model "
+            f"that it was put on. Received: outputs in {list(bounds)}"
+        )
+    return divisor
 
 
 def _no_segmenter(received):
     return DataError(
         "The model must turn images of any size and of 1 or 3 channels into one logit a pixel: "
-        "build it with keras.Input((None, None, channels)) and a last convolution with one filter. "
-        f"Received: {received}"
+        f"build it with keras.Input((None, None, channels)). Received: {received}"
     )
 
 
 def predict(model, images, batch_size=16):
-    """Probabilities of being foreground, for images of one size that the model takes as they are.
+    """Probabilities of being foreground, float32 `(n, h, w, 1)`.
 
     Args:
         model: as `load_segmenter` returns it.
-        images: float32 array `(n, height, width, channels)` in [0, 1].
+        images: float32 array `(n, h, w, channels)` in [0, 1], which the model takes as they are.
         batch_size: int.
-
-    Returns:
-        float32 array `(n, height, width, 1)` in [0, 1].
     """
     spread = keras.distribution.distribution()
-    devices = 1 if spread is None else spread.device_mesh.devices.size
-    n = len(images)
+    n, devices = len(images), 1 if spread is None else spread.device_mesh.devices.size
     filled = images[np.arange(n + -n % devices) % n]  # devices share every batch evenly
-    return _probabilities(model.predict(filled, batch_size=batch_size, verbose=0)[:n])
-
-
-def _probabilities(logits):
-    return expit(np.asarray(logits, np.float32))
+    return expit(model.predict(filled, batch_size=batch_size, verbose=0)[:n].astype("float32"))
 
 
 def segment(model, image, tile=256, overlap=128):
-    """Probabilities of being foreground, for an image of any size, a tile at a time.
-
-    The image is continued by reflection, at the right and at the bottom, until the model can halve
-    it; all tiles begin where the model's cells do.
+    """Probabilities of being foreground, float32 `(h, w, 1)`, of an image of any size, in tiles.
 
     Args:
         model: as `load_segmenter` returns it.
-        image: uint8 array `(height, width, 1 or 3)`. For a model of grey images RGB becomes BT.601
-            luma; for one of RGB images grey is repeated.
-        tile: int, height and width of a tile in pixels. Memory grows with it.
-        overlap: int, as for `upscale_image`; a U-Net of four halvings reaches some 110 pixels.
-
-    Returns:
-        float32 array `(height, width, 1)` in [0, 1].
+        image: uint8 array `(height, width, 1 or 3)`, brought to the model's channels.
+        tile, overlap: as for `upscale_image`; a U-Net of four halvings reaches some 110 pixels.
     """
-    divisor = divisor_of(model)
-    fitted = fit(image, channels=channels_of(model))
-    return tile_by_tile(model, fitted, tile, overlap, _probabilities, divisor=divisor)
+    image = fit(image, channels=channels_of(model))
+    return _tile_by_tile(model, image, tile, overlap, expit, divisor=divisor_of(model))

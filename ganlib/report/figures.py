@@ -31,59 +31,30 @@ def close(figure):
     plt.close(figure)
 
 
-def spaced(images, columns):
-    """Pictures in [0, 1] in a grid, with white between them."""
-    gap = max(1, images.shape[1] // 32)
-    framed = np.pad(images, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
-    return tile(framed, columns)[:-gap, :-gap]
-
-
 def show_spaced(axes, images, columns):
-    """Draws pictures in [0, 1] on `axes`, with white between them; says so where there are none."""
+    """Draws a grid of pictures `(n, h, w, 1 or 3)`, or of None, on `axes`, with white between them.
+
+    Values outside [0, 1] are a ValueError: a clipped picture misleads.
+    """
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     if images is None:
-        axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=6)
-    else:
-        grey = {"cmap": "gray", "vmin": 0, "vmax": 1}  # of one channel
-        axes.imshow(spaced(images, columns), interpolation="nearest", **grey)  # no pixels made up
-
-
-def show_images(axes, images, columns, title=""):
-    """Draws a grid of images in [0, 1] on `axes`.
-
-    Args:
-        axes: of matplotlib.
-        images: float array `(n, height, width, channels)`, 1 or 3 channels.
-        columns: int, of the grid.
-        title: str.
-
-    Raises:
-        ValueError: no images, or values outside [0, 1]: convert the range first, a clipped picture
-            misleads.
-    """
-    images = np.asarray(images)
+        axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=SMALL)
+        return
     if images.size and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):  # NaN, too
         raise ValueError(
             "Pictures are drawn from [0, 1]; use ganlib.images.convert. Received: values in "
             f"[{images.min():.3g}, {images.max():.3g}]"
         )
-    grid = tile(np.clip(images, 0, 1), columns)
-    axes.imshow(grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0, vmax=1)
-    axes.set_title(title)
-    axes.axis("off")
+    gap = max(1, images.shape[1] // 32)
+    framed = np.pad(images, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
+    grey = {"cmap": "gray", "vmin": 0, "vmax": 1}  # of one channel: not stretched to its values
+    grid = tile(framed, columns)[:-gap, :-gap].clip(0, 1)
+    axes.imshow(grid, interpolation="nearest", **grey)  # no pixels made up
 
 
 def mark(figure, text):
-    """Says at which scale a figure was made, in a strip below it; its layout stays as it is now.
-
-    Args:
-        figure: of matplotlib.
-        text: str.
-
-    Returns:
-        The part of the plane to save, in inches, for `bbox_inches`: the figure and the strip.
-    """
+    """Writes a text into a strip below a figure; returns both as what to save, `bbox_inches`."""
     from matplotlib import rcParams
     from matplotlib.transforms import Bbox
 
@@ -105,13 +76,7 @@ def mark(figure, text):
 
 
 def picture_panels(panels, shown=16):
-    """A figure of squares of pictures, each under its title.
-
-    Args:
-        panels: dict of title → images in [0, 1] `(n, height, width, channels)`, or None where there
-            are none.
-        shown: int, most images of a panel.
-    """
+    """A figure of squares of at most `shown` pictures: title → images as of `show_spaced`."""
     rows = -(-len(panels) // 5)
     columns = -(-len(panels) // rows)
     side = PAGE / max(columns, 4)
@@ -127,13 +92,7 @@ def picture_panels(panels, shown=16):
 
 
 def picture_rows(rows, title="", width=PAGE):
-    """A figure of rows of pictures, each with its label at the left.
-
-    Args:
-        rows: dict of label → images in [0, 1] `(n, height, width, channels)`, or None.
-        title: str.
-        width: float, inches.
-    """
+    """A figure of rows of pictures, `width` inches wide: label → images as of `show_spaced`."""
     columns = max((len(images) for images in rows.values() if images is not None), default=1)
     with style() as plt:
         size = (width, len(rows) * width / max(columns, 8) + 0.25)
@@ -142,6 +101,28 @@ def picture_rows(rows, title="", width=PAGE):
             show_spaced(ax, images, columns)
             ax.set_ylabel(label, fontsize=SMALL, rotation=0, ha="right", va="center")
         axes[0, 0].set_title(title, fontsize=SMALL)
+    return figure
+
+
+def picture_table(rows, titles, captions=None):
+    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over a page's width.
+
+    `captions` has a list of texts for each label: they stand below its row's pictures.
+    """
+    side = PAGE / len(titles)
+    with style() as plt:
+        size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
+        figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
+        for ax, title in zip(axes[0], titles, strict=True):
+            ax.set_title(title, fontsize=SMALL)
+        for row, (label, pictures) in zip(axes, rows.items(), strict=True):
+            row[0].set_ylabel(label, fontsize=SMALL)
+            for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
+                ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_visible(False)
+                if captions:
+                    ax.set_xlabel(captions[label][i], fontsize=SMALL)
     return figure
 
 
@@ -157,14 +138,10 @@ def legend_below(figure, axes, columns):
 def curve(ax, histories, key, label, color, line="-"):
     """Draws a column of histories: its mean over seeds with a 95 % interval, while all go on.
 
-    Seeds that go on longer do so as thin lines.
-
-    Returns:
-        The column of each history by epoch, without the epochs that lack it.
+    Seeds that go on longer do so as thin lines. Returns the column of each history by epoch.
     """
-    columns = [
-        h.set_index("epoch").get(key, pandas.Series(dtype=float)).dropna() for h in histories
-    ]
+    empty = pandas.Series(dtype=float)
+    columns = [h.set_index("epoch").get(key, empty).dropna() for h in histories]
     common = pandas.concat(columns, axis=1, join="inner")
     intervals = [mean_interval(values) for values in common.to_numpy()]
     ax.plot(common.index, [m.mean for m in intervals], color=color, ls=line, label=label)
@@ -198,28 +175,3 @@ def as_frame(figure, dpi=140):
         pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     close(figure)
     return pixels
-
-
-def picture_table(rows, titles, captions=None):
-    """A figure of pictures in rows and columns, over a page's width.
-
-    Args:
-        rows: dict of label → list of pictures, uint8 or in [0, 1], grey or of three channels.
-        titles: list of str, above the columns.
-        captions: dict of label → list of str, below the row's pictures.
-    """
-    side = PAGE / len(titles)
-    with style() as plt:
-        size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
-        figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
-        for ax, title in zip(axes[0], titles, strict=True):
-            ax.set_title(title, fontsize=SMALL)
-        for row, (label, pictures) in zip(axes, rows.items(), strict=True):
-            row[0].set_ylabel(label, fontsize=SMALL)
-            for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
-                ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
-                ax.set(xticks=[], yticks=[])
-                ax.spines[:].set_visible(False)
-                if captions:
-                    ax.set_xlabel(captions[label][i], fontsize=SMALL)
-    return figure
