@@ -151,7 +151,7 @@ def _third_hypothesis(found):
 def _stability_pays(found):
     related = correlation(found.grid["loss_std"], found.grid["jaccard"])
     statement = "The steadier the validation loss, the better the Jaccard."
-    if related.value is None:
+    if math.isnan(related.mean):
         return Claim(statement, CANNOT_TELL, f"{related}")
     evidence = "Spearman's correlation of std and Jaccard over the grid's runs: {:.2f}."
     return by_interval(statement, related, judge_negative, evidence)
