@@ -1,7 +1,4 @@
-"""Statistics over runs: intervals, and what a grid of runs can tell and what it cannot.
-
-SciPy and pandas are imported where they are used: importing this costs nothing.
-"""
+"""Statistics over runs: intervals, and what a grid of runs can tell and what it cannot."""
 
 import dataclasses
 import functools
@@ -10,9 +7,11 @@ import math
 import types
 
 import numpy as np
+import pandas
+from scipy import optimize, stats
+from scipy.special import expit, logit
 
-CONFIDENCE, ALPHA = 0.95, 0.05
-JOIN = " × "  # of an interaction's factors
+ALPHA = 0.05  # of all tests, and 95 % of all intervals
 NUMBERS = ("sum_sq", "F", "p", "p_adjusted", "eta2", "omega2_partial")
 EFFECT = {"effect": "", "df": 0, **dict.fromkeys(NUMBERS, math.nan), "significant": None}
 ROUNDING = 1e-24  # a share of the sum of squares that is none
@@ -59,9 +58,6 @@ def mean_interval(values, scale=None, bounds=(0, 1)):
     Raises:
         ValueError: no values, or some that are not finite or leave the scale.
     """
-    from scipy.special import expit, logit
-    from scipy.stats import t
-
     values = _finite(values)
     mean, n = float(values.mean()), len(values)
     bottom, top = {None: (-math.inf, math.inf), "log": (0, math.inf), "logit": bounds}[scale]
@@ -69,7 +65,7 @@ def mean_interval(values, scale=None, bounds=(0, 1)):
         raise ValueError(f"Values must lie in [{bottom}, {top}]. Received: {values.tolist()}")
     if n < 2:
         return Interval(mean, None, None, n)
-    half = float(t.ppf(0.5 + CONFIDENCE / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    half = float(stats.t.ppf(1 - ALPHA / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
     if scale is None or not half or not bottom < mean < top:  # at an end all values are equal
         return Interval(mean, mean - half, mean + half, n)
     if scale == "log":
@@ -87,11 +83,7 @@ def brief(values, spec=".3g"):
 
 
 def paired_interval(values, baseline):
-    """Returns the `Interval` of the mean difference; without pairs its n is 0.
-
-    Args:
-        values, baseline: sequences of floats, one a seed, of the same seeds in the same order.
-    """
+    """Returns the `Interval` of the mean difference, seed by seed; without pairs its n is 0."""
     differences = np.subtract(values, baseline, dtype="float64")
     return mean_interval(differences) if len(differences) else Interval(math.nan, None, None, 0)
 
@@ -102,10 +94,7 @@ def std(values):
 
 
 def mad(values):
-    """Returns the median absolute deviation as a normal distribution's std (Hampel, 1974).
-
-    A single spike can own a std and does not move this. NaN of one value.
-    """
+    """Returns the median absolute deviation as a normal std (Hampel, 1974): no spike owns it."""
     values = _finite(values)
     spread = np.median(np.abs(values - np.median(values)))
     return float(1.4826 * spread) if len(values) > 1 else math.nan
@@ -123,37 +112,30 @@ def _constant(values):
 
 
 def correlation(a, b):
-    """Returns the `Interval` of Spearman's correlation; NaN where it is unknown.
+    """Returns the `Interval` of Spearman's correlation over those pairs that are finite.
 
-    The interval is normal in artanh(r), with variance (1 + r²/2) / (n - 3) (Bonett & Wright, 2000).
-
-    Args:
-        a, b: sequences of floats, one a run. A pair in which either is not finite is dropped.
+    It is normal in artanh(r), with variance (1 + r²/2) / (n - 3) (Bonett & Wright, 2000), and NaN
+    where one side is constant or there are fewer than three pairs.
     """
-    from scipy.stats import norm, spearmanr
-
     pairs = np.array([a, b], "float64")
     a, b = pairs[:, np.isfinite(pairs).all(axis=0)]
     n = len(a)
     if n < 3 or _constant(a) or _constant(b):
         return Interval(math.nan, None, None, n)
-    value = float(spearmanr(a, b)[0])
+    value = float(stats.spearmanr(a, b)[0])
     if n < 4:
         return Interval(value, None, None, n)
     # artanh(1) is infinite: full agreement, which comes by chance where ranks are few, counts as
     # half a step of the coefficient less.
     most = 1 - 6 / (n * (n**2 - 1))
-    half = norm.ppf(0.5 + CONFIDENCE / 2) * math.sqrt((1 + value**2 / 2) / (n - 3))
+    half = stats.norm.ppf(1 - ALPHA / 2) * math.sqrt((1 + value**2 / 2) / (n - 3))
     centre = math.atanh(min(max(value, -most), most))
     low, high = math.tanh(centre - half), math.tanh(centre + half)
     return Interval(value, min(low, value), max(high, value), n)
 
 
 def pareto_front(cost, value):
-    """Returns an array of bool: the runs that no other beats in both, low cost and high value.
-
-    What is not finite is not on the front and beats none.
-    """
+    """Returns an array of bool: the runs that none beats in both, low cost and high value."""
     cost, value = np.asarray(cost, "float64"), np.asarray(value, "float64")
     known = np.isfinite(cost) & np.isfinite(value)
     as_good = (cost[:, None] <= cost) & (value[:, None] >= value)  # row i, run i against all others
@@ -171,19 +153,14 @@ def detectable_difference(sd, n, k, comparisons=1):
         n, k: ints, seeds a cell, and cells. With one seed noise is unknown: None.
         comparisons: int, how many differences share the 5 %.
     """
-    from scipy.optimize import brentq
-    from scipy.stats import ncf, t
-
     if n == 1:
         return None
     df = k * (n - 1)
-    least = t.isf(ALPHA / comparisons / 2, df)
-
-    def missing(shift):
-        # Of t squared: SciPy's noncentral t is NaN far out on the other side.
-        return ncf.sf(least**2, 1, df, shift**2) - 0.8
-
-    return float(brentq(missing, 1e-6, 10 * least + 10) * sd * math.sqrt(2 / n))
+    least = stats.t.isf(ALPHA / comparisons / 2, df)
+    # By F, t squared: SciPy's noncentral t is NaN far out on the other side.
+    ends = 1e-6, 10 * least + 10
+    shift = optimize.brentq(lambda x: stats.ncf.sf(least**2, 1, df, x**2) - 0.8, *ends)
+    return float(shift) * sd * math.sqrt(2 / n)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +168,7 @@ class Best:
     """The best cell of a grid and those that may be as good.
 
     Attributes:
-        best: the cell with the best mean, its name or tuple of names; None without any value.
+        best: the cell with the best mean; None without any value.
         group, worse: lists of cells that cannot be told from the best, with itself, and that can.
         table: `pandas.DataFrame`, a row a cell, best first: `cell`, `mean`, `n`, `difference` to
             the best, `p` adjusted over all cells, `in_group`.
@@ -219,14 +196,11 @@ def indistinguishable(table, cell, response):
 
     Args:
         table: `pandas.DataFrame` with a row a run.
-        cell: str or list of str, the columns whose values name a cell.
+        cell: str, the column that names a run's cell.
         response: str, a column where higher is better. Runs where it is not finite are left out.
     """
-    import pandas
-
-    values = table[response].astype("float64")
-    runs = table.assign(**{response: values})[np.isfinite(values)]
-    cells = runs.groupby(cell, sort=False, dropna=False)[response].agg(["mean", "count", "var"])
+    runs = table[np.isfinite(table[response])]
+    cells = runs.groupby(cell, sort=False)[response].agg(["mean", "count", "var"])
     cells = cells.sort_values("mean", ascending=False, kind="stable")
     names, means, counts = cells.index.tolist(), cells["mean"].to_numpy(), cells["count"].to_numpy()
     squares, df = cells["var"].fillna(0).to_numpy() * (counts - 1), int((counts - 1).sum())
@@ -238,20 +212,18 @@ def indistinguishable(table, cell, response):
         p = _p_values(means, counts, df, sd)
         alike, noisiest = _alike(squares, counts - 1)
         if not alike:
-            name = names[noisiest]
-            what = ", ".join(map(str, name)) if isinstance(name, tuple) else name
-            noisy = f"Noise is not alike: highest in {what}."
-            reasons.append(f"{noisy} What is said here assumes it alike.")
+            reasons.append(f"Noise is not alike: highest in {names[noisiest]}.")
+            reasons.append("What is said here assumes it alike.")
     elif len(names) > 1:
         reasons.append("One seed a cell: noise is unknown, and no cell can be called worse.")
     elif names:
         reasons.append("There is one cell only.")
     inside = ~(p <= ALPHA)
-    cells = pandas.Series(names, dtype=object)
-    ranked = {"cell": cells, "mean": means, "n": counts, "difference": means - means[:1]}
-    ranked = pandas.DataFrame({**ranked, "p": p, "in_group": inside})
-    group, worse, reason = list(cells[inside]), list(cells[~inside]), " ".join(reasons) or None
-    return Best(names[0] if names else None, group, worse, ranked, sd, alike, reason)
+    cells = {"cell": names, "mean": means, "n": counts, "difference": means - means[:1], "p": p}
+    ranked = pandas.DataFrame(cells | {"in_group": inside})
+    group, worse = (ranked["cell"][part].tolist() for part in (inside, ~inside))
+    best = names[0] if names else None
+    return Best(best, group, worse, ranked, sd, alike, " ".join(reasons) or None)
 
 
 def _p_values(means, counts, df, sd):
@@ -289,13 +261,11 @@ def _chance(counts, df):
 
 def _alike(squares, own):
     """Whether no cell is noisier than chance makes the noisiest of so many; and which is that."""
-    from scipy.stats import f
-
     total, df = squares.sum(), own.sum()
     p = np.ones(len(own))
     tested = (own > 0) & (own < df) & (squares > 0) & (squares < total)
     ratio = squares[tested] / own[tested] * (df - own[tested]) / (total - squares[tested])
-    p[tested] = f.sf(ratio, own[tested], df - own[tested])
+    p[tested] = stats.f.sf(ratio, own[tested], df - own[tested])
     return bool(p.min() * (own > 0).sum() > ALPHA), int(p.argmin())
 
 
@@ -307,8 +277,7 @@ class Anova:
         table: `pandas.DataFrame`, a row an effect: `effect`, such as "learning_rate × batch";
             `df`, `sum_sq`, `F`, `p`, `p_adjusted` by Holm, `eta2` and `omega2_partial`;
             `significant`, None where nothing can be said, as for a block.
-        n: int, number of runs.
-        note: str or None, what to know with it.
+        n, note: int, number of runs; and str or None, what to know with it.
     """
 
     table: object
@@ -335,11 +304,8 @@ def anova(table, response, factors, block=None):
         factors: list of str, columns of hyperparameters.
         block: str, a column that runs have in common, such as the seed. Fitted, and not judged.
     """
-    import pandas
-    from scipy.stats import f
-
     names = [*factors, *([block] if block else [])]
-    kept = table[np.isfinite(table[response].astype("float64"))]
+    kept = table[np.isfinite(table[response])]
     y, notes = kept[response].to_numpy("float64"), []
     y = y - y.mean() if len(y) and not _constant(y) else np.zeros(len(y))
     total = float(y @ y)
@@ -355,7 +321,6 @@ def anova(table, response, factors, block=None):
 
     @functools.cache
     def residual(terms):
-        """Sum of squares and degrees of freedom that a fit of these terms leaves."""
         codes = [kept.groupby(list(term), dropna=False).ngroup() for term in terms]
         design = np.hstack([np.ones((len(y), 1)), *(np.eye(c.max() + 1)[c] for c in codes)])
         fitted, _, rank, _ = np.linalg.lstsq(design, y, rcond=1e-9)
@@ -380,7 +345,7 @@ def anova(table, response, factors, block=None):
     for term in (*terms, *blocks) if len(y) else ():
         others = tuple(t for t in (*terms, *blocks) if not set(term) <= set(t))
         (without, df_without), (within, df_within) = residual(others), residual((*others, term))
-        rows.append(row := {**EFFECT, "effect": JOIN.join(term), "df": df_without - df_within})
+        rows.append(row := {**EFFECT, "effect": " × ".join(term), "df": df_without - df_within})
         if not row["df"] or not total:  # a missing cell can leave no run that tells it from others
             continue
         sum_sq = without - within if without - within > ROUNDING * total else 0.0
@@ -389,7 +354,7 @@ def anova(table, response, factors, block=None):
             mean_sq = sum_sq / row["df"]
             # Without noise, as of the number of parameters, an effect is there or it is not.
             row["F"] = mean_sq / noise if noise else (math.inf if mean_sq else 0.0)
-            row["p"] = float(f.sf(row["F"], row["df"], df))
+            row["p"] = float(stats.f.sf(row["F"], row["df"], df))
             whole = sum_sq + (len(y) - row["df"]) * noise
             row["omega2_partial"] = (sum_sq - row["df"] * noise) / whole if whole else math.nan
     if aliased := [row["effect"] for row in rows if not row["df"]]:

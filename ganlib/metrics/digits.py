@@ -17,14 +17,11 @@ def digit_quality(classifier, images, reference):
         reference: the same, real digits that neither the GAN nor the classifier was trained on.
 
     Returns:
-        dict with
-        `confidence`: mean probability of the class each image is taken for, in [0.1, 1],
-        `digit_score`: the Inception Score's formula over the digit classifier, in [1, 10],
-        `frechet_distance`: in the classifier's feature space, 0 for equal distributions,
-        `missing_digits`: int, how many digits make up less than 1 % of the images,
-        `histogram`: list of ten shares of the images, by the digit they are taken for,
-        `no_digit`: share of images that are taken for none, with less than 50 % confidence,
-        `n`: int.
+        dict with `confidence`, mean probability of the class each image is taken for, in [0.1, 1];
+        `digit_score`, the Inception Score's formula over the digit classifier, in [1, 10];
+        `frechet_distance` in the classifier's feature space; `missing_digits`, how many digits make
+        up less than 1 % of the images; `histogram`, list of ten shares of the images, by the digit
+        they are taken for; `no_digit`, share of those with less than 50 % confidence; `n`.
     """
     probabilities, features = classifier(images)
     confidence = probabilities.max(axis=1)
@@ -42,9 +39,5 @@ def digit_quality(classifier, images, reference):
 
 
 def noise_images(n, seed=0):
-    """The trivial baseline: returns uniform noise, float32 `(n, 28, 28, 1)` in [0, 1).
-
-    Args:
-        n, seed: ints.
-    """
+    """The trivial baseline: returns uniform noise, float32 `(n, 28, 28, 1)` in [0, 1)."""
     return np.random.default_rng(seed).random((n, 28, 28, 1), dtype="float32")

@@ -13,25 +13,16 @@ register = keras.saving.register_keras_serializable("ganlib")
 
 
 class Overlap(keras.metrics.Metric):
-    """Sums the intersection and both masks' areas over all pixels; a subclass has a `fraction`.
-
-    A score is made once, of the sums, so that it does not depend on the batch size, as it does for
-    the mean of each batch's ratio.
+    """Sums intersection and areas over all pixels, whatever the batches; a subclass divides them.
 
     Mask values in [0, 1] are foreground above 0.5, and 255 is, too. For other values and for logits
-    that are NaN the score is NaN: `fit` can raise no error.
-
-    The score is 1 where both areas are exactly 0. A *soft* area is so only where every sigmoid
-    underflows: an empty mask's soft score is 0 for any other logits, however low.
+    that are NaN the score is NaN: `fit` can raise no error. It is 1 where both areas are exactly 0;
+    a *soft* one is so only where every sigmoid underflows: of an empty mask the score is then 0.
 
     Args:
         threshold: float in (0, 1), the probability above which a pixel counts as foreground; None:
             soft, its probability counts.
         name: str. None: the class's, in lower case, with "_soft" where it is.
-
-    Raises:
-        ValueError: a threshold out of its range; or later, masks of another shape than the logits,
-            or sample weights.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):
@@ -76,20 +67,14 @@ class Overlap(keras.metrics.Metric):
 
 @register
 class Jaccard(Overlap):
-    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set.
-
-    Args and errors as of `Overlap`.
-    """
+    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set; see `Overlap`."""
 
     fraction = staticmethod(lambda intersection, areas: (intersection, areas - intersection))
 
 
 @register
 class Dice(Overlap):
-    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set.
-
-    Args and errors as of `Overlap`.
-    """
+    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set; see `Overlap`."""
 
     fraction = staticmethod(lambda intersection, areas: (2 * intersection, areas))
 
@@ -109,14 +94,13 @@ def score_masks(probabilities, masks, threshold=0.5):
         where both areas are exactly 0: a soft one of empty masks is 0 once a probability is not.
 
     Raises:
-        ValueError: shapes differ, probabilities leave [0, 1] or are not finite, masks hold more
-            than 0 and 1, there is no picture, or a threshold out of its range.
+        ValueError: shapes that differ or are none of these, no picture, or values out of range.
     """
     check_threshold(threshold)
     masks, probabilities = _check_masks(masks), [np.asarray(p) for p in probabilities]
-    first, second = ([x.shape for x in pictures] for pictures in (probabilities, masks))
-    if first != second:
-        received = f"{len(first)} of {set(first)} and {len(second)} of {set(second)}"
+    shapes = [[x.shape for x in pictures] for pictures in (probabilities, masks)]
+    if shapes[0] != shapes[1]:
+        received = " and ".join(f"{len(x)} of {set(x)}" for x in shapes)
         raise ValueError(f"Probabilities and masks must have the same shapes. Received: {received}")
     sums = np.zeros((2, 2))  # rows: above the threshold, soft; columns: intersection, areas
     for p, mask in zip(probabilities, masks, strict=True):
@@ -130,23 +114,17 @@ def score_masks(probabilities, masks, threshold=0.5):
     return {**_ratios(*sums), "foreground": _foreground(masks), "n": len(masks)}
 
 
-def baselines(masks, share=None):
+def baselines(masks, share=0.5):
     """What predictors score that have not looked at the picture, from the foreground's share alone.
 
     Args:
         masks: as for `score_masks`.
-        share: float in [0, 1], the foreground's share in the training set. None: 0.5.
+        share: float in [0, 1], the foreground's share in the training set.
 
     Returns:
         dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`), each with
         `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a threshold of 0.5.
-
-    Raises:
-        ValueError: masks as for `score_masks`, or `share` out of its range.
     """
-    share = 0.5 if share is None else share
-    if not 0 <= share <= 1:
-        raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
     truth = _foreground(_check_masks(masks))
 
     def scores(p):  # areas as shares of all pixels
@@ -178,11 +156,10 @@ def _foreground(masks):
 def _check_masks(masks):
     """A list of boolean masks."""
     masks = [np.asarray(mask) for mask in masks]
-    shaped = all(m.ndim == 2 or (m.ndim == 3 and m.shape[-1] == 1) for m in masks)
-    if not masks or not shaped or not all(m.size for m in masks):
+    if not masks or not all(m.size and m.shape[2:] in ((), (1,)) for m in masks):
         raise ValueError(
-            "Masks must be (n, height, width, 1) or (n, height, width), one at least, or a list "
-            f"of single ones. Received: {[m.shape for m in masks[:3]]}"
+            "Masks must be (n, height, width, 1) or (n, height, width), one at least. "
+            f"Received: {len(masks)} of {[m.shape for m in masks[:3]]}"
         )
     for mask in masks:
         if not np.isin(mask, (0, 1)).all():

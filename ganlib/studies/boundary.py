@@ -172,7 +172,7 @@ class Criteria:
         self.real = data.validation.as_range("unit")
         self.trained = data.train.subset(slice(len(self.real))).as_range("unit")
         self.latents = draw_latents(gan, recipe.judged)
-        self.ceiling = metrics.s3_ceiling(self.real, *self.how).value
+        self.ceiling = metrics.s3_ceiling(self.real, *self.how)
 
     def __call__(self):
         """Scores for the history; None where D or the pictures are not finite."""
@@ -185,7 +185,7 @@ class Criteria:
         scores = {
             "s1": metrics.s1(real),
             "s2": metrics.s2(fake),
-            "s3": metrics.s3(images, self.real, *self.how).value,
+            "s3": metrics.s3(images, self.real, *self.how),
         }
         scores["score"] = math.prod(scores.values())
         # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
@@ -222,7 +222,7 @@ def examine(gan, best, recipe, data, run):
     metrics.s3(images, test, "unit", recipe.similarity)
     seconds = time.perf_counter() - start
     alike = {
-        name: metrics.s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name).value
+        name: metrics.s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name)
         for name in metrics.SIMILARITIES
     }
     eye, folder = networks.get(recipe.network), run.path.parent / "features"

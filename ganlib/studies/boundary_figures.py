@@ -59,7 +59,7 @@ def criteria(found):
                         ax.plot(curve.index[-1:], curve[-1:], "o", color=color, mec="w", mew=0.5)
             ax.set(xlabel="epoch", title=key, ylim=(0, 1.02))
         for (label, level), line in zip(limits.items(), ("--", ":"), strict=True):
-            axes[2].axhline(level.value, color="k", ls=line, lw=0.9, label=label)
+            axes[2].axhline(level, color="k", ls=line, lw=0.9, label=label)
         for ax, key in zip(axes, ("s1", "s2"), strict=False):
             high = first["metrics"]["high"][key]
             ax.axhline(high, color="0.4", ls="--", lw=0.6, label="counts as high")
