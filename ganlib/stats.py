@@ -15,6 +15,7 @@ ALPHA = 0.05  # of all tests, and 95 % of all intervals
 NUMBERS = ("sum_sq", "F", "p", "p_adjusted", "eta2", "omega2_partial")
 EFFECT = {"effect": "", "df": 0, **dict.fromkeys(NUMBERS, math.nan), "significant": None}
 ROUNDING = 1e-24  # a share of the sum of squares that is none
+SAME = 1e-12  # a share of the highest value by which rounding alone makes values differ
 DRAWS = 40_000  # standard error of a p of 0.05: 0.001
 
 
@@ -51,12 +52,9 @@ def mean_interval(values, scale=None, bounds=(0, 1)):
     brought back: it stays where the number can live.
 
     Args:
-        values: sequence of floats.
+        values: sequence of floats, one at least, finite and within the scale, or a ValueError.
         scale: "log" for measures ≥ 0, "logit" for measures within `bounds`, or None.
         bounds: pair of floats, for "logit".
-
-    Raises:
-        ValueError: no values, or some that are not finite or leave the scale.
     """
     values = _finite(values)
     mean, n = float(values.mean()), len(values)
@@ -107,26 +105,19 @@ def _finite(values):
     return values
 
 
-def _constant(values):
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-
-
 def correlation(a, b):
     """Returns the `Interval` of Spearman's correlation over those pairs that are finite.
 
     It is normal in artanh(r), with variance (1 + r²/2) / (n - 3) (Bonett & Wright, 2000), and NaN
-    where one side is constant or there are fewer than three pairs.
+    where one side is constant or there are fewer than four pairs.
     """
     pairs = np.array([a, b], "float64")
     a, b = pairs[:, np.isfinite(pairs).all(axis=0)]
     n = len(a)
-    if n < 3 or _constant(a) or _constant(b):
+    if n < 4 or any(np.ptp(x) <= SAME * np.abs(x).max() for x in (a, b)):
         return Interval(math.nan, None, None, n)
     value = float(stats.spearmanr(a, b)[0])
-    if n < 4:
-        return Interval(value, None, None, n)
-    # artanh(1) is infinite: full agreement, which comes by chance where ranks are few, counts as
-    # half a step of the coefficient less.
+    # artanh(1) is infinite: full agreement counts as half a step of the coefficient less.
     most = 1 - 6 / (n * (n**2 - 1))
     half = stats.norm.ppf(1 - ALPHA / 2) * math.sqrt((1 + value**2 / 2) / (n - 3))
     centre = math.atanh(min(max(value, -most), most))
@@ -149,8 +140,7 @@ def detectable_difference(sd, n, k, comparisons=1):
     By the two-sided t test at 5 % with the noise pooled over all cells (Cohen, 1988).
 
     Args:
-        sd: float, standard deviation over seeds within a cell.
-        n, k: ints, seeds a cell, and cells. With one seed noise is unknown: None.
+        sd, n, k: float, standard deviation over the n seeds of each of k cells. One seed: None.
         comparisons: int, how many differences share the 5 %.
     """
     if n == 1:
@@ -168,13 +158,12 @@ class Best:
     """The best cell of a grid and those that may be as good.
 
     Attributes:
-        best: the cell with the best mean; None without any value.
-        group, worse: lists of cells that cannot be told from the best, with itself, and that can.
+        best, group, worse: the cell with the best mean, or None; lists of those that cannot be told
+            from it, with itself, and that can.
         table: `pandas.DataFrame`, a row a cell, best first: `cell`, `mean`, `n`, `difference` to
             the best, `p` adjusted over all cells, `in_group`.
         sd: float, pooled standard deviation over seeds, or None without replicates.
-        alike: bool, False where one cell is noisier than by chance (Cochran's test): all else is
-            then still as of one noise for all cells, and proves nothing.
+        alike: bool, False where one cell is noisier than by chance (Cochran): the rest is no proof.
         reason: str or None, why nothing can be said, or what else to know.
     """
 
@@ -222,12 +211,12 @@ def indistinguishable(table, cell, response):
     cells = {"cell": names, "mean": means, "n": counts, "difference": means - means[:1], "p": p}
     ranked = pandas.DataFrame(cells | {"in_group": inside})
     group, worse = (ranked["cell"][part].tolist() for part in (inside, ~inside))
-    best = names[0] if names else None
-    return Best(best, group, worse, ranked, sd, alike, " ".join(reasons) or None)
+    reason = " ".join(reasons) or None
+    return Best(next(iter(names), None), group, worse, ranked, sd, alike, reason)
 
 
 def _p_values(means, counts, df, sd):
-    """p of each cell: how often chance alone puts the worst that is left as far behind."""
+    """How often chance alone puts the worst that is left as far behind as each cell."""
     behind = _behind(means[None], counts)[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         behind = np.where(behind > 0, behind / sd, 0.0)  # without noise, infinitely far
@@ -271,13 +260,11 @@ def _alike(squares, own):
 
 @dataclasses.dataclass(frozen=True)
 class Anova:
-    """An analysis of variance.
+    """An analysis of variance of `n` runs, with a `note` on what to know with it, or None.
 
-    Attributes:
-        table: `pandas.DataFrame`, a row an effect: `effect`, such as "learning_rate × batch";
-            `df`, `sum_sq`, `F`, `p`, `p_adjusted` by Holm, `eta2` and `omega2_partial`;
-            `significant`, None where nothing can be said, as for a block.
-        n, note: int, number of runs; and str or None, what to know with it.
+    `table` is a `pandas.DataFrame`, a row an effect: `effect`, such as "learning_rate × batch";
+    `df`, `sum_sq`, `F`, `p`, `p_adjusted` (Holm's), `eta2`, `omega2_partial`; and `significant`,
+    None where nothing can be said, as for a block.
     """
 
     table: object
@@ -294,9 +281,8 @@ def anova(table, response, factors, block=None):
     """Returns a type II `Anova` over hyperparameters, each taken as a set of levels.
 
     Factors and their pairs, if the noise keeps degrees of freedom, are tested after all effects
-    that don't contain them, by nested fits: unequal numbers of runs and missing cells are allowed
-    for (Langsrud, 2003), of which statsmodels' `anova_lm` tests undetermined coefficients. Of grids
-    without any effect at most 5 % call one significant (Holm).
+    that don't contain them, by nested fits (Langsrud, 2003): statsmodels' `anova_lm` would test
+    coefficients that a missing cell leaves undetermined.
 
     Args:
         table: `pandas.DataFrame` with a row a run.
@@ -307,7 +293,7 @@ def anova(table, response, factors, block=None):
     names = [*factors, *([block] if block else [])]
     kept = table[np.isfinite(table[response])]
     y, notes = kept[response].to_numpy("float64"), []
-    y = y - y.mean() if len(y) and not _constant(y) else np.zeros(len(y))
+    y = y - y.mean() if len(y) and np.ptp(y) > SAME * np.abs(y).max() else np.zeros(len(y))
     total = float(y @ y)
     if lost := len(table) - len(kept):
         notes.append(f"{lost} of {len(table)} runs have no finite value and are left out.")

@@ -20,6 +20,6 @@ def check_features(first, second, least=2):
 
 
 def blocks(rows, columns):
-    """Slices that cut `rows` so that each with all `columns` makes at most `BLOCK` pairs."""
+    """Slices of `rows`, each of which makes at most `BLOCK` pairs with all `columns`."""
     step = max(1, BLOCK // columns)
     return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]

@@ -4,8 +4,7 @@ import numpy as np
 
 from ganlib.metrics.fidelity import frechet_distance, inception_score
 
-MISSING_SHARE = 0.01  # a tenth of an even share
-SURE = 0.5  # less probable than this, a picture counts as no digit
+MISSING, SURE = 0.01, 0.5  # a tenth of an even share; less probable, a picture is no digit
 
 
 def digit_quality(classifier, images, reference):
@@ -31,7 +30,7 @@ def digit_quality(classifier, images, reference):
         "confidence": float(confidence.mean()),
         "digit_score": inception_score(probabilities),
         "frechet_distance": frechet_distance(features, classifier(reference)[1]),
-        "missing_digits": int((histogram < MISSING_SHARE).sum()),
+        "missing_digits": int((histogram < MISSING).sum()),
         "histogram": histogram.tolist(),
         "no_digit": float((confidence < SURE).mean()),
         "n": len(images),

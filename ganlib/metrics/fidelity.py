@@ -20,9 +20,6 @@ def frechet_distance(first, second):
 
     Args:
         first, second: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 2.
-
-    Returns:
-        float ≥ 0.
     """
     (mean1, root1), (mean2, root2) = map(_gaussian, check_features(first, second))
     # With C1 = R1ᵀ R1 and C2 = R2ᵀ R2, tr (C1 C2)^½ is the sum of the singular values of R1 R2ᵀ:
@@ -49,13 +46,11 @@ def _gaussian(features):
 def inception_score(probabilities):
     """exp of the mean KL divergence of each image's class probabilities from their mean.
 
-    Salimans et al., 2016, over all images at once; "Inception Score" only if Inception classifies.
+    From 1 (all images look alike) to the number of classes (each certain, all as often), over all
+    images at once (Salimans et al., 2016); "Inception Score" only if Inception classifies.
 
     Args:
         probabilities: array `(n, classes)`, rows that sum to 1, or a ValueError is raised.
-
-    Returns:
-        float from 1 (all images look alike) to the number of classes (each certain, all as often).
     """
     p = np.asarray(probabilities, "float64")
     if p.ndim != 2 or not len(p) or p.min() < 0 or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
@@ -67,7 +62,7 @@ def inception_score(probabilities):
 
 
 def frechet_name(network):
-    """What the Fréchet distance over a network may be called: FID over Inception alone."""
+    """What the Fréchet distance may be called: FID over Inception alone."""
     return "FID" if network.name == "inception_v3" else f"Fréchet distance ({network.title})"
 
 
@@ -75,8 +70,8 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0):
     """All scores of a set of generated images, with the network, resize and n they depend on.
 
     Args:
-        real_features: array `(n, d)`, of real images that the GAN was not trained on.
-        fake_features: array `(m, d)`, of generated images; all finite, n, m ≥ 6.
+        real_features, fake_features: arrays `(n, d)`, of real images that the GAN was not trained
+            on, and `(m, d)`; finite, n, m ≥ 6.
         network: `ganlib.features.networks.Network` that made both; it gives the name and resize.
         probabilities: array `(m, classes)`, what its classifier makes of the generated images.
         seed: int, for the draw of `MOST` images for the scores over pairs.
@@ -85,12 +80,15 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0):
         dict with "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be called
         what `frechet_name` says), "inception_score" (None without probabilities), "precision",
         "recall", "density", "coverage" (see `ganlib.metrics.neighbours`); "network", "resize",
-        "n_real", "n_fake"; and "cautions", sentences: which numbers mislead at these sizes, and why.
+        "n_real", "n_fake"; and "cautions", sentences on which numbers mislead at these sizes.
     """
     real_features, fake_features = np.asarray(real_features), np.asarray(fake_features)
     frechet = frechet_distance(real_features, fake_features)
     rng = np.random.default_rng(seed)
-    real, fake = (_draw(x, rng) for x in (real_features, fake_features))
+    real, fake = (
+        x if len(x) <= MOST else x[np.sort(rng.choice(len(x), MOST, replace=False))]
+        for x in (real_features, fake_features)
+    )
     kid, (n, m) = kernel_distance(real, fake), (len(real_features), len(fake_features))
     classified = math.inf if probabilities is None else len(probabilities)
     return {
@@ -108,7 +106,6 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0):
 
 
 def _cautions(n, d, pairs, classified):
-    """Sentences on what the sample sizes do to the scores."""
     rank = f"a covariance of {d:,} features has no full rank, and " if n <= d else ""
     frechet = "the Fréchet distance comes out too large; read KID (Chong & Forsyth, 2020)"
     kid = "the kernel distance's standard error is itself uncertain (Bińkowski et al., 2018)"
@@ -124,9 +121,3 @@ def _cautions(n, d, pairs, classified):
     ]
     said = [f"n = {n:,} is below {least:,}: {what}." for n, least, what in limits if n < least]
     return said + [f"Scores over pairs are of {pairs:,} images drawn at random."] * (pairs < n)
-
-
-def _draw(features, rng):
-    if len(features) <= MOST:
-        return features
-    return features[np.sort(rng.choice(len(features), MOST, replace=False))]

@@ -25,7 +25,8 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: `ganlib.data.Images` of three channels and any sizes.
+        photos: `ganlib.data.Images` of three channels and any sizes; a DataError is raised where
+            there are none, or one is too small.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -34,9 +35,6 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
     Returns:
         List of dicts, one a photograph: `name`; `psnr_y`, `psnr_rgb` in dB; `ssim_y`, `ssim_rgb`;
         `sharpness`; with features also `perceptual`, lower is better.
-
-    Raises:
-        DataError: there is no photograph, or one is too small.
     """
     check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
@@ -60,19 +58,18 @@ def mean_scores(rows):
     A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
     relative to none. `n_infinite` photographs have such scores, which are left out of the means.
     """
-    columns = {key: [row[key] for row in rows] for key in rows[0] if key != "name"}
     means = {}
-    for key, values in columns.items():
+    for key in (key for key in rows[0] if key != "name"):
+        values = [row[key] for row in rows]
         means[key] = float(np.mean([x for x in values if x != math.inf] or values))  # NaN counts
-    infinite = sum(math.inf in scores for scores in zip(*columns.values(), strict=True))
+    infinite = sum(math.inf in row.values() for row in rows)
     return {**means, "n": len(rows), "n_infinite": infinite}
 
 
 def sharpness(image, original):
     """Mean gradient of the luma of a uint8 picture over its original's: 1 is as sharp, 0 flat.
 
-    Noise counts as sharp, too: read it beside a perceptual distance. Infinity where the original is
-    flat, which says nothing of the picture.
+    Noise counts as sharp, too: read it beside a perceptual distance. Infinity over a flat original.
     """
     mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
     return float(mine / its) if its else math.inf
@@ -89,9 +86,6 @@ def flat_grey(scale):
 
 
 def printed_scores(image, original, mistake):
-    """Returns what a comparison of uint8 pictures with a mistaken value range prints.
-
-    It is a row of `ganlib.images.range_mistakes`, for a name in its `RANGE_MISTAKES`, or "none".
-    """
+    """Returns what a comparison of uint8 pictures prints with one of `RANGE_MISTAKES` or "none"."""
     unit = (convert(x, "byte", "unit") for x in (image, original))
     return range_mistakes(*unit, only=mistake)[0]

@@ -11,13 +11,7 @@ SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """Something that a write-up stated, and what our runs say to it.
-
-    Attributes:
-        statement: the claim, in the write-up's sense.
-        verdict: "supported", "refuted" or "cannot tell".
-        evidence: the numbers, with n.
-    """
+    """What a write-up stated, our verdict of the three, and the evidence: numbers, with n."""
 
     statement: str
     verdict: str
@@ -26,7 +20,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Claims:
-    """A claims table of `Claim` items: numbers in HTML for the reader, none in text."""
+    """`Claim` items as a table: numbers in HTML for the reader, none in text."""
 
     items: tuple
 
@@ -34,11 +28,9 @@ class Claims:
         return iter(self.items)
 
     def table(self):
-        """A `pandas.DataFrame` with a row a claim."""
         return pandas.DataFrame([dataclasses.asdict(claim) for claim in self.items])
 
     def count(self):
-        """How many claims came out which way."""
         verdicts = [claim.verdict for claim in self.items]
         return {v: verdicts.count(v) for v in (SUPPORTED, REFUTED, CANNOT_TELL)}
 

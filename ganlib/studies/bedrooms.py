@@ -258,8 +258,8 @@ def _neighbours(images, features, recipe, data, run, folder):
     train, held_out = (
         seen(data, part, recipe.network, folder).features for part in ("train", "validation")
     )
-    indices, distances = (part[:, 0] for part in nearest(features, train))
-    usual = nearest(held_out, train)[1][:, 0]
+    indices, distances = nearest(features, train)
+    usual = nearest(held_out, train)[1]
     order = np.argsort(distances)
     # One picture each: some training pictures are the nearest of many.
     firsts = np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]
