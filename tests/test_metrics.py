@@ -1,5 +1,6 @@
 """Scores over features against plain NumPy, closed forms and the papers' definitions; digits."""
 
+import itertools
 import json
 import types
 from unittest import mock
@@ -62,16 +63,11 @@ def test_kernel_distance_by_loops_with_the_jackknifes_error():
     real, fake = features(9, 4, 1), features(7, 4, 2, 1.5)
 
     def by_loops(x, y):
-        def mean(x, y, same):
-            kernels = [
-                (a @ b / 4 + 1) ** 3
-                for i, a in enumerate(x)
-                for j, b in enumerate(y)
-                if not (same and i == j)
-            ]
-            return np.mean(kernels)
+        def mean(pairs):
+            return np.mean([(a @ b / 4 + 1) ** 3 for a, b in pairs])
 
-        return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+        within = (mean(itertools.permutations(rows, 2)) for rows in (x, y))
+        return sum(within) - 2 * mean(itertools.product(x, y))
 
     found = kernel_distance(real, fake)
     assert found.value == pytest.approx(by_loops(real, fake), rel=1e-12)
@@ -79,14 +75,6 @@ def test_kernel_distance_by_loops_with_the_jackknifes_error():
     right = [by_loops(real, np.delete(fake, i, 0)) for i in range(7)]
     variance = 8 * np.var(left) + 6 * np.var(right)
     assert found.standard_error == pytest.approx(np.sqrt(variance), rel=1e-10)
-
-
-def test_kernel_distance_is_unbiased_and_its_error_holds():
-    rng = np.random.default_rng(0)
-    draws = [kernel_distance(*rng.normal(size=(2, 20, 3))) for _ in range(300)]
-    values, errors = (np.array(x) for x in zip(*draws, strict=True))
-    assert values.mean() == pytest.approx(0, abs=4 * values.std() / np.sqrt(300))
-    assert 0.9 * values.std() < np.sqrt((errors**2).mean()) < 1.6 * values.std()
 
 
 def by_distances(real, fake):
@@ -108,7 +96,7 @@ def test_neighbours_by_distances(n, m, d):
     assert compare(real, fake) == pytest.approx(by_distances(real, fake), abs=1e-12)
 
 
-@pytest.mark.parametrize("size", [1e4, 1e8, 1e12])
+@pytest.mark.parametrize("size", [1e4, 1e12])
 def test_an_outlier_does_not_make_all_distances_equal(size):
     a, b = features(300, 32, 1), features(300, 32, 2, shift=6)
     b[0] = size
@@ -146,15 +134,9 @@ def test_inception_score():
     assert inception_score(rows) == pytest.approx(np.exp(divergences.mean()), rel=1e-12)
     assert inception_score(np.eye(10)) == pytest.approx(10)
     assert inception_score(np.full((7, 10), 0.1)) == pytest.approx(1)
-    # Means are ½, ½, 0: two images pay log 2 each, the third nothing.
-    rows = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0]])
-    assert inception_score(rows) == pytest.approx(2 ** (2 / 3))
-
-
-@pytest.mark.parametrize("rows", [[[2.0, 3.0]], [[1.5, -0.5]], [0.5, 0.5], [[np.nan, 1]]])
-def test_no_probabilities(rows):
-    with pytest.raises(ValueError, match=r"sum to 1 .*Received: shape"):
-        inception_score(np.array(rows))
+    for rows in ([[2.0, 3.0]], [[1.5, -0.5]], [0.5, 0.5], [[np.nan, 1]]):
+        with pytest.raises(ValueError, match=r"sum to 1 .*Received: shape"):
+            inception_score(np.array(rows))
 
 
 def test_evaluate():
@@ -198,18 +180,14 @@ def test_refused_features(real):
 
 
 def reader(images):
-    """A classifier that reads an image's class off its first pixel, and how sure it is off the
-    second; features are two other pixels."""
-    taken_for = np.rint(10 * images[:, 0, 0, 0]).astype(int)
-    sure = images[:, 0, 1, 0][:, None]
-    probabilities = np.repeat((1.0 - sure) / 9, 10, axis=1)
-    probabilities[np.arange(len(images)), taken_for] = sure[:, 0]
-    return probabilities, images[:, 1, :2, 0]
+    """A classifier of "images" that are ten probabilities and two features."""
+    return images[:, :10], images[:, 10:]
 
 
 def digits(classes, sure, seed=0):
-    images = np.random.default_rng(seed).random((len(classes), 28, 28, 1))
-    images[:, 0, 0, 0], images[:, 0, 1, 0] = np.asarray(classes) / 10, sure
+    images = np.random.default_rng(seed).random((len(classes), 12))
+    images[:, :10] = (1 - sure) / 9
+    images[np.arange(len(classes)), classes] = sure
     return images
 
 
@@ -221,9 +199,8 @@ def test_digit_quality():
     assert (quality["n"], quality["missing_digits"], quality["no_digit"]) == (200, 2, 0.0)
     assert quality["histogram"] == [0.235, *[0.125] * 6, 0.01, 0.005, 0.0]
     assert quality["confidence"] == pytest.approx(0.8)
-    probabilities, seen = reader(images)
-    assert quality["digit_score"] == inception_score(probabilities)
-    assert quality["frechet_distance"] == frechet_distance(seen, reader(reference)[1])
-    images[classes == 4, 0, 1, 0] = 0.49  # not sure enough
+    assert quality["digit_score"] == inception_score(images[:, :10])
+    assert quality["frechet_distance"] == frechet_distance(images[:, 10:], reference[:, 10:])
+    images[classes == 4] = digits([4], sure=0.49)  # not sure enough
     quality = digit_quality(reader, images, reference)
     assert (quality["no_digit"], quality["missing_digits"]) == (0.125, 3)

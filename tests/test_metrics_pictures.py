@@ -6,7 +6,7 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-from skimage import data, filters
+from skimage import data
 
 from ganlib import images
 from ganlib.data import DataError, Images
@@ -17,11 +17,11 @@ from ganlib.metrics.boundary import SIMILARITIES, s1, s2, s3, s3_ceiling, score_
 from ganlib.metrics.segmentation import Dice, Jaccard, baselines, score_masks
 
 
-def pictures(n, seed=0, shape=(12, 13, 3)):
+def pictures(n, seed=0):
     """Smooth random pictures in [0, 1]: neighbouring pixels are alike, brightness differs."""
     rng = np.random.default_rng(seed)
-    coarse = rng.random((n, 3, 3, shape[-1])).repeat(5, axis=1).repeat(5, axis=2)
-    return 0.7 * coarse[:, : shape[0], : shape[1]] + 0.3 * rng.random((n, *shape))
+    coarse = rng.random((n, 3, 3, 3)).repeat(5, axis=1).repeat(5, axis=2)
+    return 0.7 * coarse[:, :12, :13] + 0.3 * rng.random((n, 12, 13, 3))
 
 
 def by_loops(fake, real, similarity):
@@ -49,9 +49,8 @@ def test_s1_and_s2():
     # Not computed in the network's precision: in float32, 1 - 4(d - ½)² is 0 here.
     assert s2(np.full(3, 20, "float32")) == pytest.approx(4 * np.exp(-20), rel=1e-8)
     assert (s1([1e3, -1e3]), s2([0.0, 1e3])) == (0.5, 0.5)
-    for logits in ([np.nan, 1.0], []):
-        with pytest.raises(ValueError, match=r"Logits must be finite.* Received: "):
-            s1(logits)
+    with pytest.raises(ValueError, match=r"Logits must be finite.* Received: "):
+        s1([np.nan, 1.0])
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -69,18 +68,15 @@ def test_s3_by_double_loop(similarity, block):
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-@pytest.mark.parametrize("value_range", ["unit", "signed"])
-def test_s3_of_copies_in_each_range(value_range, similarity):
+def test_s3_of_copies_in_another_range(similarity):
     fake, real = (images.convert(pictures(n, n), "unit", "byte") for n in (4, 9))
     wanted = s3(fake, real, "byte", similarity)
-    fake, real = (images.convert(x, "byte", value_range) for x in (fake, real))
-    assert s3(fake, real, value_range, similarity) == pytest.approx(wanted, abs=1e-6)
-    indices, values = boundary.most_alike(real[[4, 2]], real, value_range, similarity)
+    fake, real = (images.convert(x, "byte", "signed") for x in (fake, real))
+    assert s3(fake, real, "signed", similarity) == pytest.approx(wanted, abs=1e-6)
+    indices, values = boundary.most_alike(real[[4, 2]], real, "signed", similarity)
     assert indices.tolist() == [4, 2]
     assert values == pytest.approx(1, abs=1e-12)
     assert values.max() <= 1
-    flat = np.broadcast_to(real.mean(axis=(1, 2), keepdims=True), real.shape)
-    assert s3(flat, real, value_range) == pytest.approx(0, abs=1e-6)  # no detail
 
 
 def test_score_boundary():
@@ -94,8 +90,8 @@ def test_score_boundary():
     def value(*pair):
         return pytest.approx(s3(*pair, "unit"), abs=1e-12)
 
-    noise = scores.pop("s3_noise")
-    assert abs(noise) < scores["s3"]
+    assert abs(scores.pop("s3_noise")) < scores["s3"]
+    assert abs(scores["s3_flat"]) < 1e-12  # no detail
     assert scores == {
         "s1": s1(logits[0]),
         "s2": s2(logits[1]),
@@ -119,7 +115,6 @@ def test_score_boundary():
     ("fake", "real", "similarity", "message"),
     [
         (pictures(3), pictures(3)[:, :11], "cosine", r"Received: \(3, 12, 13, 3\) and \(3, 11"),
-        (pictures(3), pictures(3), "dot", "must be of .*'ssim'.* Received: 'dot'"),
         (pictures(3) * 255, pictures(3), "cosine", 'declared "unit".*minimum='),
         (pictures(3)[:, 2:], pictures(3)[:, 2:], "ssim", r"sides of 11 .* Received: \(3, 10"),
     ],
@@ -164,29 +159,19 @@ def measure(metric, logits, masks, batch_size=6):
 def test_metric_is_of_the_whole_set(kind, threshold):
     logits, masks = a_set()
     p = sigmoid(logits)
-    expected = overlap(kind, p if threshold is None else p > threshold, masks)
+    expected = pytest.approx(overlap(kind, p if threshold is None else p > threshold, masks), 1e-6)
     metric = METRICS[kind](threshold)
     for batch_size in (1, 4, 6):
-        assert measure(metric, logits, masks, batch_size) == pytest.approx(expected, rel=1e-6)
+        assert measure(metric, logits, masks, batch_size) == expected
     for dtype, white in (("bool", 1), ("uint8", 1), ("uint8", 255), ("float32", 255)):
-        other = (masks * white).astype(dtype)
-        assert measure(metric, logits, other) == pytest.approx(expected, rel=1e-6)
+        assert measure(metric, logits, (masks * white).astype(dtype)) == expected
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert (again.threshold, again.name) == (threshold, metric.name)
-
-
-@pytest.mark.parametrize("threshold", [0.5, None])
-@every_metric
-def test_metric_is_nan_where_something_is_no_number(kind, threshold):
-    logits, masks = a_set()
-    metric = METRICS[kind](threshold)
+    for wrong in (masks * 2, masks - 1, masks * np.nan, masks * 127):
+        assert np.isnan(measure(metric, logits, wrong))
     assert np.isnan(measure(metric, logits * np.nan, masks * 0))
     logits[2, 3, 1] = np.nan
     assert np.isnan(measure(metric, logits, masks, 1))  # and is not forgotten
-    logits = np.nan_to_num(logits)
-    for wrong in (masks * 2, masks - 1, masks * np.nan, masks * 127):
-        assert np.isnan(measure(metric, logits, wrong))
-    assert np.isfinite(measure(metric, logits, masks))
 
 
 @pytest.mark.parametrize("threshold", [0.5, None])
@@ -210,14 +195,10 @@ def test_metrics_in_fit():
     model = keras.Sequential([keras.Input((8, 5, 1)), keras.layers.Identity()])
     metrics = [kind(threshold) for kind in (Jaccard, Dice) for threshold in (0.5, None)]
     model.compile(loss="mse", metrics=metrics)
-    scores = score_masks(sigmoid(logits), masks)
-    for white in (1, 255):
-        truth = (masks * white).astype("uint8")
-        made = model.evaluate(logits, truth, batch_size=4, verbose=0, return_dict=True)
-        for name in ("jaccard", "jaccard_soft", "dice", "dice_soft"):
-            assert made[name] == pytest.approx(scores[name], rel=1e-5)
-    made = model.evaluate(logits * np.nan, masks, verbose=0, return_dict=True)
-    assert np.isnan([made[name] for name in ("jaccard", "jaccard_soft", "dice", "dice_soft")]).all()
+    scores, truth = score_masks(sigmoid(logits), masks), (masks * 255).astype("uint8")
+    made = model.evaluate(logits, truth, batch_size=4, verbose=0, return_dict=True)
+    for name in ("jaccard", "jaccard_soft", "dice", "dice_soft"):
+        assert made[name] == pytest.approx(scores[name], rel=1e-5)
     with pytest.raises(ValueError, match="same shape"):
         Jaccard().update_state(masks[..., 0], logits)
     with pytest.raises(ValueError, match="knows no sample weights"):
@@ -257,11 +238,10 @@ P, M = np.full((2, 4, 4, 1), 0.5), np.zeros((2, 4, 4, 1), int)
         (4 * P, M, r"lie in \[0, 1\]; .* need a sigmoid. Received: values from 2.0 to 2.0"),
         (P * np.nan, M, "Received: values from nan"),
         (P, M + 255, "of 0 and 1 only; .*Received: .*255"),
-        (P, P * np.nan, "of 0 and 1 only"),
         (P.repeat(3, axis=-1), M.repeat(3, axis=-1), r"Received: .*\(4, 4, 3\)"),
         (P[:0], M[:0], r"n ≥ 1.*Received: .*\[\]"),
     ],
-    ids=range(7),
+    ids=range(6),
 )
 def test_refused_masks(p, masks, message):
     with pytest.raises(ValueError, match=message):
@@ -291,8 +271,7 @@ def bicubic(scale):
     return lambda low: images.upscale(low, scale)
 
 
-@pytest.mark.parametrize("scale", [2, 3])
-def test_bicubic_by_hand(scale):
+def test_bicubic_by_hand(scale=3):
     rows = metrics.evaluate(bicubic(scale), PHOTOS, scale, Pixels(), side=21)
     assert [row.pop("name") for row in rows] == ["face", "cat"]
     for row, image in zip(rows, PHOTOS.images, strict=True):
@@ -311,7 +290,7 @@ def test_bicubic_by_hand(scale):
     assert (means["n"], means["n_infinite"]) == (2, 0)
 
 
-def test_flat_grey_in_closed_form():
+def test_flat_grey_and_sharpness_in_closed_form():
     """Half 60, half 180, across: the mean is 120, and each pixel is off by 60."""
     image = flat(60, 48, 64)
     image[:, 32:] = 180
@@ -320,6 +299,8 @@ def test_flat_grey_in_closed_form():
     gain = (65.481 + 128.553 + 24.966) / 255  # of BT.601's luma, 16 to 235
     assert row["psnr_y"] == pytest.approx(20 * np.log10(255 / (60 * gain)))
     assert row["sharpness"] == 0.0
+    ramp = np.arange(64, dtype="uint8")[None, :, None].repeat(40, 0).repeat(3, 2)
+    assert metrics.sharpness(2 * ramp, ramp) == pytest.approx(2.0)  # its slope, everywhere
 
 
 def test_a_blank_picture_leaves_the_others_mean():
@@ -335,15 +316,8 @@ def test_a_blank_picture_leaves_the_others_mean():
     assert metrics.mean_scores(rows[2:])["psnr_y"] == np.inf
     rows[0]["perceptual"] = np.nan  # is no number of its own and no reason to leave it out
     assert np.isnan(metrics.mean_scores(rows)["perceptual"])
-
-
-def test_sharpness():
-    """The gradient of a ramp is its slope, the same everywhere."""
-    ramp = np.arange(64, dtype="uint8")[None, :, None].repeat(40, 0).repeat(3, 2)
-    assert metrics.sharpness(2 * ramp, ramp) == pytest.approx(2.0)
-    image = PHOTOS.images[0]
-    blurred = images.convert(filters.gaussian(image / 255, 1, channel_axis=-1), "unit", "byte")
-    assert 0.3 < metrics.sharpness(blurred, image) < 0.8
+    with pytest.raises(DataError, match=r"\(31×90\)"):
+        metrics.evaluate(bicubic(4), Images([*PHOTOS.images, flat(1, 31, 90)]), 4)
 
 
 @pytest.mark.parametrize("mistake", images.RANGE_MISTAKES)
@@ -360,9 +334,3 @@ def test_a_wrong_range_is_refused_unless_told_otherwise(mistake):
     seen = images.RANGE_MISTAKES[mistake](images.upscale(low, 2) / 255)
     error = np.mean((seen - high / 255) ** 2)
     assert printed["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
-
-
-def test_a_picture_that_is_too_small_is_named():
-    photos = Images([*PHOTOS.images, flat(1, 31, 90)], names=["face", "cat", "slim"])
-    with pytest.raises(DataError, match=r"Received: slim \(31×90\)"):
-        metrics.evaluate(bicubic(4), photos, 4)
