@@ -1,6 +1,6 @@
 """Scores of pictures and masks: boundary GANs, segmentation, super-resolution."""
 
-import dataclasses
+import types
 from unittest import mock
 
 import keras
@@ -10,7 +10,7 @@ from skimage import data
 
 from ganlib import images
 from ganlib.data import DataError, Images
-from ganlib.features.perceptual import Extractor, FilterBank
+from ganlib.features.perceptual import FilterBank
 from ganlib.metrics import boundary, checks
 from ganlib.metrics import super_resolution as metrics
 from ganlib.metrics.boundary import SIMILARITIES, s1, s2, s3, s3_ceiling, score_boundary
@@ -48,7 +48,6 @@ def test_s1_and_s2():
     assert (s1([0.0]), s2([0.0])) == (0.5, 1.0)
     # Not computed in the network's precision: in float32, 1 - 4(d - ½)² is 0 here.
     assert s2(np.full(3, 20, "float32")) == pytest.approx(4 * np.exp(-20), rel=1e-8)
-    assert (s1([1e3, -1e3]), s2([0.0, 1e3])) == (0.5, 0.5)
     with pytest.raises(ValueError, match=r"Logits must be finite.* Received: "):
         s1([np.nan, 1.0])
 
@@ -111,17 +110,14 @@ def test_score_boundary():
         score_boundary(np.ones(9), np.ones((3, 2)), fake, real, **how)
 
 
-@pytest.mark.parametrize(
-    ("fake", "real", "similarity", "message"),
-    [
+def test_refused_pictures():
+    for fake, real, similarity, message in (
         (pictures(3), pictures(3)[:, :11], "cosine", r"Received: \(3, 12, 13, 3\) and \(3, 11"),
         (pictures(3) * 255, pictures(3), "cosine", 'declared "unit".*minimum='),
         (pictures(3)[:, 2:], pictures(3)[:, 2:], "ssim", r"sides of 11 .* Received: \(3, 10"),
-    ],
-)
-def test_refused_pictures(fake, real, similarity, message):
-    with pytest.raises(ValueError, match=message):
-        s3(fake, real, "unit", similarity)
+    ):
+        with pytest.raises(ValueError, match=message):
+            s3(fake, real, "unit", similarity)
 
 
 METRICS = {"jaccard": Jaccard, "dice": Dice}
@@ -228,35 +224,21 @@ def test_baselines_are_scores_of_constant_pictures(percent, share):
         assert made[name] == pytest.approx({key: scores[key] for key in made[name]})
 
 
-P, M = np.full((2, 4, 4, 1), 0.5), np.zeros((2, 4, 4, 1), int)
+def test_refused_masks():
+    p, m = np.full((2, 4, 4, 1), 0.5), np.zeros((2, 4, 4, 1), int)
+    for found, masks, message in (
+        (p[:1], m, r"must share shapes. Received: 1 of {\(4, 4, 1\)} and 2"),
+        (4 * p, m, r"lie in \[0, 1\]; .* need a sigmoid. Received: values from 2.0 to 2.0"),
+        (p * np.nan, m, "Received: values from nan"),
+        (p, m + 255, "of 0 and 1 only; .*Received: .*255"),
+        (p.repeat(3, axis=-1), m.repeat(3, axis=-1), r"Received: .*\(4, 4, 3\)"),
+        (p[:0], m[:0], r"n ≥ 1.*Received: .*\[\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score_masks(found, masks)
 
 
-@pytest.mark.parametrize(
-    ("p", "masks", "message"),
-    [
-        (P[:1], M, r"must share shapes. Received: 1 of {\(4, 4, 1\)} and 2"),
-        (4 * P, M, r"lie in \[0, 1\]; .* need a sigmoid. Received: values from 2.0 to 2.0"),
-        (P * np.nan, M, "Received: values from nan"),
-        (P, M + 255, "of 0 and 1 only; .*Received: .*255"),
-        (P.repeat(3, axis=-1), M.repeat(3, axis=-1), r"Received: .*\(4, 4, 3\)"),
-        (P[:0], M[:0], r"n ≥ 1.*Received: .*\[\]"),
-    ],
-    ids=range(6),
-)
-def test_refused_masks(p, masks, message):
-    with pytest.raises(ValueError, match=message):
-        score_masks(p, masks)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pixels(Extractor):
-    """The picture itself: the distance is the mean squared difference."""
-
-    def build(self):
-        pixels = keras.Input((None, None, 3))
-        return keras.Model(pixels, 1.0 * pixels)
-
-
+PIXELS = types.SimpleNamespace(distance=lambda x, y: np.mean((x - y) ** 2))
 # Two pieces of real photographs, no side of which divides by 4.
 PHOTOS = Images(
     [data.astronaut()[70:145, 180:263], data.chelsea()[100:151, 100:162]], names=["face", "cat"]
@@ -271,20 +253,19 @@ def bicubic(scale):
     return lambda low: images.upscale(low, scale)
 
 
-def test_bicubic_by_hand(scale=3):
-    rows = metrics.evaluate(bicubic(scale), PHOTOS, scale, Pixels(), side=21)
+def test_bicubic_by_hand():
+    rows = metrics.evaluate(bicubic(3), PHOTOS, 3, PIXELS, side=21)
     assert [row.pop("name") for row in rows] == ["face", "cat"]
     for row, image in zip(rows, PHOTOS.images, strict=True):
-        height, width = (side // scale * scale for side in image.shape[:2])
+        height, width = (side // 3 * 3 for side in image.shape[:2])
         high = image[:height, :width]
-        low = images.downscale(high, scale)
-        large = images.upscale(low, scale)
+        large = images.upscale(images.downscale(high, 3), 3)
         top, left = (height - 21) // 2, (width - 21) // 2
         centre = (slice(top, top + 21), slice(left, left + 21))
         error = np.mean(((high[centre].astype("float64") - large[centre]) / 255) ** 2)
         assert row.pop("perceptual") == pytest.approx(error, rel=1e-5)
         assert row.pop("sharpness") == metrics.sharpness(large, high)
-        assert row == images.compare(large, high, "byte", border=scale)
+        assert row == images.compare(large, high, "byte", border=3)
     means = metrics.mean_scores(rows)
     assert means.pop("psnr_y") == pytest.approx((rows[0]["psnr_y"] + rows[1]["psnr_y"]) / 2)
     assert (means["n"], means["n_infinite"]) == (2, 0)
@@ -330,7 +311,6 @@ def test_a_wrong_range_is_refused_unless_told_otherwise(mistake):
         metrics.evaluate(enlarge, PHOTOS, 2)
     assert np.isfinite(metrics.evaluate(enlarge, PHOTOS, 2, check=False)[0]["psnr_y"])
     low, high = metrics.low_resolution(PHOTOS.images[0], 2)
-    printed = metrics.printed_scores(images.upscale(low, 2), high, mistake)
+    printed = metrics.printed_scores(images.upscale(low, 2), high, mistake)["psnr"]
     seen = images.RANGE_MISTAKES[mistake](images.upscale(low, 2) / 255)
-    error = np.mean((seen - high / 255) ** 2)
-    assert printed["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
+    assert printed == pytest.approx(-10 * np.log10(np.mean((seen - high / 255) ** 2)), abs=1e-3)
