@@ -23,10 +23,8 @@ def test_mean_interval_of_known_values():
     assert (interval.low, interval.high) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
     assert f"{interval}" == "2 [-0.484, 4.48] (n = 3)"
     assert mean_interval([0.25]) == Interval(0.25, None, None, 1)
-    assert f"{mean_interval([0.25]):.3f}" == "0.250 (n = 1)"
-    for values in ([], [1.0, math.nan]):
-        with pytest.raises(ValueError, match="finite and at least one"):
-            mean_interval(values)
+    with pytest.raises(ValueError, match="finite and at least one"):
+        mean_interval([1.0, math.nan])
 
 
 def test_intervals_stay_where_the_number_can_live():
@@ -131,7 +129,6 @@ def test_anova_by_statsmodels_and_with_missing_cells():
     np.testing.assert_allclose(result.table["p_adjusted"], holm)
     table.loc[(table["batch"] == 2) & (table["architecture"] == 2), "y"] = math.nan
     result, kept = anova(table, "y", FACTORS), table.dropna()
-    assert "runs have no finite value" in result.note
     assert "4 of 36 cells have no run." in result.note
     # As R's anova() of nested fits has it: what a fit without the effect leaves, less one with it.
     others = "y ~ C(learning_rate) * C(architecture)"
@@ -194,7 +191,6 @@ def test_indistinguishable_cells():
     result = indistinguishable(table, "cell", "y")
     assert result.alike is False
     assert "Noise is not alike: highest in 3-0-0." in result.reason
-    assert len(result.group) + len(result.worse) == 36  # still told, by one noise for all
 
 
 @pytest.mark.parametrize("seeds", [3, None])  # None: unequal numbers
