@@ -65,8 +65,8 @@ def train(trial, data, run):
 
 
 def score(gan, data, samples):
-    """The kernel distance to test pictures: of generated ones, of real ones, and of noise."""
-    test, real = (part.as_range("unit")[:samples] for part in (data.test, data.train))
+    """The kernel distance to test pictures: of generated, of unseen real ones, and of noise."""
+    test, real = (part.as_range("unit")[:samples] for part in (data.test, data.validation))
     noise = np.random.default_rng(0).random(test.shape, "float32")
     candidates = {"": sample_images(gan, len(test)), "_real": real, "_noise": noise}
     distances = {

@@ -56,18 +56,12 @@ def results_of(kind, out):
     trials = tuple(Trial(name, Recipe(), s) for name in ("base", "mine") for s in range(3))
     study = types.SimpleNamespace(name="made-up", trials=trials, options={"profile": "quick"})
     study.trial = lambda one: next(trial for trial in trials if trial.id == one)
-    results = [
-        {
-            "id": trial.id,
-            "name": trial.name,
-            "seed": trial.seed,
-            "status": ("done", "stopped", "failed")[trial.seed],
-            "seconds": 1.5,
-            "recipe": dataclasses.asdict(trial.recipe),
-            "metrics": {"score": float(trial.seed) + 5 * (trial.name == "mine")},
-        }
-        for trial in trials
-    ]
+    results = []
+    for t in trials:
+        status = ("done", "stopped", "failed")[t.seed]
+        result = {"id": t.id, "name": t.name, "seed": t.seed, "status": status, "seconds": 1.5}
+        metrics = {"score": float(t.seed) + 5 * (t.name == "mine")}
+        results.append({**result, "recipe": dataclasses.asdict(t.recipe), "metrics": metrics})
     return kind(study, results, DATA, out)
 
 
@@ -85,8 +79,11 @@ def test_a_report_is_what_the_contents_say(tmp_path):
     assert run["verdicts"] == {"supported": 1, "refuted": 0, "cannot tell": 0}
 
 
-def test_nothing_has_finished(tmp_path):
+def test_a_study_without_a_report_of_its_own_and_one_without_results(tmp_path):
     found = results_of(Results, tmp_path)
+    report = found.write(tmp_path)
+    assert pandas.read_csv(report.path / "trials.csv")["score"].tolist() == [0, 1, 5, 6]
+    assert (report.path / "findings.csv").exists()
     results = [{**result, "status": "failed"} for result in found.results]
     with pytest.raises(ValueError, match=r"No trial of 'made-up' has finished.*'failed'"):
         Results(found.study, results, DATA, tmp_path)
@@ -101,8 +98,7 @@ def test_seeds_are_compared_with_their_own():
 
 
 def test_verdicts_of_several():
-    assert [unanimous(x) for x in ([True], [False] * 2, [True, False], [])] == [
-        *(SUPPORTED, REFUTED, CANNOT_TELL, CANNOT_TELL)
-    ]
+    assert [unanimous(x) for x in ([True], [False] * 2)] == [SUPPORTED, REFUTED]
+    assert [unanimous(x) for x in ([True, False], [])] == [CANNOT_TELL] * 2
     assert weakest([SUPPORTED, CANNOT_TELL]) == CANNOT_TELL
     assert weakest([SUPPORTED, CANNOT_TELL, REFUTED]) == REFUTED

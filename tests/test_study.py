@@ -122,11 +122,10 @@ def test_what_a_figure_says_of_its_scale():
 
 @pytest.fixture
 def outside(monkeypatch, tmp_path):
-    """A study in a module of one's own, as `STUDY`, beside an empty report module."""
+    """A study in a module of one's own, as `STUDY`."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    names = "shelf", "shelf.outside", "shelf.outside_report"
+    names = "shelf", "shelf.outside"
     (tmp_path / "shelf").mkdir()
-    (tmp_path / "shelf" / "outside_report.py").touch()
 
     def write(text):
         for name in names:
@@ -144,11 +143,15 @@ def test_a_study_of_ones_own_is_found_by_its_import_path(outside, study):
     found = studies.build("shelf.outside", data=study.spec)
     assert (found.name, found.module) == ("shelf.outside", "shelf.outside")
     assert found.trials == study.trials[:2]
+    report = studies.report_module("shelf.outside")  # it has none of its own
+    assert report.__name__ == "ganlib.studies.results"
     outside(text.format("name='digits'"))
-    with pytest.raises(ValueError, match=r"write Study\(name=__name__.*in 'shelf.outside'"):
+    with pytest.raises(
+        ValueError, match=r"Study\(name=__name__.*'shelf.outside' with STUDY 'digits'"
+    ):
         studies.build("shelf.outside")
     outside("")
-    with pytest.raises(ValueError, match="must have a STUDY"):
+    with pytest.raises(ValueError, match="must hold STUDY"):
         studies.build("shelf.outside")
 
 
@@ -159,14 +162,14 @@ def test_a_misspelt_study():  # fault 24
 
 # -- sources -------------------------------------------------------------------------------------
 
-SOURCE = Source("embedded", "tfds:some/set", ("toys", "dolls"))
+SOURCE = Source("drawn", "tfds:some/set", ("toys", "dolls"))
 
 
 def test_the_data_where_nobody_names_any(tmp_path, monkeypatch):
     monkeypatch.delenv("GANLIB_DATA", raising=False)
-    assert SOURCE.choose("quick") == "embedded"
+    assert SOURCE.choose("quick") == "embedded:drawn"
     assert SOURCE.choose("full") == "tfds:some/set"
-    assert Source("embedded").choose("full") == "embedded"
+    assert Source("drawn").choose("full") == "embedded:drawn"
     assert SOURCE.choose("full", "mine") == "mine"
     monkeypatch.setenv("GANLIB_DATA", str(tmp_path))
     (tmp_path / "Dolls").mkdir()
@@ -175,7 +178,7 @@ def test_the_data_where_nobody_names_any(tmp_path, monkeypatch):
     assert SOURCE.choose("full") == str(tmp_path / "Dolls")
     (tmp_path / "toys.npz").touch()
     assert SOURCE.choose("cpu") == str(tmp_path / "toys.npz")  # the first name goes first
-    assert SOURCE.choose("quick") == "embedded"
+    assert SOURCE.choose("quick") == "embedded:drawn"
     (tmp_path / "toys2").mkdir()
     with pytest.raises(DataError, match=r"Received: toys\.npz, toys2"):
         SOURCE.choose("full")
@@ -185,7 +188,7 @@ def test_a_folder_without_the_data(tmp_path, monkeypatch):
     monkeypatch.setenv("GANLIB_DATA", str(tmp_path))
     with pytest.raises(DataError, match=r"begins with toys or dolls; .*Received: nothing"):
         SOURCE.choose("full")
-    assert dataclasses.replace(SOURCE, needed=False).choose("full") == "embedded"
+    assert dataclasses.replace(SOURCE, needed=False).choose("full") == "embedded:drawn"
     monkeypatch.setenv("GANLIB_DATA", str(tmp_path / "missing"))
     with pytest.raises(DataError, match="must be a folder"):
         SOURCE.choose("full")

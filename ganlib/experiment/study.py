@@ -55,7 +55,7 @@ class Source:
     """The data of a study by default: embedded, in the folder `$GANLIB_DATA`, or of TFDS.
 
     Attributes:
-        embedded: what comes with ganlib; the quick profile's.
+        embedded: name of a set that comes with ganlib; the quick profile's.
         download: `tfds:NAME` of the larger profiles; None: they take the embedded data, too.
         names: how a file or folder in `$GANLIB_DATA` begins that holds them, the study's name
             first. Where that variable is set it goes before TFDS.
@@ -77,7 +77,7 @@ class Source:
             return data
         folder = os.environ.get(VARIABLE)
         if profile == QUICK or not (folder or self.download):
-            return self.embedded
+            return f"embedded:{self.embedded}"
         return self._find(pathlib.Path(folder).expanduser()) if folder else self.download
 
     def _find(self, folder):
@@ -94,7 +94,7 @@ class Source:
             if found:
                 return str(found[0])
         if not self.needed:
-            return self.embedded
+            return f"embedded:{self.embedded}"
         raise DataError(
             f"{VARIABLE} must hold an .npz file or a folder whose name begins with "
             f"{' or '.join(self.names)}; or leave {VARIABLE} unset, or name data with --data. "

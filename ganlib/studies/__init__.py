@@ -1,7 +1,7 @@
 """The studies by name. `<name>.py` trains, `<name>_report.py` reads what came out.
 
-A study may also live outside ganlib, as two such modules of one's own: its name is then its import
-path, such as `my_project.rivals`, and `my_project.rivals_report` writes its report.
+A study may also live outside ganlib, as a module of one's own: its name is then its import path,
+such as `my_project.rivals`, and `my_project.rivals_report`, if there is one, writes its report.
 """
 
 import importlib
@@ -19,39 +19,28 @@ STUDIES = {
 
 
 def build(name, **options):
-    """Makes a study.
+    """Makes a `ganlib.experiment.study.Study`; a wrong name or option is a ValueError.
 
     Args:
         name: one of `STUDIES`, or the import path of a module of one's own with a `STUDY`.
         **options: `profile`, `data`, `seeds` and `changes`, as `Study.at` takes them.
-
-    Returns:
-        A `ganlib.experiment.study.Study`.
-
-    Raises:
-        ValueError: there is no such study, or an option is wrong; or a module of one's own has no
-            `STUDY` of its name, or no module with its report beside it.
     """
     if name in STUDIES:
         return importlib.import_module(f"ganlib.studies.{name}").STUDY.at(**options)
     study = getattr(_import(name), "STUDY", None)
     # Other processes, the run directories and the report find it by its name.
     if study is None or {study.name, study.module} != {name}:
-        raise ValueError(
-            "A module of one's own must hold STUDY = Study(name=__name__, module=__name__, …). "
-            f"Received: {name!r} with STUDY {getattr(study, 'name', None)!r}"
-        )
-    if importlib.util.find_spec(f"{name}_report") is None:  # told now, not after the training
-        raise ValueError(
-            "A study needs a second module with write_report(study, results, data, out, reports). "
-            f"Received: {name!r} without {name}_report"
-        )
+        had = f"{name!r} with STUDY {getattr(study, 'name', None)!r}"
+        wanted = "STUDY = Study(name=__name__, module=__name__, …)"
+        raise ValueError(f"A module of one's own must hold {wanted}. Received: {had}")
     return study.at(**options)
 
 
 def report_module(name):
     """The module with a study's `write_report(study, results, data, out, reports)`."""
-    return importlib.import_module(f"{'ganlib.studies.' * (name in STUDIES)}{name}_report")
+    path = f"ganlib.studies.{name}_report" if name in STUDIES else f"{name}_report"
+    found = importlib.util.find_spec(path)
+    return importlib.import_module(path if found else "ganlib.studies.results")
 
 
 def _import(name):
@@ -63,6 +52,6 @@ def _import(name):
             raise
     raise ValueError(
         f"There is no such study{meant(name, STUDIES)}; choose from {', '.join(STUDIES)}, or give "
-        "the import path of a module of your own, such as my_project.rivals, that is installed or "
-        f"lies in this folder. Received: {name!r}"
+        "the import path of a module that is installed or lies in this folder, such as "
+        f"my_project.rivals. Received: {name!r}"
     )

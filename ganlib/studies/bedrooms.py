@@ -20,26 +20,17 @@ from ganlib.metrics import fidelity
 from ganlib.metrics.neighbours import nearest
 from ganlib.models import dcgan
 
-GRID = 8  # pictures in a row, and in a column, of a sample grid
-NEIGHBOURS = 8  # generated pictures shown beside their nearest training pictures
+GRID, NEIGHBOURS = 8, 8  # pictures in a row of a sample grid; beside the nearest training ones
 PATHS, STEPS = 4, 8  # of the latent interpolation
 COUNTED = 1152  # generated rooms whose styles are counted: as many as there are styles
 SCORED, SHOWN = 1, 2  # seeds of latents; those of 0 chose the epoch
 # Most pictures of each part. LSUN has three million, of which the assignment can't have seen many.
-MOST = {
-    "quick": {"train": 768, "validation": 200, "test": 250},
-    "cpu": {"train": 2000, "validation": 375, "test": 375},
-    "full": {"train": 20_000, "validation": 2500, "test": 2500},
-}
+MOST = {"quick": (768, 200, 250), "cpu": (2000, 375, 375), "full": (20_000, 2500, 2500)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a bedroom trial depends on, except its data and seed.
-
-    The defaults are the assignment's first run, with a batch of 128. What it leaves open is as in
-    TensorFlow's DCGAN tutorial: both players learn from one pass, on binary cross-entropy.
-    """
+    """The assignment's first run; what it leaves open is as in TensorFlow's DCGAN tutorial."""
 
     size: int = 64  # pixels of a picture's side
     networks: str = "assignment"  # or "dcgan"
@@ -66,39 +57,31 @@ class Recipe:
 
 # fmt: off
 PROFILES = {
-    # 32×32 pixels, an eighth of the filters, and learning rates that let so short a run arrive
-    # somewhere. Five of the nine variations fit into two minutes on two cores.
     "quick": {"size": 32, "filters": 4, "g_learning_rate": 1e-3, "d_learning_rate": 1e-3,
         "epochs": 15, "score_every": 5, "judged": 100, "samples": 200,
         "network": "efficientnet_lite0_small"},
-    # The full profile on pictures of 32×32 pixels, narrower and shorter.
     "cpu": {"size": 32, "filters": 24, "epochs": 80, "score_every": 10, "judged": 375,
         "samples": 375},
     "full": {},
 }
-# What helped in short runs on photographs, by KID; the notebook says on which pictures.
+# What helped in short runs on photographs, by KID.
 REPAIRED = {"networks": "dcgan", "filters": 64, "upsample": "resize", "d_normalisation": "spectral",
     "update": "shared", "ema": 0.999, "batch_size": 32,
     "augment": ("brightness", "saturation", "contrast", "translation", "cutout"),
     "g_learning_rate": 4e-4, "d_learning_rate": 8e-4, "beta_1": 0.0,
     "truncations": (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)}
 REPAIRED_BY_PROFILE = {
-    # Spectral normalisation pays later.
     "quick": {"filters": 16, "d_normalisation": "batch", "update": "joint", "batch_size": 16,
         "augment": ("translation",), "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "ema": 0.98,
         "truncations": (0.5, 1.0)},
-    "cpu": {"filters": PROFILES["cpu"]["filters"]},
-    "full": {},
+    "cpu": {"filters": 24}, "full": {},
 }
 # fmt: on
 QUICK_NAMES = ("repaired", "transposed", "no-augmentation", "batch-128", "batch-256")
 
 
 def variations(study):
-    """The repaired recipe, its ablations, the assignment's runs, and what its discussion asks for.
-
-    The DCGANs come first: they take longest, and the assignment's fit beside them.
-    """
+    """The repaired recipe and its ablations, which take longest, and the assignment's runs."""
     but, assignment = dataclasses.replace, study.base
     if study.profile != "quick" and networks.inception_weights():
         assignment = but(assignment, network="inception_v3")
@@ -115,44 +98,18 @@ def variations(study):
         "batch-32": but(assignment, batch_size=32),
         "slow-discriminator": but(assignment, d_learning_rate=assignment.d_learning_rate / 4),
     }
-    if study.profile == "quick":
-        return {name: recipes[name] for name in QUICK_NAMES}
-    return recipes
-
-
-# -- data ------------------------------------------------------------------------------------------
+    return {n: recipes[n] for n in QUICK_NAMES} if study.profile == "quick" else recipes
 
 
 def load_data(spec, study):
     """Bedrooms as `ganlib.data.Parts`; `test` is the reference of all scores."""
-    size = study.recipes["repaired"].size
-    return load_parts(spec, size=size, channels=3, most=MOST[study.profile])
+    most = dict(zip(("train", "validation", "test"), MOST[study.profile], strict=True))
+    return load_parts(spec, size=study.recipes["repaired"].size, channels=3, most=most)
 
 
 def seen(data, part, network, folder):
     """What a network sees in "train", "validation" or "test": `Seen`, kept in `folder`."""
     return networks.cached(networks.get(network), getattr(data, part), folder / "features")
-
-
-def compared(data, network, folder):
-    """What a network sees in real pictures never trained on ("real"), and in "noise"."""
-    noise = np.random.default_rng(0).random(data.validation.shape, dtype="float32")
-    return {
-        "real": seen(data, "validation", network, folder),
-        "noise": networks.cached(networks.get(network), noise, folder / "features", "unit"),
-    }
-
-
-def baselines(data, network, folder):
-    """Scores of real pictures and of noise, as those of generated pictures are measured."""
-    eye, test = networks.get(network), seen(data, "test", network, folder)
-    return {
-        name: fidelity.evaluate(test.features, each.features, eye, each.probabilities)
-        for name, each in compared(data, network, folder).items()
-    }
-
-
-# -- training --------------------------------------------------------------------------------------
 
 
 def build_gan(recipe, seed):
@@ -163,20 +120,13 @@ def build_gan(recipe, seed):
         generator = dcgan.build_assignment_generator(recipe.latent_dim, **sizes)
         discriminator = dcgan.build_assignment_discriminator(**sizes)
     else:
-        generator = dcgan.build_generator(
-            latent_dim=recipe.latent_dim, upsample=recipe.upsample, **sizes
-        )
+        latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample}
+        generator = dcgan.build_generator(**latents, **sizes)
         discriminator = dcgan.build_discriminator(normalisation=recipe.d_normalisation, **sizes)
-    return Adversarial(
-        generator,
-        discriminator,
-        losses.get(recipe.loss),
-        update=recipe.update,
-        r1=recipe.r1,
-        ema=recipe.ema,
-        augment=DiffAugment(recipe.augment) if recipe.augment else None,
-        seed=seed,
-    )
+    options = {key: getattr(recipe, key) for key in ("update", "r1", "ema")}
+    options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
+    loss = losses.get(recipe.loss)
+    return Adversarial(generator, discriminator, loss, seed=seed, **options)
 
 
 def train(trial, data, run):
@@ -189,8 +139,8 @@ def train(trial, data, run):
     callbacks = [best, SampleGrid(gan, run, recipe)]
     history, outcome = fit_gan(gan, data, trial, run, callbacks=callbacks)
     last = {key: float(history[key].iloc[-1]) for key in ("d_accuracy_real", "d_accuracy_fake")}
-    scores = examine(gan, best, recipe, data, run, folder)
-    return {**outcome, "best_epoch": best.epoch, **last, **scores}
+    outcome |= {"best_epoch": best.epoch, **last}
+    return outcome | examine(gan, best, recipe, data, run, folder)
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -208,19 +158,10 @@ class SampleGrid(keras.callbacks.Callback):
                 save_grid(images, self.run.samples / f"epoch-{epoch + 1:04d}.png", GRID)
 
 
-# -- scoring ---------------------------------------------------------------------------------------
-
-
 def examine(gan, best, recipe, data, run, folder):
-    """Scores the last and the best epoch on the test part, and saves model and pictures.
+    """Scores last and best epoch on the test part (None: not finite); saves model and pictures.
 
-    The sampler of `gan` gets the weights of `best`, a `BestByKID`; features are kept in `folder`.
-
-    Returns:
-        dict: "scores" of "best" and "last" (None where weights are not finite), and, where the
-        generator is averaged, of the last one without, "unaveraged"; "truncation", a list of
-        scores; "neighbours", how near the training pictures are; "spread", standard deviation of
-        the features over that of real ones; "styles", counted in rooms, else None.
+    "unaveraged": the last epoch without G's average; "spread": of features, over real pictures'.
     """
     eye, real = networks.get(recipe.network), seen(data, "test", recipe.network, folder).features
     latents, scores = draw_latents(gan, recipe.samples, SCORED), {}
@@ -240,57 +181,40 @@ def examine(gan, best, recipe, data, run, folder):
     between = make_images(gan.sampler, path.reshape(PATHS * STEPS, *gan.latent_shape))
     save_grid(between, run.path / "interpolation.png", STEPS)
     curve = []
-    for truncation in recipe.truncations:
-        near = score(gan.sampler, draw_latents(gan, recipe.samples, SCORED, truncation), eye, real)
-        styles = _styles(gan, data, truncation)
-        curve.append({"truncation": truncation, **near, "styles": styles})
-    return {
-        "scores": scores,
-        "truncation": curve,
-        "neighbours": _neighbours(images, made.features, recipe, data, run, folder),
-        "spread": float(np.sqrt(made.features.var(axis=0).sum() / real.var(axis=0).sum())),
-        "styles": _styles(gan, data),
-    }
+    for cut in recipe.truncations:
+        near = score(gan.sampler, draw_latents(gan, recipe.samples, SCORED, cut), eye, real)
+        curve.append({"truncation": cut, **near, "styles": _styles(gan, data, cut)})
+    near = _neighbours(images, made.features, recipe, data, run, folder)
+    spread = float(np.sqrt(made.features.var(axis=0).sum() / real.var(axis=0).sum()))
+    scores = {"scores": scores, "truncation": curve, "neighbours": near, "spread": spread}
+    return {**scores, "styles": _styles(gan, data)}
 
 
 def _neighbours(images, features, recipe, data, run, folder):
     """Distances to the nearest training pictures; saves the nearest pairs of all."""
-    train, held_out = (
-        seen(data, part, recipe.network, folder).features for part in ("train", "validation")
-    )
+    parts = ("train", "validation")
+    train, held_out = (seen(data, part, recipe.network, folder).features for part in parts)
     indices, distances = nearest(features, train)
     usual = nearest(held_out, train)[1]
     order = np.argsort(distances)
     # One picture each: some training pictures are the nearest of many.
-    firsts = np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]
-    closest = order[firsts]
+    closest = order[np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]]
     pairs = np.concatenate([images[closest], data.train.subset(indices[closest]).as_range("unit")])
     save_grid(pairs, run.path / "neighbours.png", len(closest))
-    return {
-        "distance": float(np.median(distances)),
-        "held_out_distance": float(np.median(usual)),
-        # Real pictures never trained on: one in a hundred of them is as near by chance.
-        "copies": float((distances < np.quantile(usual, 0.01)).mean()),
-        "n": len(images),
-    }
+    # Of real pictures never trained on one in a hundred is as near by chance.
+    copies = float((distances < np.quantile(usual, 0.01)).mean())
+    medians = {"distance": distances, "held_out_distance": usual}
+    medians = {name: float(np.median(values)) for name, values in medians.items()}
+    return {**medians, "copies": copies, "n": len(images)}
 
 
 def _styles(gan, data, truncation=None):
-    """Which styles of room there are among as many pictures as there are styles."""
     if data.name != "rooms" or gan.sampler.output_shape[1] not in SIZES:
         return None
     images = make_images(gan.sampler, draw_latents(gan, COUNTED, SCORED, truncation))
     return dataclasses.asdict(style_coverage(Images(images, value_range="unit")))
 
 
-STUDY = Study(
-    "bedrooms",
-    "A bedroom DCGAN, and whether its pictures are any good",
-    Recipe,
-    PROFILES,
-    variations,
-    load_data,
-    train,
-    module=__name__,
-    source=Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun")),
-)
+SOURCE = Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun"))
+STUDY = Study("bedrooms", "A bedroom DCGAN, and whether its pictures are any good", Recipe,
+    PROFILES, variations, load_data, train, module=__name__, source=SOURCE)  # fmt: skip

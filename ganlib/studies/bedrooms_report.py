@@ -2,98 +2,93 @@
 
 import functools
 import math
-import pathlib
 
 import numpy as np
 import pandas
 
 from ganlib import stats
+from ganlib.apply import read_grid
+from ganlib.data.room_styles import style_coverage
+from ganlib.data.rooms import FACTORS
 from ganlib.features import networks
 from ganlib.metrics import fidelity
+from ganlib.report import figures as draw
 from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
-from ganlib.studies import bedrooms
-from ganlib.studies.bedrooms_figures import ASSIGNMENT, FIGURES, REPAIRED, RIVALS, film, kid_of
-from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
+from ganlib.studies.results import NEGATIVE, POSITIVE, Results, about, unanimous
 
+ASSIGNMENT, REPAIRED = "batch-128", "repaired"
+RIVALS = {ASSIGNMENT: "assignment", REPAIRED: "repaired"}  # shown beside each other
 VARIED = 0.5  # spread of the features, as a share of real pictures': less is no wide range
+COPIES = "share nearer than 1 % of those"
 RANKED = 5  # variations: fewer make no rank correlation worth the name
-# Variation → what the write-up's discussion asks of it.
-ASKED = {
-    "batch-256": "A larger batch (256) does better than 128.",
-    "batch-32": "A smaller batch (32) does better than 128.",
-    "slow-discriminator": "Slowing the overpowering player's learning rate (D's, to a quarter) "
-    "does better.",
-}
-# Ablation → the repair that it leaves out.
-REPAIRS = {
+ASKED = {"batch-256": "A larger batch (256) does better than 128."}
+ASKED["batch-32"] = "A smaller batch (32) does better than 128."
+SLOWED = "Slowing the overpowering player's learning rate (D's, to a quarter) does better."
+ASKED["slow-discriminator"] = SLOWED
+REPAIRS = {  # ablation → what it leaves out
     "transposed": "Upsampling and convolution in place of transposed convolutions",
     "no-augmentation": "DiffAugment",
     "equal-rates": "A discriminator that learns at twice the generator's rate (TTUR)",
     "no-spectral-norm": "Spectral normalisation in place of D's batch normalisation",
 }
-TABLES = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
-TABLES += ("discussion", "findings", "trials")
 
 
 class BedroomResults(Results):
     """The finished trials of a bedroom study; see `Results`."""
 
     usual = ASSIGNMENT
+    figures = ("samples", "progress", "best_and_last", "styles")
+    tables = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
+    tables += ("discussion", "findings", "trials")
     bounds = dict.fromkeys(("precision", "recall", "coverage"), (0, 1))
     bounds |= dict.fromkeys(("frechet", "density", "spread"), (0, math.inf))
 
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
+        if self.of(REPAIRED):
+            self.figures += ("truncation", "neighbours", "interpolation")
+            self.tables += ("ablations", "truncation")
         self.network = networks.get(self.results[0]["recipe"]["network"])
-        self.folder = pathlib.Path(out) / study.name  # where features are kept
-        inception = self.network.name == "inception_v3"
-        self.labels = {  # score → what it may be called over this network
-            "kid": "KID",
-            "frechet": fidelity.frechet_name(self.network),
-            "inception_score": "IS" if inception else f"IS formula ({self.network.title})",
-            **{key: key for key in ("precision", "recall", "density", "coverage")},
-        }
+        self.folder = next(iter(self.folders.values())).parent / "features"
+        # Score → what it may be called over this network.
+        named = f"IS formula ({self.network.title})"
+        named = "IS" if self.network.name == "inception_v3" else named
+        self.labels = {"kid": "KID", "frechet": fidelity.frechet_name(self.network)}
+        self.labels["inception_score"] = named
+        self.labels |= {key: key for key in ("precision", "recall", "density", "coverage")}
 
     @property
     def names(self):
-        """Names of the variations, the assignment's first."""
-        return sorted(super().names, key=lambda name: not self.of_assignment(name))
+        """Names of the variations, those with the assignment's networks first."""
+        return sorted(super().names, key=lambda n: self.of(n)[0]["recipe"]["networks"])
 
-    def of_assignment(self, name):
-        """Whether a variation has the assignment's networks."""
-        return self.of(name)[0]["recipe"]["networks"] == "assignment"
+    @functools.cached_property
+    def seen(self):
+        """What the network sees in "test" pictures, in "real" ones never trained on, in "noise"."""
+        see, real = functools.partial(networks.cached, self.network), self.data.validation
+        noise, folder = np.random.default_rng(0).random(real.shape, "float32"), self.folder
+        seen = {"test": see(self.data.test, folder), "real": see(real, folder)}
+        return seen | {"noise": see(noise, folder, "unit")}
 
     @functools.cached_property
     def baselines(self):
         """Scores of real pictures never trained on ("real"), and of "noise"."""
-        return bedrooms.baselines(self.data, self.network, self.folder)
-
-    def metric(self, result, key):
-        """A number of the kept epoch's scores on test pictures, or else of the result."""
-        best = result["metrics"]["scores"]["best"]
-        return best[key] if key in best else super().metric(result, key)
-
-    def statements(self):
-        """The write-up's statements and our repairs against our runs."""
-        return _statements(self)
+        score = functools.partial(fidelity.evaluate, self.seen["test"].features)
+        seen = {name: self.seen[name] for name in ("real", "noise")}
+        return {n: score(x.features, self.network, x.probabilities) for n, x in seen.items()}
 
     def contents(self):
-        """The figures, tables and the film of the report."""
-        tables = TABLES + (("ablations", "truncation") if self.of(REPAIRED) else ())
-        return Contents(FIGURES, tables, {"film": frames} if (frames := film(self)) else {})
+        return super().contents()._replace(films={"film": self.film()})
 
     def scores(self):
         """Every variation's kept epoch between real pictures and noise, test part."""
-        limits = []
-        for name, label in (("real", "real (ceiling)"), ("noise", "noise (floor)")):
-            row = {text: f"{self.baselines[name][k]:.3g}" for k, text in self.labels.items()}
-            limits.append({"pictures": label, **row, "n": self.baselines[name]["n_fake"]})
+        names = {"real (ceiling)": "real", "noise (floor)": "noise"}
+        limits = {label: self.baselines[name] for label, name in names.items()}
         return self.between(self.labels, limits, n="n_fake", first=("epoch", "best_epoch"))
 
     def cautions(self):
         """What misleads at these sample sizes."""
-        said = [c for r in self.results for c in r["metrics"]["scores"]["best"]["cautions"]]
-        return list(dict.fromkeys(said))
+        return list(dict.fromkeys(c for r in self.results for c in self.metric(r, "cautions")))
 
     def checkpoints(self):
         """All scores of every scored epoch, on validation pictures."""
@@ -101,19 +96,17 @@ class BedroomResults(Results):
 
     def best_and_last(self):
         """The kept epoch beside the last one, on test pictures."""
-        keys = ("kid", "precision", "recall")
-        return self.chosen_and_last({key: self.labels[key] for key in keys})
+        return self.chosen_and_last({k: self.labels[k] for k in ("kid", "precision", "recall")})
 
     def ablations(self):
         """The repaired recipe with one repair left out at a time."""
-        keys = ("kid", "precision", "recall", "coverage")
-        table = self.left_out(REPAIRED, REPAIRS, {key: self.labels[key] for key in keys}, "kid")
+        columns = {k: self.labels[k] for k in ("kid", "precision", "recall", "coverage")}
+        table = self.left_out(REPAIRED, REPAIRS, columns, "kid")
         if not (pairs := self.with_and_without_average()):
             return table
         row = {"variation": "(same runs, last epoch)", "left out": "Average of G's weights"}
-        row["KID"] = stats.brief([without for without, _ in pairs])
+        row |= {"KID": stats.brief([without for without, _ in pairs]), "seeds": len(pairs)}
         row["KID less with it"] = stats.brief([a - b for a, b in pairs], "+.3g")
-        row["seeds"] = len(pairs)
         return pandas.concat([table, pandas.DataFrame([row])], ignore_index=True).fillna("")
 
     def with_and_without_average(self):
@@ -133,39 +126,41 @@ class BedroomResults(Results):
     def neighbours(self):
         """How near generated pictures are to training pictures, beside held-out real ones."""
         labels = {"distance": "median distance", "held_out_distance": "of held-out real pictures"}
-        labels |= {"copies": "share nearer than 1 % of those", "n": "n"}
-        near = {(r["name"], r["seed"]): r["metrics"]["neighbours"] for r in self.results}
-        table = pandas.DataFrame(near.values(), pandas.MultiIndex.from_tuples(near))
-        return table.rename(columns=labels).rename_axis(["variation", "seed"]).reset_index()
+        labels |= {"copies": COPIES}
+        rows = [{**about(r), **r["metrics"]["neighbours"]} for r in self.results]
+        return pandas.DataFrame(rows).rename(columns=labels)
+
+    @functools.cached_property
+    def points(self):
+        """All scores by truncation, a row a trial and truncation; infinite: nothing is cut off."""
+        rows = []
+        for r in self.results:
+            whole = {**r["metrics"]["scores"]["best"], "styles": r["metrics"]["styles"]}
+            for point in (*r["metrics"]["truncation"], {"truncation": math.inf, **whole}):
+                rows.append(about(r) | point)
+                if some := point["styles"]:
+                    rows[-1] |= {"styles seen": some["styles"], "clear": some["clear"] / some["n"]}
+        return pandas.DataFrame(rows)
 
     def truncation(self):
         """Quality and diversity over the truncation of the latents."""
-        keys = ["truncation", "precision", "recall", "kid"]
-        rows = [
-            {"variation": r["name"], "seed": r["seed"], **{key: point[key] for key in keys}}
-            for r in self.results
-            for point in r["metrics"]["truncation"]
-        ]
-        return pandas.DataFrame(rows, columns=["variation", "seed", *keys])
+        columns = ["variation", "seed", "truncation", "precision", "recall", "kid"]
+        return self.points[np.isfinite(self.points["truncation"])][columns]
 
     def formulas(self):
         """Both scores as the write-up states them, and as they are, on real pictures and noise."""
-        test = bedrooms.seen(self.data, "test", self.network, self.folder).features.astype(
-            "float64"
-        )
-        rows = []
-        for name, seen in bedrooms.compared(self.data, self.network, self.folder).items():
-            p, features = seen.probabilities.astype("float64"), seen.features.astype("float64")
+        real, rows = self.seen["test"].features.astype("float64"), []
+        for name, scores in self.baselines.items():
+            features, p = (part.astype("float64") for part in self.seen[name][:2])
             marginal = p.sum(axis=0) / p.shape[1]  # over the number of classes, as written
             logs = np.log(np.maximum(p, 1e-300) / np.maximum(marginal, 1e-300))
             written = np.where(p > 0, p * logs, 0).sum(axis=1).mean()
-            gap = features.mean(axis=0) - test.mean(axis=0)
-            spread = features.std(axis=0) - test.std(axis=0)
-            scores, label = self.baselines[name], f"{self.labels['frechet']} (covariances)"
+            gap, spread = (f(features, axis=0) - f(real, axis=0) for f in (np.mean, np.std))
             row = {"pictures": name, "IS as written": f"{written:.3f}"}
             row[self.labels["inception_score"]] = f"{scores['inception_score']:.3f}"
             row["distance as written (variances)"] = f"{(gap**2).sum() + (spread**2).sum():.2f}"
-            rows.append({**row, label: f"{scores['frechet']:.2f}", "n": len(p)})
+            row[f"{self.labels['frechet']} (covariances)"] = f"{scores['frechet']:.2f}"
+            rows.append({**row, "n": len(p)})
         return pandas.DataFrame(rows)
 
     def discussion(self):
@@ -173,119 +168,225 @@ class BedroomResults(Results):
         listed = {}
         for key in ("kid", "precision", "recall", "inception_score"):
             values = {name: self.mean(name, key) for name in self.names}
-            values |= {name: self.baselines[name][key] for name in ("real", "noise")}
+            values |= {name: scores[key] for name, scores in self.baselines.items()}
             listed[key] = ", ".join(f"{value:.3g} ({name})" for name, value in values.items())
-        quality = [f"Precision {listed['precision']}", f"recall {listed['recall']}"]
+        quality = f"Precision {listed['precision']}; recall {listed['recall']}"
         points = self.truncation().groupby("truncation")[["precision", "recall"]].mean()
-        for truncation, first in points.iloc[:1].iterrows():
-            quality.append(
-                f"cutting the latents off at {truncation:g} moves {REPAIRED} to "
-                f"{first['precision']:.2f} and {first['recall']:.2f}"
-            )
-        copies = {n: [r["metrics"]["neighbours"]["copies"] for r in self.of(n)] for n in self.names}
-        copied = ", ".join(f"{np.mean(shares):.1%} ({n})" for n, shares in copies.items())
+        for cut, (precision, recall) in points.iloc[:1].iterrows():
+            quality += f"; latents cut off at {cut:g}: {precision:.2f}, {recall:.2f} ({REPAIRED})"
+        copies = self.neighbours().groupby("variation")[COPIES].mean().items()
+        copied = ", ".join(f"{share:.1%} ({name})" for name, share in copies)
         answers = {
-            "Quality against diversity": "; ".join(quality) + ".",
+            "Quality against diversity": f"{quality}.",
             "Other hyperparameters and batch sizes": f"KID {listed['kid']}.",
-            "Practical uses": "Pictures to train on in place of the real ones, if they are no "
-            "copies. Nearer to a training picture than 1 % of unseen real ones are: "
-            f"{copied}. A picture for a given input, such as a low-resolution scan, takes a "
-            "conditional GAN: the study “srgan” measures it, beside what needs no GAN.",
+            "Practical uses": "Pictures to train on, if they are no copies: nearer to a training "
+            f"picture than 1 % of unseen real ones are {copied}. For a given input: see “srgan”.",
             "Inception Score and Fréchet distance": f"{self.labels['inception_score']} "
             f"{listed['inception_score']}: real pictures of one class score low.",
         }
         return pandas.DataFrame(answers.items(), columns=["point", "measured"])
 
+    def statements(self):
+        usual = {n: f"{n} has {self.mean(n, 'kid'):.3f}." for n in RIVALS if self.of(n)}
+        if self.of(ASSIGNMENT):
+            yield from self._of_pictures()
+            for name, statement in ASKED.items():
+                options = {"note": usual[ASSIGNMENT], **NEGATIVE}
+                yield self.compare(statement, name, "kid", "KID", **options)
+            yield self._more_epochs()
+        yield self._inception_score()
+        if self.of(REPAIRED):
+            text = "The repaired recipe at least halves the assignment's KID."
+            yield self.compare(text, REPAIRED, "kid", "KID", ratio=True, high=0.5)
+            text = "The repaired recipe's recall is not lower."
+            yield self.compare(text, REPAIRED, "recall", low=0.0)
+            for name, repair in REPAIRS.items():
+                options = {"baseline": REPAIRED, "note": usual[REPAIRED], **POSITIVE}
+                yield self.compare(f"{repair} lowers KID.", name, "kid", "KID", **options)
+            gains = [without - with_it for without, with_it in self.with_and_without_average()]
+            label = "KID without the average less KID with it, same run, last epoch"
+            yield _of_gains("Averaging G's weights lowers KID.", gains, label, POSITIVE)
+        last = [r["metrics"]["best_epoch"] == r["metrics"]["epochs"] for r in self.results]
+        evidence = f"By KID on validation pictures in {sum(last)} of {len(last)} runs."
+        yield Claim("The last epoch is the best.", judge(all(last)), evidence)
 
-# -- claims ----------------------------------------------------------------------------------------
+    def _of_pictures(self):
+        real, noise = (self.baselines[name] for name in ("real", "noise"))
+        precision, kid = (self.interval(ASSIGNMENT, key) for key in ("precision", "kid"))
+        # Precision asks it of each picture: does it lie among the real ones?
+        low = [value < real["precision"] / 2 for value in self.values(ASSIGNMENT, "precision")]
+        evidence = f"Precision {precision:.2f}, of real pictures {real['precision']:.2f}; KID "
+        evidence += f"{kid:.3g}, of real pictures {real['kid']:.2g}, of noise {noise['kid']:.2g}."
+        text = "The assignment's pictures do not resemble bedrooms."
+        yield Claim(text, unanimous(low), evidence)
+        spread, recall = (self.interval(ASSIGNMENT, key) for key in ("spread", "recall"))
+        varied = [value >= VARIED for value in self.values(ASSIGNMENT, "spread")]
+        evidence = f"Standard deviation of the features over that of real pictures: {spread:.2f}; "
+        evidence += f"{VARIED:g} or more is taken as varied. Recall {recall:.2f}."
+        yield Claim("They differ from one another, though.", unanimous(varied), evidence)
+
+    def _more_epochs(self):
+        gains, half = [], 0
+        for kid in (kid for kid in map(kid_of, self.history(ASSIGNMENT)) if len(kid)):
+            half = kid.index[np.abs(kid.index - kid.index[-1] / 2).argmin()]
+            gains.append(kid.iloc[-1] - kid[half])
+        label = f"KID after the last epoch less after epoch {half}, validation pictures"
+        return _of_gains("More epochs do better.", gains, label, NEGATIVE)
+
+    def _inception_score(self):
+        from scipy.stats import spearmanr
+
+        real = self.baselines["real"]["inception_score"]
+        scores = {name: self.mean(name, "inception_score") for name in self.names}
+        kids, order = [self.mean(name, "kid") for name in scores], None
+        if len(scores) >= RANKED and np.ptp(list(scores.values())) and np.ptp(kids):
+            order = float(spearmanr(list(scores.values()), kids).statistic)
+        scores["noise"] = self.baselines["noise"]["inception_score"]
+        best = max(scores, key=scores.get)
+        evidence = f"Real pictures score {real:.2f} of at most 1,000; the highest of all others is "
+        evidence += f"{scores[best]:.2f} ({best})."
+        if order is not None:
+            evidence += f" Rank correlation with KID: {order:+.2f} (ideal: -1)."
+        holds = False if scores[best] >= real else None if order is None else order < -0.5
+        return Claim("The Inception Score tells how good bedrooms are.", judge(holds), evidence)
+
+    def samples_figure(self):
+        """Real pictures, and the same latents through each variation's generator as it was kept."""
+        real = f"real pictures\nKID {self.baselines['real']['kid']:.3f}"
+        panels = {real: self.data.test.as_range("unit")}
+        for name in self.names:
+            result = self.of(name)[0]
+            title = f"{name}\nKID {self.metric(result, 'kid'):.3f}"
+            panels[title] = self._pictures(result, self._kept(result))
+        return draw.picture_panels(panels)
+
+    def progress_figure(self):
+        """KID on validation pictures over epochs; a dot marks the epoch that was kept."""
+        titles, sides = {"dcgan": "the repaired recipe and its ablations"}, {}
+        for name in self.names:
+            kind = self.of(name)[0]["recipe"]["networks"]
+            sides.setdefault(titles.get(kind, "the assignment's networks"), []).append(name)
+        with draw.style() as plt:
+            shared = {"sharex": True, "sharey": True, "squeeze": False}
+            figure, axes = plt.subplots(1, len(sides), figsize=(draw.PAGE, 3.2), **shared)
+            for ax, (title, names) in zip(axes[0], sides.items(), strict=True):
+                for i, name in enumerate(names):
+                    curves = draw.curve(ax, self.history(name), "kid", name, f"C{i}")
+                    for result, curve in zip(self.of(name), curves, strict=True):
+                        kept = curve[curve.index == result["metrics"]["best_epoch"]]
+                        ax.plot(kept.index, kept, "o", color=f"C{i}", mec="white", mew=0.5)
+                for label, mark in (("real", "--"), ("noise", ":")):
+                    level = self.baselines[label]["kid"]
+                    ax.axhline(level, color="0.4", ls=mark, lw=0.9, label=label)
+                ax.set(xlabel="epoch", title=title)
+                ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+            axes[0, 0].set_ylabel("KID, validation pictures (lower is better)")
+        return figure
+
+    def best_and_last_figure(self):
+        """The same latents' pictures at the epoch that was kept, and at the last one."""
+        rows = {}
+        for name in filter(self.of, RIVALS):
+            result = self.of(name)[0]
+            kid, last = kid_of(self.histories[result["id"]]), max(self.epochs(result), default=0)
+            kept = "kept" if result["metrics"]["best_epoch"] else "none kept"
+            for label, epoch in {kept: self._kept(result), "last": last}.items():
+                images = self._pictures(result, epoch)
+                score = f"\nKID {kid[epoch]:.3f}" if epoch in kid else ""
+                label = f"{name}\n{label}, epoch {epoch}{score}"
+                rows[label] = images if images is None else images[:12]
+        return draw.picture_rows(rows) if rows else None
+
+    def truncation_figure(self):
+        """Quality and diversity as latents far from 0 are cut off; dashed: real pictures."""
+        points = self.points[self.points["variation"] == REPAIRED].groupby("truncation")
+        points, real = points.mean(numeric_only=True), self.baselines["real"]
+        points.index = [f"{cut:g}".replace("inf", "none") for cut in points.index]
+        second = ("clear", "styles seen") if "clear" in points else ("density", "coverage")
+        with draw.style() as plt:
+            figure, axes = plt.subplots(1, 3, figsize=(draw.PAGE, 2.3))
+            for ax, keys in zip(axes, (("precision", "recall"), second, ("kid",)), strict=True):
+                for i, key in enumerate(keys):
+                    errors = points[f"{key}_standard_error"] if key == "kid" else None
+                    look = {"fmt": "o-", "color": f"C{i}", "label": key.replace("kid", "KID")}
+                    ax.errorbar(points.index, points[key], errors, capsize=2, **look)
+                    if key in real:
+                        ax.axhline(real[key], color=f"C{i}", ls="--", lw=0.9)
+                ax.set_xlabel("truncation of z")
+                ax.legend()
+        return figure
+
+    def neighbours_figure(self):
+        """The generated pictures that are nearest to a training picture, and that picture."""
+        result = self.of(REPAIRED)[0]
+        near = result["metrics"]["neighbours"]
+        title = f"Median distance to a training picture: {near['distance']:.3g} of {near['n']:,} "
+        title += f"generated ones, {near['held_out_distance']:.3g} of held-out ones.\n"
+        title += f"{100 * near['copies']:.2g} % of the generated ones are nearer than the nearest "
+        title += "1 % of the held-out ones. The nearest of all:"
+        generated, training = np.split(self._read(result, "neighbours.png"), 2)
+        return draw.picture_rows({"generated": generated, "training": training}, title)
+
+    def interpolation_figure(self):
+        """Pictures on the way from one latent to another, on the arc between them; a row a way."""
+        images = self._read(self.of(REPAIRED)[0], "interpolation.png")
+        ways = {f"way {i + 1}": way for i, way in enumerate(np.split(images, len(images) // 8))}
+        return draw.picture_rows(ways, width=draw.COLUMN)
+
+    def styles_figure(self):
+        """Share of each style factor's values among synthetic rooms, read from the pictures."""
+        counted = {n: [r["metrics"]["styles"] for r in self.of(n)] for n in self.names}
+        if not all(all(each) for each in counted.values()):
+            return None  # of other pictures than rooms there is nothing to count
+        counted["training pictures"], rows = [vars(style_coverage(self.data.train))], {}
+        for name, each in counted.items():
+            clear = np.mean([s["clear"] / s["n"] for s in each])
+            shares = [[n / s["n"] for f in FACTORS for n in s["counts"][f]] for s in each]
+            rows[f"{name} ({clear:.0%} clear)"] = 100 * np.mean(shares, axis=0)
+        values = [value for group in FACTORS.values() for value in group]
+        with draw.style() as plt:
+            figure, ax = plt.subplots(figsize=(draw.PAGE, 0.2 * len(rows) + 1.1))
+            shares = np.stack([*rows.values()])
+            draw.heatmap(figure, ax, shares, [*rows], values, 60, "% of pictures")
+            ax.tick_params("x", rotation=90)
+            end = -0.5
+            for factor, group in FACTORS.items():
+                middle, end = end + len(group) / 2, end + len(group)
+                ax.text(middle, -0.65, factor, ha="center", va="bottom", fontsize=draw.SMALL)
+                ax.axvline(end, color="white", lw=2)
+        return figure
+
+    def film(self):
+        """Frames of the same latents' pictures over the epochs, the assignment and the repair."""
+        shown = {RIVALS[name]: self.of(name)[0] for name in filter(self.of, RIVALS)}
+        shown = {name: result for name, result in shown.items() if self.epochs(result)}
+        common, frames = [set(self.epochs(result)) for result in shown.values()], []
+        for epoch in sorted(set.intersection(*common) if common else ()):
+            panels = {f"{n}, epoch {epoch}": self._pictures(r, epoch) for n, r in shown.items()}
+            frames.append(draw.as_frame(draw.picture_panels(panels, shown=25)))
+        return frames
+
+    def _read(self, result, path):
+        return read_grid(self.folders[result["id"]] / path, result["recipe"]["size"])
+
+    def _kept(self, result):  # the last one with pictures where none was
+        return result["metrics"]["best_epoch"] or max(self.epochs(result), default=0)
+
+    def _pictures(self, result, epoch):
+        there = epoch in self.epochs(result)
+        return self._read(result, f"samples/epoch-{epoch:04d}.png") if there else None
 
 
-def _statements(found):
-    usual = {n: f"{n} has {found.mean(n, 'kid'):.3f}." for n in RIVALS if found.of(n)}
-    if found.of(ASSIGNMENT):
-        yield from (_no_bedrooms(found), _varied(found))
-        for name, statement in ASKED.items():
-            yield found.compare(statement, name, "kid", "KID", note=usual[ASSIGNMENT], **NEGATIVE)
-        yield _more_epochs(found)
-    yield _inception_score(found)
-    if found.of(REPAIRED):
-        text = "The repaired recipe at least halves the assignment's KID."
-        yield found.compare(text, REPAIRED, "kid", "KID", ratio=True, high=0.5)
-        text = "The repaired recipe's recall is not lower."
-        yield found.compare(text, REPAIRED, "recall", low=0.0)
-        for name, repair in REPAIRS.items():
-            options = {"baseline": REPAIRED, "note": usual[REPAIRED], **POSITIVE}
-            yield found.compare(f"{repair} lowers KID.", name, "kid", "KID", **options)
-        yield _average(found)
-    last = [r["metrics"]["best_epoch"] == r["metrics"]["epochs"] for r in found.results]
-    evidence = f"By KID on validation pictures in {sum(last)} of {len(last)} runs."
-    yield Claim("The last epoch is the best.", judge(all(last)), evidence)
-
-
-def _no_bedrooms(found):
-    real, noise = (found.baselines[name] for name in ("real", "noise"))
-    precision, kid = (found.interval(ASSIGNMENT, key) for key in ("precision", "kid"))
-    # Precision asks it of each picture: does it lie among the real ones?
-    low = [value < real["precision"] / 2 for value in found.values(ASSIGNMENT, "precision")]
-    evidence = f"Precision {precision:.2f}, of real pictures {real['precision']:.2f}; KID {kid:.3g}"
-    evidence += f", of real pictures {real['kid']:.2g}, of noise {noise['kid']:.2g}."
-    return Claim("The assignment's pictures do not resemble bedrooms.", unanimous(low), evidence)
-
-
-def _varied(found):
-    spread, recall = (found.interval(ASSIGNMENT, key) for key in ("spread", "recall"))
-    return Claim(
-        "They differ from one another, though.",
-        unanimous([value >= VARIED for value in found.values(ASSIGNMENT, "spread")]),
-        f"The features' standard deviation is {spread:.2f} of real pictures'; {VARIED:g} or more "
-        f"is taken as varied. Recall {recall:.2f}: different from one another is not yet as "
-        "different as bedrooms are.",
-    )
-
-
-def _more_epochs(found):
-    statement, gains, half = "More epochs do better.", [], 0
-    for kid in (kid for kid in map(kid_of, found.history(ASSIGNMENT)) if len(kid)):
-        half = kid.index[np.abs(kid.index - kid.index[-1] / 2).argmin()]
-        gains.append(kid.iloc[-1] - kid[half])
+def _of_gains(statement, gains, label, ends):
     if not gains:
         return Claim(statement, CANNOT_TELL, "No run had finite weights to score.")
     gain = stats.mean_interval(gains)
-    evidence = f"KID of the assignment after the last epoch less after epoch {half}: {gain:+.3f}, "
-    return Claim(statement, judge_interval(gain, **NEGATIVE), f"{evidence}on validation pictures.")
+    return Claim(statement, judge_interval(gain, **ends), f"{label}: {gain:+.3f}.")
 
 
-def _inception_score(found):
-    from scipy.stats import spearmanr
-
-    real = found.baselines["real"]["inception_score"]
-    scores = {name: found.mean(name, "inception_score") for name in found.names}
-    kids, order = [found.mean(name, "kid") for name in scores], None
-    if len(scores) >= RANKED and np.ptp(list(scores.values())) and np.ptp(kids):
-        order = float(spearmanr(list(scores.values()), kids).statistic)
-    scores["noise"] = found.baselines["noise"]["inception_score"]
-    best = max(scores, key=scores.get)
-    return Claim(
-        "The Inception Score tells how good bedrooms are.",
-        judge(False if scores[best] >= real else None if order is None else order < -0.5),
-        f"Real pictures score {real:.2f} of at most 1,000; the highest of all others is "
-        f"{scores[best]:.2f} ({best}). "
-        + ("" if order is None else f"Rank correlation with KID: {order:+.2f} (ideal: -1). ")
-        + "A set of one class can't spread over classes, however good its pictures.",
-    )
+def kid_of(history):
+    """KID by epoch, of the epochs that were scored: none where weights were never finite."""
+    return history.set_index("epoch").get("kid", pandas.Series(dtype=float)).dropna()
 
 
-def _average(found):
-    statement = "Averaging G's weights lowers KID."
-    if not (pairs := found.with_and_without_average()):
-        nothing = "No run with an average ended with finite weights."
-        return Claim(statement, CANNOT_TELL, nothing)
-    gain = stats.mean_interval([without - with_it for without, with_it in pairs])
-    evidence = f"KID without the average less KID with it, same run, last epoch: {gain:+.3f}. "
-    evidence += "The average takes no part in training, so one run shows both."
-    return Claim(statement, judge_interval(gain, **POSITIVE), evidence)
-
-
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
-    return BedroomResults(study, results, data, out).write(reports)
+write_report = BedroomResults.report

@@ -23,8 +23,7 @@ from ganlib.models import boundary as models
 
 SIZE = 32  # pixels of a picture's side
 SCORED = 1  # seed of latents; those of 0 chose the epoch
-SHOWN = 36  # pictures of a sample grid
-NEIGHBOURS = 8  # generated pictures shown beside their nearest real ones
+SHOWN, NEIGHBOURS = 36, 8  # pictures of a sample grid; of those beside their nearest real ones
 PATHS, STEPS = 100, 41  # of D's landscape: ways from a picture to its nearest real one
 FROM, TO = -0.5, 1.5  # where a way begins and ends: 0 is the generated picture, 1 the real one
 SLOW = {"ssim": 300}  # most pictures on either side, of a similarity that takes long
@@ -32,11 +31,7 @@ SLOW = {"ssim": 300}  # most pictures on either side, of a similarity that takes
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a boundary trial depends on, except its data and seed.
-
-    The defaults are the write-up's method. What it leaves open is as DCGAN's authors have it, with
-    Keras' initial values.
-    """
+    """The write-up's method; what it leaves open is as DCGAN's authors have it."""
 
     gamma: float | None = 0.8  # of the boundary loss; None: plain binary cross-entropy
     g_filters: int = 24  # of G's last hidden layer
@@ -58,17 +53,14 @@ class Recipe:
     high: tuple[float, ...] = (0.998, 0.999, 1.0)  # s1, s2, and s3 over its ceiling: "all high"
     patience: int = 3  # epochs in a row, all high, after which training stops; 0: it never does
     similarity: str = "correlation"  # of s3; see `ganlib.metrics.boundary`
-    # Whose features KID, precision and recall stand on; 32 pixels hold no more than it sees.
-    network: str = "efficientnet_lite0_small"
+    network: str = "efficientnet_lite0_small"  # whose features KID, precision and recall stand on
 
 
 # fmt: off
 PROFILES = {
-    # Narrow networks, few steps, and rates that let so short a run arrive somewhere.
     "quick": {"g_filters": 12, "d_filters": 12, "batch_size": 32, "epochs": 12,
         "g_learning_rate": 1e-3, "d_learning_rate": 1e-3, "judged": 200, "samples": 200},
-    "cpu": {},  # these networks are small
-    "full": {},
+    "cpu": {}, "full": {},  # these networks are small
 }
 # What helped in short runs, by the score on validation pictures.
 REPAIRED = {"upsample": "resize", "likeness": 6.0, "augment": ("orientation",), "d_filters": 40,
@@ -107,34 +99,23 @@ def load_data(spec, study):
     return load_parts(spec, size=SIZE, channels=3)
 
 
-# -- training --------------------------------------------------------------------------------------
-
-
 def build_gan(recipe, seed):
     """The `Adversarial` of a recipe, not compiled."""
     keras.utils.set_random_seed(seed)
-    return Adversarial(
-        models.build_generator(
-            recipe.g_filters, latent_dim=recipe.latent_dim, upsample=recipe.upsample, seed=seed
-        ),
-        models.build_discriminator(
-            recipe.d_filters, normalisation=recipe.d_normalisation, seed=seed
-        ),
-        "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma),
-        update="shared",
-        content=LikenessLoss(recipe.likeness) if recipe.likeness else None,
-        augment=DiffAugment(recipe.augment) if recipe.augment else None,
-        seed=seed,
-    )
+    latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample, "seed": seed}
+    normalised = {"normalisation": recipe.d_normalisation, "seed": seed}
+    options = {"content": LikenessLoss(recipe.likeness) if recipe.likeness else None}
+    options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
+    generator = models.build_generator(recipe.g_filters, **latents)
+    discriminator = models.build_discriminator(recipe.d_filters, **normalised)
+    loss = "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma)
+    return Adversarial(generator, discriminator, loss, update="shared", seed=seed, **options)
 
 
 def to_rest(rate, steps):
     """A learning rate that falls to zero over so many steps; None, it stays, for none."""
-    if not steps:
-        return None
-    return keras.optimizers.schedules.PolynomialDecay(
-        rate, max(1, round(steps)), end_learning_rate=0.0
-    )
+    falling = keras.optimizers.schedules.PolynomialDecay
+    return falling(rate, max(1, round(steps)), end_learning_rate=0.0) if steps else None
 
 
 def train(trial, data, run):
@@ -147,25 +128,16 @@ def train(trial, data, run):
     high = dict(zip(("s1", "s2", "s3"), recipe.high, strict=True))
     high["s3"] *= criteria.ceiling
     steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
-    _, outcome = fit_gan(
-        gan,
-        data,
-        trial,
-        run,
-        callbacks=[best, StopWhenHigh(high, recipe.patience)],
-        d_rate=to_rest(recipe.d_learning_rate, recipe.d_rest * steps),
-        g_rate=to_rest(recipe.g_learning_rate, recipe.g_rest * steps),
-    )
+    d_rate = to_rest(recipe.d_learning_rate, recipe.d_rest * steps)
+    g_rate = to_rest(recipe.g_learning_rate, recipe.g_rest * steps)
+    options = {"callbacks": [best, StopWhenHigh(high, recipe.patience)]}
+    _, outcome = fit_gan(gan, data, trial, run, d_rate=d_rate, g_rate=g_rate, **options)
     results = {**outcome, "best_epoch": best.epoch, "high": high}
     return {**results, **examine(gan, best, recipe, data, run)}
 
 
 class Criteria:
-    """s1, s2 and s3 on the validation part, always from the same latents.
-
-    Attributes:
-        ceiling: float, s3 of the validation pictures among themselves.
-    """
+    """s1, s2 and s3 on the validation part, always from the same latents; `ceiling` is s3's."""
 
     def __init__(self, gan, data, recipe):
         self.gan, self.how = gan, ("unit", recipe.similarity)
@@ -177,34 +149,19 @@ class Criteria:
     def __call__(self):
         """Scores for the history; None where D or the pictures are not finite."""
         images = make_images(self.gan.sampler, self.latents)
-        if not np.isfinite(images).all():
+        logits = _finite(self.gan, images, images, self.real, self.trained)
+        if logits is None:
             return None
-        fake, real, trained = (discriminate(self.gan, x) for x in (images, self.real, self.trained))
-        if not all(np.isfinite(logits).all() for logits in (fake, real, trained)):
-            return None
-        scores = {
-            "s1": metrics.s1(real),
-            "s2": metrics.s2(fake),
-            "s3": metrics.s3(images, self.real, *self.how),
-        }
+        fake, real, trained = logits
+        alike = metrics.s3(images, self.real, *self.how)
+        scores = {"s1": metrics.s1(real), "s2": metrics.s2(fake), "s3": alike}
         scores["score"] = math.prod(scores.values())
         # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
         return scores | {"s1_train": metrics.s1(trained)}
 
 
-# -- scoring ---------------------------------------------------------------------------------------
-
-
 def examine(gan, best, recipe, data, run):
-    """Scores the last and the best epoch on the test part, and saves model and pictures.
-
-    `gan` gets the weights of `best`, a `KeepBest`.
-
-    Returns:
-        dict: "scores" of "best" and "last" (None where weights are not finite), as of
-        `score_boundary`; of the best "similarities", s3 by each of them, "fidelity", KID and others
-        beside those of real pictures, and "s3_seconds", what an exact s3 takes.
-    """
+    """Scores last and best epoch on the test part (None: not finite); saves model and pictures."""
     latents, test = draw_latents(gan, recipe.samples, SCORED), data.test.as_range("unit")
     images = make_images(gan.sampler, latents)
     scores = {"last": _scored(gan, images, data, recipe)}
@@ -221,52 +178,45 @@ def examine(gan, best, recipe, data, run):
     start = time.perf_counter()
     metrics.s3(images, test, "unit", recipe.similarity)
     seconds = time.perf_counter() - start
-    alike = {
-        name: metrics.s3(images[: SLOW.get(name)], test[: SLOW.get(name)], "unit", name)
-        for name in metrics.SIMILARITIES
-    }
+    some = {name: slice(SLOW.get(name)) for name in metrics.SIMILARITIES}
+    alike = {n: metrics.s3(images[s], test[s], "unit", n) for n, s in some.items()}
     eye, folder = networks.get(recipe.network), run.path.parent / "features"
     reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
-    quality = {
-        name: fidelity.evaluate(reference.features, seen.features, eye, seen.probabilities)
-        for name, seen in {"generated": eye(images, "unit"), "real": real}.items()
-    }
+    quality = {}
+    for name, seen in {"generated": eye(images, "unit"), "real": real}.items():
+        about = seen.features, eye, seen.probabilities
+        quality[name] = fidelity.evaluate(reference.features, *about)
     return {"scores": scores, "similarities": alike, "fidelity": quality, "s3_seconds": seconds}
 
 
 def _scored(gan, images, data, recipe):
     """`score_boundary` on the test part, or None where something is not finite."""
     test, train = (part.as_range("unit") for part in (data.test, data.train))
+    how = {"value_range": "unit", "similarity": recipe.similarity}
+    logits = _finite(gan, images, test, images)
+    return logits and metrics.score_boundary(*logits, images, test, train, **how)
+
+
+def _finite(gan, images, *sets):
     if not np.isfinite(images).all():
         return None
-    logits = [discriminate(gan, x) for x in (test, images)]
-    if not all(np.isfinite(x).all() for x in logits):
-        return None
-    how = {"value_range": "unit", "similarity": recipe.similarity}
-    return metrics.score_boundary(*logits, images, test, train, **how)
+    logits = [discriminate(gan, pictures) for pictures in sets]
+    return logits if all(np.isfinite(values).all() for values in logits) else None
 
 
 def _save_neighbours(images, data, recipe, run):
-    """The generated pictures most like a test picture, that one, and the nearest training one."""
     test, train = (part.as_range("unit") for part in (data.test, data.train))
     near, values = metrics.most_alike(images, test, "unit", recipe.similarity)
     trained, _ = metrics.most_alike(images, train, "unit", recipe.similarity)
     order = np.argsort(-values)
     # One picture each: some real pictures are the nearest of many.
-    firsts = np.sort(np.unique(near[order], return_index=True)[1])[:NEIGHBOURS]
-    chosen = order[firsts]
+    chosen = order[np.sort(np.unique(near[order], return_index=True)[1])[:NEIGHBOURS]]
     rows = [images[chosen], test[near[chosen]], train[trained[chosen]]]
     save_grid(np.concatenate(rows), run.path / "neighbours.png", len(chosen))
 
 
 def _save_landscape(gan, images, data, recipe, run):
-    """D's logits on sets of pictures, and along the way from generated ones to their nearest.
-
-    landscape.npz holds "real", "train", "fake" and "noise", logits `(n,)`; "at" `(STEPS,)`, places
-    on the way, 0 the generated and 1 the real picture; "ways" `(PATHS, STEPS)`, logits there; and
-    "plane" `(STEPS, STEPS)`, logits of the plane through a generated picture (0, 0), its nearest
-    real one (1, 0) and another real one (0, 1), a row for each place in the second direction.
-    """
+    """D's logits on sets of pictures, on ways from generated to real ones, and on a plane."""
     test = data.test.as_range("unit")
     train = data.train.subset(slice(len(test))).as_range("unit")
     noise = np.random.default_rng(0).random(test.shape, dtype="float32")
@@ -278,22 +228,14 @@ def _save_landscape(gan, images, data, recipe, run):
     at = np.linspace(FROM, TO, STEPS, dtype="float32")
     across = at[:, None, None, None]
     ways = [a + across * (b - a) for a, b in zip(fake, near, strict=True)]
-    sides = near[0] - fake[0], other - fake[0]
-    plane = [fake[0] + across * sides[0] + y * sides[1] for y in at]
-    for name, pictures in (("ways", ways), ("plane", plane)):
+    # A generated picture is (0, 0), its nearest real one (1, 0), another real one (0, 1).
+    plane = [fake[0] + across * (near[0] - fake[0]) + y * (other - fake[0]) for y in at]
+    for name, pictures in {"ways": ways, "plane": plane}.items():
         pictures = np.clip(np.concatenate(pictures), 0.0, 1.0)
         logits[name] = discriminate(gan, pictures).reshape(-1, STEPS)
     np.savez_compressed(run.path / "landscape.npz", at=at, **logits)
 
 
-STUDY = Study(
-    "boundary",
-    "A boundary GAN on cells: s1, s2, s3",
-    Recipe,
-    PROFILES,
-    variations,
-    load_data,
-    train,
-    module=__name__,
-    source=Source("tissue", None, ("boundary", "lung_cells", "cells")),
-)
+SOURCE = Source("tissue", None, ("boundary", "lung_cells", "cells"))
+STUDY = Study("boundary", "A boundary GAN on cells: s1, s2, s3", Recipe, PROFILES, variations,
+    load_data, train, module=__name__, source=SOURCE)  # fmt: skip

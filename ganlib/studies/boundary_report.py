@@ -5,56 +5,46 @@ import math
 
 import numpy as np
 import pandas
+from scipy.special import expit
 
 from ganlib import stats
-from ganlib.metrics.boundary import SIMILARITIES, score_boundary
+from ganlib.apply import read_grid
+from ganlib.metrics.boundary import SIMILARITIES, s3, s3_ceiling, score_boundary
+from ganlib.report import figures as draw
 from ganlib.report.claims import Claim, judge, judge_interval
-from ganlib.studies.boundary import SLOW
-from ganlib.studies.boundary_figures import BOUNDARY, FIGURES, PAIRS, REPAIRED
-from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous, weakest
+from ganlib.studies.boundary import SIZE, SLOW
+from ganlib.studies.results import NEGATIVE, POSITIVE, Results, unanimous, weakest
 
-REPORTED = {
-    "s1": 0.9982962608337402,
-    "s2": 0.9999310374259949,
-    "s3": 0.6801146268844604,
-    "score": 0.6789090664113528,
-}
+BCE, BOUNDARY, REPAIRED = "bce", "gamma-0.8", "repaired"
+# Each recipe with plain cross-entropy and with the boundary loss, all else alike.
+PAIRS = {"write-up": (BCE, BOUNDARY), "repaired": ("repaired-bce", REPAIRED)}
+WHOSE = {BOUNDARY: "write-up's recipe", REPAIRED: "repaired recipe"}
+LOSSES = {"BCE": ":", "boundary loss": "-"}
+REPORTED = {"s1": 0.9982962608337402, "s2": 0.9999310374259949}
+REPORTED |= {"s3": 0.6801146268844604, "score": 0.6789090664113528}
 SCORES = {key: key for key in REPORTED}
-DIGITS = dict.fromkeys(REPORTED, ".4f")
-REPAIRS = {
-    "no-rest": "A generator that comes to rest",
-    "no-likeness": "The likeness loss",
-    "no-turns": "Turned and mirrored pictures",
-}
-CEILING, FLOOR = "real (ceiling)", "noise (floor)"
-LIMITS = {
-    CEILING: "s3_real",
-    FLOOR: "s3_noise",
-    "real, one colour each": "s3_flat",
-    "the mean picture": "s3_mean",
-}
+REPAIRS = {"no-rest": "A generator that comes to rest", "no-likeness": "The likeness loss"}
+REPAIRS |= {"no-turns": "Turned and mirrored pictures"}
+CEILING = "real (ceiling)"
+LIMITS = {CEILING: "s3_real", "noise (floor)": "s3_noise", "real, one colour each": "s3_flat"}
+LIMITS |= {"the mean picture": "s3_mean"}
 SAME = 0.05  # as far apart as two numbers may be that "stay the same"
 FIRST = 10  # the "first epochs"
-TABLES = ("scores", "last", "similarities", "fidelity", "criteria", "findings", "trials")
 
 
 class BoundaryResults(Results):
     """The finished trials of a boundary study; see `Results`."""
 
     usual = BOUNDARY
+    figures = ("samples", "criteria", "gamma", "landscape", "neighbours")
+    tables = ("scores", "last", "similarities", "fidelity", "criteria", "findings", "trials")
+    tables += ("repairs",)
     bounds = dict.fromkeys(("s1", "s2", "precision", "recall"), (0, 1))
-
-    def metric(self, result, key):
-        """A number of the kept epoch's scores on test pictures, or else of the result."""
-        metrics = result["metrics"]
-        parts = metrics["scores"]["best"], metrics["fidelity"]["generated"]
-        found = next((part for part in parts if key in part), None)
-        return found[key] if found else super().metric(result, key)
 
     def gammas(self):
         """γ → name of the variation of the write-up's recipe that has it."""
-        named = {n: self.of(n)[0]["recipe"]["gamma"] for n in self.names if n.startswith("gamma")}
-        return dict(sorted((gamma, name) for name, gamma in named.items()))
+        names = [name for name in self.names if name.startswith("gamma")]
+        return dict(sorted((self.of(name)[0]["recipe"]["gamma"], name) for name in names))
 
     @functools.cached_property
     def limits(self):
@@ -67,44 +57,32 @@ class BoundaryResults(Results):
             found[name] = score_boundary(*nothing, a, b, value_range="unit", similarity=name)
         return found
 
-    def contents(self):
-        """The figures and tables of the report."""
-        return Contents(FIGURES, TABLES + (("repairs",) if self.of(REPAIRED) else ()))
-
-    def statements(self):
-        """The write-up's claims, judged by intervals over seeds."""
-        return _statements(self)
-
     def scores(self):
         """s1, s2, s3 and their product, of the kept epoch, on test pictures."""
-        written = {key: f"{value:.4f}" for key, value in REPORTED.items()}
-        rows = [{"pictures": "write-up's best (its own s3)", "epoch": 60, **written}]
-        limits = self.limits[self.results[0]["recipe"]["similarity"]]
-        counts = limits["n_real"], limits["n"], limits["n"], 1
-        for (label, key), n in zip(LIMITS.items(), counts, strict=True):
-            rows.append({"pictures": label, "s3": f"{limits[key]:.4f}", "n": n})
-        rows[1]["s3 back"] = rows[1]["s3"]  # of the ceiling: both ways are one
+        found = self.limits[self.results[0]["recipe"]["similarity"]]
+        rows = {"write-up's best (its own s3)": {**REPORTED, "best_epoch": 60}}
+        counts = found["n_real"], found["n"], found["n"], 1
+        for (name, key), n in zip(LIMITS.items(), counts, strict=True):
+            rows[name] = {"s3": found[key], "n": n}
+        rows[CEILING]["s3_back"] = rows[CEILING]["s3"]  # both ways are one
         columns = {**SCORES, "s3_train": "s3 to train", "s3_back": "s3 back"}
-        return self.between(columns, rows, n="n", first=("epoch", "best_epoch"), specs=DIGITS)
+        return self.between(columns, rows, n="n", first=("epoch", "best_epoch"), spec=".4f")
 
     def last(self):
         """The last epoch beside the one that validation chose, on test pictures."""
-        table = self.chosen_and_last(SCORES, ".4f")
-        lost = [
-            any(f["check"] == "non_finite_loss" for f in r["metrics"]["findings"])
-            for r in self.results
-        ]
-        high = [r["status"] == "stopped" for r in self.results] & ~np.array(lost)
-        return table.assign(**{"stopped, all high": np.where(high, "yes", "no")})
+        table, high = self.chosen_and_last(SCORES, ".4f"), []
+        for r in self.results:
+            lost = any(f["check"] == "non_finite_loss" for f in r["metrics"]["findings"])
+            high.append("yes" if r["status"] == "stopped" and not lost else "no")
+        return table.assign(**{"stopped, all high": high})
 
     def similarities(self):
         """s3 by every similarity, each beside its ceiling and floors."""
         rows = []
-        for similarity, limits in self.limits.items():
-            row = {"similarity": similarity}
+        for by, limits in self.limits.items():
+            row = {"similarity": by}
             for name in self.names:
-                values = [r["metrics"]["similarities"][similarity] for r in self.of(name)]
-                row[name] = float(np.mean(values))
+                row[name] = np.mean([r["metrics"]["similarities"][by] for r in self.of(name)])
             row |= {label: limits[key] for label, key in LIMITS.items()}
             rows.append({**row, "n real": limits["n_real"]})
         return pandas.DataFrame(rows)
@@ -112,152 +90,252 @@ class BoundaryResults(Results):
     def fidelity(self):
         """What s3 can't see: scores over a network's features, beside those of real pictures."""
         columns = {key: key for key in ("kid", "precision", "recall")}
-        real = self.results[0]["metrics"]["fidelity"]["real"]
-        row = {"pictures": CEILING, **{key: f"{real[key]:.3g}" for key in columns}}
-        limits = [{**row, "n": real["n_fake"]}]
+        limits = {CEILING: self.results[0]["metrics"]["fidelity"]["real"]}
         return self.between(columns, limits, n="n_fake", first=("network", "network"))
 
     def repairs(self):
         """What each repair is worth: the repaired recipe without one at a time."""
         columns = {**SCORES, "s3_back": "s3 back", "kid": "KID"}
-        return self.left_out(REPAIRED, REPAIRS, columns, "score", DIGITS)
+        return self.left_out(REPAIRED, REPAIRS, columns, "score", ".4f")
 
     def criteria(self):
         """s1, s2, s3 and the losses of every epoch, on validation pictures."""
-        keys = (*REPORTED, "s1_train", "d_loss", "g_loss")
-        return self.over_epochs({key: key for key in keys})
+        return self.over_epochs({k: k for k in (*REPORTED, "s1_train", "d_loss", "g_loss")})
+
+    def statements(self):
+        for base, mine in PAIRS.values():
+            if self.of(mine) and self.of(base):
+                yield from self._against_bce(mine, base)
+        if self.of(BOUNDARY):
+            yield from (self._reaches(BOUNDARY), self._losses())
+            if len(self.gammas()) > 1:
+                yield self._best_gamma()
+        if self.of("idle-generator"):
+            yield self._means_likeness()
+        keys = ("s3_seconds", "seconds_per_epoch")
+        seconds, epochs = ([r["metrics"][key] for r in self.results] for key in keys)
+        seconds, epoch = np.mean(seconds), np.median(epochs)
+        evidence = f"All pairs take {seconds:.2f} s as one matrix product; an epoch {epoch:.1f} s."
+        yield Claim("s3 takes too long to be watched.", judge(bool(seconds > epoch)), evidence)
+        if self.of(REPAIRED):
+            yield from (self._reaches(REPAIRED), self._score())
+            if self.of(BOUNDARY):
+                scores = f"{self.mean(REPAIRED, 'score'):.3f}, {self.mean(BOUNDARY, 'score'):.3f}"
+                options = {"note": f"Their scores: {scores}.", **NEGATIVE}
+                text = "A higher score means better pictures."
+                yield self.compare(text, REPAIRED, "kid", "KID", **options)
+            for name, repair in REPAIRS.items():
+                options = {"baseline": name, **POSITIVE}
+                yield self.compare(f"{repair} raises the score.", REPAIRED, "score", **options)
+
+    def _against_bce(self, mine, base):
+        def early(name):  # means over the first epochs, a row a seed
+            pairs, keys = zip(self.of(name), self.history(name), strict=True), ["s1", "s2", "s3"]
+            means = {r["seed"]: h.reindex(columns=keys)[:FIRST].mean() for r, h in pairs}
+            return pandas.DataFrame(means).T
+
+        gaps = {key: column.dropna() for key, column in (early(mine) - early(base)).items()}
+        gaps = {key: stats.paired_interval(gap, np.zeros(len(gap))) for key, gap in gaps.items()}
+        text = f"Against plain BCE, s2 rises drastically in the first epochs ({WHOSE[mine]})."
+        evidence = f"s2 less BCE's, mean of the first {FIRST} epochs, validation pictures: "
+        evidence += f"{gaps['s2']:+.3f}; 0.1 or more is taken as drastic."
+        yield Claim(text, judge_interval(gaps["s2"], low=0.1), evidence)
+        alike = [judge_interval(gaps[key], low=-SAME, high=SAME) for key in ("s1", "s3")]
+        evidence = f"The same of s1: {gaps['s1']:+.3f}, of s3: {gaps['s3']:+.3f}; within {SAME:g} "
+        evidence += "is taken as the same."
+        yield Claim(f"s1 and s3 stay as with BCE ({WHOSE[mine]}).", weakest(alike), evidence)
+
+    def _reaches(self, name):
+        s1, s2 = (np.array(self.values(name, key)) for key in ("s1", "s2"))
+        last = [h["s1_train"].dropna().iloc[-1] for h in self.history(name) if "s1_train" in h]
+        epochs = max(self.values(name, "epochs"))
+        text = f"s1 reaches 0.998 and s2 0.999 within {epochs} epochs ({WHOSE[name]})."
+        evidence = f"Test pictures, kept epoch: s1 {self.interval(name, 's1'):.4f}, s2 "
+        evidence += f"{self.interval(name, 's2'):.4f}. On training pictures s1 ends at "
+        evidence += f"{np.mean(last):.4f}." if last else "no number."
+        return Claim(text, unanimous([*((s1 >= 0.998) & (s2 >= 0.999))]), evidence)
+
+    def _losses(self):
+        halves = [h[["d_loss", "g_loss"]].iloc[len(h) // 2 :] for h in self.history(BOUNDARY)]
+        losses = np.concatenate([half.to_numpy() for half in halves])
+        low, high = losses.min(), losses.max()
+        verdict = judge(bool(low >= 0 and high <= 1) if math.isfinite(low + high) else None)
+        evidence = f"In the second half of the training they lie between {low:.2f} and {high:.2f} "
+        evidence += f"({BOUNDARY}). At the boundary G's is log 2 = {math.log(2):.2f}."
+        text = "With many epochs the losses of G and D swing between 0 and 1."
+        return Claim(text, verdict, evidence)
+
+    def _best_gamma(self):
+        others = {gamma: name for gamma, name in self.gammas().items() if name != BOUNDARY}
+        gaps = {gamma: self.paired(BOUNDARY, "score", name) for gamma, name in others.items()}
+        verdict = weakest([judge_interval(gap, **POSITIVE) for gap in gaps.values()])
+        listed = "; ".join(f"γ = {gamma:g}: {gap:+.3f}" for gamma, gap in gaps.items())
+        return Claim("γ = 0.8 is the best.", verdict, f"Score of γ = 0.8 less that of {listed}.")
+
+    def _means_likeness(self):
+        keys = ("s1", "s2", "s3", "s3_noise", "s3_real")
+        s1, s2, s3, noise, real = (self.mean("idle-generator", key) for key in keys)
+        text = "s1 and s2 near 1 say that G makes pictures from the boundary of the real ones."
+        evidence = f"A generator that never learns has s1 {s1:.4f} and s2 {s2:.4f} with s3 {s3:.3f}"
+        evidence += f" (noise {noise:.3f}, real {real:.3f}): D alone puts what it knows at ½."
+        verdict = judge(False if min(s1, s2) >= 0.99 and s3 < real / 2 else None)
+        return Claim(text, verdict, evidence)
+
+    def _score(self):
+        values, by = self.values(REPAIRED, "score"), self.of(REPAIRED)[0]["recipe"]["similarity"]
+        others = self.similarities().set_index("similarity").drop(by)[[REPAIRED, CEILING]]
+        listed = (f"{mine:.3f} ({n}; real {real:.3f})" for n, mine, real in others.itertuples())
+        evidence = f"Score {self.interval(REPAIRED, 'score'):.4f}, s3 by {by}; real pictures have "
+        evidence += f"{self.mean(REPAIRED, 's3_real'):.3f}. By others s3 is {', '.join(listed)}."
+        text = f"Held-out pictures can score above the write-up's {REPORTED['score']:.4f}."
+        return Claim(text, unanimous([value > REPORTED["score"] for value in values]), evidence)
+
+    def samples_figure(self):
+        """Real pictures, and each variation's as its kept epoch makes them."""
+        real = self.data.test.as_range("unit")
+        real = real[np.linspace(0, len(real) - 1, 16).astype(int)]  # those in a row may be alike
+        panels = {f"real pictures\ns3 {self.metric(self.results[0], 's3_real'):.3f}": real}
+        for name in self.names:
+            result = self.of(name)[0]
+            scores = (f"{key} {self.metric(result, key):.3f}" for key in ("s1", "s2", "s3"))
+            path = self.folders[result["id"]] / "samples.png"
+            panels[f"{name}\n{'  '.join(scores)}"] = read_grid(path, SIZE)
+        return draw.picture_panels(panels)
+
+    def criteria_figure(self):
+        """s1, s2 and s3 on validation pictures over epochs, mean and 95 % interval; dot: an end."""
+        shown = []
+        for i, (recipe, pair) in enumerate(PAIRS.items()):
+            for name, loss in zip(pair, LOSSES, strict=True):
+                if self.of(name):
+                    shown.append((name, f"C{i}", LOSSES[loss], f"{recipe}, {loss}"))
+        first, real = self.results[0], self.data.validation.as_range("unit")
+        noise = np.random.default_rng(0).random(real.shape, "float32")
+        how = ("unit", first["recipe"]["similarity"])
+        limits = {"real pictures": s3_ceiling(real, *how), "noise": s3(noise, real, *how)}
+        with draw.style() as plt:
+            size = (draw.PAGE, 2.7)
+            figure, axes = plt.subplots(1, 3, figsize=size, sharex=True, sharey=True)
+            for ax, key in zip(axes, ("s1", "s2", "s3"), strict=True):
+                for name, color, line, label in shown:
+                    for curve in draw.curve(ax, self.history(name), key, label, color, line):
+                        if len(curve) and curve.index[-1] < first["recipe"]["epochs"]:
+                            look = {"color": color, "mec": "w", "mew": 0.5}
+                            ax.plot(curve.index[-1:], curve[-1:], "o", **look)
+                ax.set(xlabel="epoch", title=key, ylim=(0, 1.02))
+                if key != "s3":
+                    look = {"color": "0.4", "ls": "--", "lw": 0.6, "label": "counts as high"}
+                    ax.axhline(first["metrics"]["high"][key], **look)
+            for (label, level), line in zip(limits.items(), ("--", ":"), strict=True):
+                axes[2].axhline(level, color="k", ls=line, lw=0.9, label=label)
+            axes[0].set_ylabel("validation pictures")
+            draw.legend_below(figure, axes, 4)
+        return figure
+
+    def gamma_figure(self):
+        """Scores of the kept epoch on test pictures against γ; dotted: plain cross-entropy."""
+        if len(names := self.gammas()) < 2:
+            return None
+        with draw.style() as plt:
+            figure, axes = plt.subplots(1, 2, figsize=(draw.PAGE, 2.6), sharex=True)
+            for i, key in enumerate(SCORES):
+                ax, color = axes[i // 2], f"C{i}"
+                means = [self.interval(name, key) for name in names.values()]
+                ends = [(m.mean - m.low, m.high - m.mean) if m.n > 1 else (0, 0) for m in means]
+                look = {"color": color, "marker": "os^D"[i], "capsize": 2, "label": key}
+                ax.errorbar(list(names), [m.mean for m in means], np.transpose(ends), **look)
+                if self.of(BCE):
+                    look = {"color": color, "ls": ":", "lw": 1.1, "label": f"{key}, BCE"}
+                    ax.axhline(self.mean(BCE, key), **look)
+            for ax in axes:
+                ax.set(xlabel="γ", xticks=list(names))
+                ax.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+            axes[0].set_ylabel("test pictures")
+        return figure
+
+    def landscape_figure(self):
+        """D around the boundary, cross-entropy above the boundary loss; the first seed of each."""
+        pairs = [pair for pair in PAIRS.values() if all(self.of(name) for name in pair)]
+        if not pairs:
+            return None
+        logits = []
+        for name in pairs[-1]:
+            with np.load(self.folders[self.of(name)[0]["id"]] / "landscape.npz") as file:
+                logits.append({key: file[key].astype("float64") for key in file})
+        with draw.style() as plt:
+            figure, axes = plt.subplots(2, 3, figsize=(draw.PAGE, 4.5), sharex="col")
+            for i, (row, loss) in enumerate(zip(axes, LOSSES, strict=True)):
+                _histogram(row[0], logits[i])
+                row[0].set_ylabel(f"{pairs[-1][i]} ({loss})\n% of pictures")
+                _ways(row[1], logits[i], logits[1 - i])
+                mesh = _plane(row[2], logits[i])
+            titles = ("D on pictures", "D on the way to real ones", "D on a plane")
+            for ax, title in zip(axes[0], titles, strict=True):
+                ax.set_title(title)
+            axes[1, 0].set_xlabel("D")
+            axes[1, 1].set_xticks([0, 1], ["a generated\npicture", "its nearest\nreal one"])
+            axes[1, 2].set_xlabel("to its nearest real picture →")
+            for ax in axes[1, :2]:
+                ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
+            figure.colorbar(mesh, ax=axes[:, 2], label="D", shrink=0.6, ticks=(0, 0.5, 1))
+        return figure
+
+    def neighbours_figure(self):
+        """The generated pictures most like a test picture, that one, and the nearest trained on."""
+        if not (results := self.of(REPAIRED) or self.of(BOUNDARY)):
+            return None
+        best = results[0]["metrics"]["scores"]["best"]
+        title = f"{results[0]['name']}: s3 of {best['n']:,} generated pictures is {best['s3']:.3f} "
+        title += f"against {best['n_real']:,} test pictures, {best['s3_train']:.3f} against "
+        title += f"{best['n_train']:,} training pictures;\nof the test pictures among themselves "
+        title += f"{best['s3_real']:.3f}. The generated ones most like a test picture:"
+        images = read_grid(self.folders[results[0]["id"]] / "neighbours.png", SIZE)
+        labels = ("generated", "nearest test", "nearest training")
+        return draw.picture_rows(dict(zip(labels, np.split(images, 3), strict=True)), title)
 
 
-# -- claims ----------------------------------------------------------------------------------------
+def _histogram(ax, logits):
+    step = {"histtype": "step", "lw": 1.1, "range": (0, 1)}
+    looks = {"real": {"color": "C0", "label": "real, test"}}
+    looks["train"] = {"color": "C5", "label": "real, training", "ls": "--"}
+    looks["fake"] = {"color": "C1", "label": "generated", "histtype": "stepfilled", "alpha": 0.6}
+    looks["noise"] = {"color": "k", "label": "noise", "ls": ":"}
+    for name, look in looks.items():
+        values = expit(logits[name].ravel())
+        # An odd number of bins: ½ lies in the middle of one.
+        ax.hist(values, 41, weights=np.full(values.size, 100 / values.size), **(step | look))
+    most = max(logits[name].size for name in looks)
+    # Shares are on a logarithmic axis: one picture far from the rest can be seen.
+    ax.set(yscale="log", ylim=(50 / most, 150), xlim=(-0.02, 1.02), xticks=(0, 0.5, 1))
+    ax.yaxis.set_major_formatter("{x:g}")
 
 
-def _statements(found):
-    for base, mine in PAIRS.values():
-        if found.of(mine) and found.of(base):
-            yield from _against_bce(found, mine, base)
-    if found.of(BOUNDARY):
-        yield from (_reaches(found, BOUNDARY), _losses(found))
-        if len(found.gammas()) > 1:
-            yield _best_gamma(found)
-    if found.of("idle-generator"):
-        yield _means_likeness(found)
-    yield _too_long(found)
-    if found.of(REPAIRED):
-        yield from (_reaches(found, REPAIRED), _score(found))
-        if found.of(BOUNDARY):
-            scores = f"{found.mean(REPAIRED, 'score'):.3f}, {found.mean(BOUNDARY, 'score'):.3f}"
-            note = f"Their scores: {scores}. KID is over another network's features."
-            text = "A higher score means better pictures."
-            yield found.compare(text, REPAIRED, "kid", "KID", note=note, **NEGATIVE)
-        for name, repair in REPAIRS.items():
-            options = {"baseline": name, **POSITIVE}
-            yield found.compare(f"{repair} raises the score.", REPAIRED, "score", **options)
+def _ways(ax, logits, others):
+    at = logits["at"]
+    low, middle, high = np.quantile(expit(logits["ways"]), (0.1, 0.5, 0.9), axis=0)
+    ax.axhline(0.5, color="k", lw=0.6)
+    ax.fill_between(at, low, high, color="C2", alpha=0.2, lw=0, label="10–90 %")
+    ax.plot(at, middle, color="C2", label="median")
+    other = np.median(expit(others["ways"]), axis=0)
+    ax.plot(at, other, color="0.5", lw=0.9, ls="--", label="median, other loss")
+    ax.set(ylim=(0, 1.02), yticks=(0, 0.5, 1), xlim=(at[0], at[-1]))
 
 
-def _whose(name):
-    return "repaired recipe" if name == REPAIRED else "write-up's recipe"
+def _plane(ax, logits):
+    at, plane = logits["at"], logits["plane"]
+    half = (at[1] - at[0]) / 2  # a value stands in the middle of its pixel
+    extent = (at[0] - half, at[-1] + half) * 2
+    mesh = ax.imshow(expit(plane), vmin=0, vmax=1, origin="lower", extent=extent, aspect="auto")
+    if plane.min() < 0 < plane.max():
+        ax.contour(at, at, plane, levels=[0.0], colors="w", linewidths=0.8)
+    look = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+    look["bbox"] = {"boxstyle": "square,pad=0.15", "fc": "w", "ec": "none", "alpha": 0.75}
+    for label, at in {"generated": (0, 0), "its nearest": (1, 0), "another real": (0, 1)}.items():
+        ax.plot(*at, "o", color="C1", mec="w", mew=0.7)
+        ax.annotate(label, at, fontsize=draw.SMALL, **look)
+    ax.set(ylabel="to another real one →", xticks=(0, 1), yticks=(0, 1))
+    ax.grid(False)
+    return mesh
 
 
-def _against_bce(found, mine, base):
-    def early(name, key):  # seed → mean over the first epochs, of the seeds that were scored
-        pairs = zip(found.of(name), found.history(name), strict=True)
-        means = {r["seed"]: float(h[key].iloc[:FIRST].mean()) for r, h in pairs if key in h}
-        return {seed: mean for seed, mean in means.items() if math.isfinite(mean)}
-
-    gaps = {}
-    for key in ("s1", "s2", "s3"):
-        a, b = early(mine, key), early(base, key)
-        seeds = a.keys() & b.keys()
-        gaps[key] = stats.paired_interval([a[s] for s in seeds], [b[s] for s in seeds])
-    means = [*early(base, "s2").values()]
-    bce = f"{np.mean(means):.3f}" if means else "unknown"
-    yield Claim(
-        f"Against plain BCE, s2 rises drastically in the first epochs ({_whose(mine)}).",
-        judge_interval(gaps["s2"], low=0.1),
-        f"s2 less BCE's, mean of the first {FIRST} epochs, validation pictures: {gaps['s2']:+.3f}; "
-        f"0.1 or more is taken as drastic. BCE's is {bce}.",
-    )
-    yield Claim(
-        f"s1 and s3 stay as with BCE ({_whose(mine)}).",
-        weakest([judge_interval(gaps[key], low=-SAME, high=SAME) for key in ("s1", "s3")]),
-        f"s1 less BCE's {gaps['s1']:+.3f}, s3 less BCE's {gaps['s3']:+.3f}, mean of the first "
-        f"{FIRST} epochs; within {SAME:g} is taken as the same.",
-    )
-
-
-def _reaches(found, name):
-    pairs = zip(found.values(name, "s1"), found.values(name, "s2"), strict=True)
-    last = [h["s1_train"].dropna().iloc[-1] for h in found.history(name) if "s1_train" in h]
-    trained = f"{np.mean(last):.4f}" if last else "unknown"
-    epochs = max(found.values(name, "epochs"))
-    return Claim(
-        f"s1 reaches 0.998 and s2 0.999 within {epochs} epochs ({_whose(name)}).",
-        unanimous([a >= 0.998 and b >= 0.999 for a, b in pairs]),
-        f"Held-out pictures, the epoch of the best score: s1 {found.interval(name, 's1'):.4f}, s2 "
-        f"{found.interval(name, 's2'):.4f}. On training pictures s1 is {trained} at the end.",
-    )
-
-
-def _losses(found):
-    halves = [h[["d_loss", "g_loss"]].iloc[len(h) // 2 :] for h in found.history(BOUNDARY)]
-    losses = np.concatenate([half.to_numpy() for half in halves])
-    low, high = losses.min(), losses.max()
-    return Claim(
-        "With many epochs the losses of G and D swing between 0 and 1.",
-        judge(bool(low >= 0 and high <= 1) if math.isfinite(low + high) else None),
-        f"In the second half of the training they lie between {low:.2f} and {high:.2f} (γ = 0.8, "
-        f"{len(halves)} seeds). At the boundary G's is log 2 = {math.log(2):.2f}.",
-    )
-
-
-def _best_gamma(found):
-    others = {gamma: name for gamma, name in found.gammas().items() if name != BOUNDARY}
-    gaps = {gamma: found.paired(BOUNDARY, "score", name) for gamma, name in others.items()}
-    verdict = weakest([judge_interval(gap, **POSITIVE) for gap in gaps.values()])
-    listed = "; ".join(f"γ = {gamma:g}: {gap:+.3f}" for gamma, gap in gaps.items())
-    return Claim("γ = 0.8 is the best.", verdict, f"Score of γ = 0.8 less that of {listed}.")
-
-
-def _means_likeness(found):
-    keys = ("s1", "s2", "s3", "s3_noise", "s3_real")
-    s1, s2, s3, noise, real = (found.mean("idle-generator", key) for key in keys)
-    return Claim(
-        "s1 and s2 near 1 say that G makes pictures from the boundary of the real ones.",
-        judge(False if min(s1, s2) >= 0.99 and s3 < real / 2 else None),
-        f"A generator that never learns has s1 {s1:.4f} and s2 {s2:.4f} with s3 {s3:.3f} (noise "
-        f"{noise:.3f}, real pictures {real:.3f}): D alone puts whatever it recognises at ½.",
-    )
-
-
-def _too_long(found):
-    seconds, epochs = (
-        [r["metrics"][key] for r in found.results] for key in ("s3_seconds", "seconds_per_epoch")
-    )
-    best = found.results[0]["metrics"]["scores"]["best"]
-    return Claim(
-        "s3 takes too long to be watched.",
-        judge(bool(np.mean(seconds) > np.median(epochs))),
-        f"All {best['n']} × {best['n_real']} pairs take {np.mean(seconds):.2f} s, exactly, as one "
-        f"matrix product; an epoch takes {np.median(epochs):.1f} s.",
-    )
-
-
-def _score(found):
-    values, by = found.values(REPAIRED, "score"), found.of(REPAIRED)[0]["recipe"]["similarity"]
-    others = found.similarities().set_index("similarity").drop(by)
-    listed = ", ".join(
-        f"{row[REPAIRED]:.3f} ({name}; real pictures {row[CEILING]:.3f})"
-        for name, row in others.iterrows()
-    )
-    return Claim(
-        f"Held-out pictures can score above the write-up's {REPORTED['score']:.4f}.",
-        unanimous([value > REPORTED["score"] for value in values]),
-        f"Score {found.interval(REPAIRED, 'score'):.4f}, by {by}, by which real pictures have s3 "
-        f"{found.mean(REPAIRED, 's3_real'):.3f}. The write-up's own s3 is not public; by others "
-        f"s3 is {listed}.",
-    )
-
-
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
-    return BoundaryResults(study, results, data, out).write(reports)
+write_report = BoundaryResults.report

@@ -5,11 +5,10 @@ import time
 
 import keras
 import numpy as np
-from PIL import Image
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
-from ganlib.apply import infer, tile
+from ganlib.apply import infer, save_grid
 from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.data import check, load_train_test
@@ -29,11 +28,7 @@ BLACK = {"unit": 0.0, "signed": -1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a digits trial depends on, except its data and seed.
-
-    The defaults are the write-up's base run: 128 real and 128 generated images in a discriminator
-    step, 256 latents in a generator step, Adam(2e-4, beta_1 = 0.5), binary cross-entropy.
-    """
+    """The write-up's base run; D's step has as many generated images as real ones."""
 
     width: int = 128  # of G's hidden layers
     d_width: int = 128
@@ -61,18 +56,17 @@ class Recipe:
 
 # fmt: off
 PROFILES = {
-    # Narrower networks, smaller batches, fewer epochs, and a learning rate that lets so short a run
-    # arrive somewhere. The generator's step reuses the discriminator's fakes. Picked after about a
-    # hundred short runs by pictures and scores: a favourable case, not a fair one.
+    # Learning rates that let so short a run arrive somewhere, picked after about a hundred short
+    # runs by pictures and scores: a favourable case, not a fair one.
     "quick": {"width": 16, "d_width": 24, "momentum": 0.9, "update": "shared", "batch_size": 32,
         "generator_batch": None, "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "epochs": 3,
         "samples": 500, "score_every": 1, "patience": 2},
-    # A fifth of the write-up's filters, a quarter of its batches, and of its steps an eighth.
     "cpu": {"width": 24, "d_width": 24, "batch_size": 32, "generator_batch": 64, "epochs": 3,
         "samples": 2000, "score_every": 1, "patience": 2},
     "full": {},
 }
 # fmt: on
+REPAIRED = {"batch_norm": True, "momentum": 0.9, "dropout": 0.0, "ema": 0.99}
 
 
 def variations(study):
@@ -91,109 +85,55 @@ def variations(study):
         "wide": wide,
         "wide-tanh": {**wide, "output": "tanh"},
         # A generator that is normalised and slower than its critic.
-        "repaired": {
-            **wide,
-            "batch_norm": True,
-            "momentum": 0.9,
-            "dropout": 0.0,
-            "g_learning_rate": base.g_learning_rate / 2,
-            "ema": 0.99,
-        },
+        "repaired": {**wide, **REPAIRED, "g_learning_rate": base.g_learning_rate / 2},
     }
     return {name: dataclasses.replace(base, **change) for name, change in changes.items()}
 
 
-# -- data ------------------------------------------------------------------------------------------
-
-
 class DigitsData:
-    """Real digits in three parts that share no image.
-
-    Attributes:
-        train: `Images`, for the GANs and for the classifier that judges them.
-        test: `Images`, held out: one half, `reference`, is what all Fréchet distances stand on and
-            measures the classifier; the other, `real`, is the row "real".
-    """
+    """Digits; `test` is halved into `reference`, of Fréchet distances, and `real`, the ceiling."""
 
     def __init__(self, train, test):
         self.train, self.test = train, test
         order = np.random.default_rng(0).permutation(len(test))
-        self.reference, self.real = (
-            test.subset(half) for half in np.split(order, [len(test) // 2])
-        )
+        halves = np.split(order, [len(test) // 2])
+        self.reference, self.real = (test.subset(half) for half in halves)
         self.checksum = f"{train.checksum()[:32]}{test.checksum()[:32]}"
         self.name, self.origin, self.synthetic = train.name, train.origin, train.synthetic
-        self._classifier = None
 
     def classifier(self, folder):
         """The `DigitClassifier` for this data, trained once and kept in `folder`."""
-        if self._classifier is None:
-            path = folder / f"classifier-{self.checksum[:8]}.keras"
-            self._classifier = load_or_train(path, self.train, self.test)
-        return self._classifier
+        path = folder / f"classifier-{self.checksum[:8]}.keras"
+        return load_or_train(path, self.train, self.test)
 
     def baselines(self, folder, samples):
         """Quality of `samples` real digits never trained on, and of noise."""
-        classifier, reference = self.classifier(folder), self.reference.as_range("unit")
+        judge, reference = self.classifier(folder), self.reference.as_range("unit")
         real = self.real.as_range("unit")[:samples]
-        return {
-            "real": digit_quality(classifier, real, reference),
-            "noise": digit_quality(classifier, noise_images(len(real)), reference),
-        }
+        pictures = {"real": real, "noise": noise_images(len(real))}
+        return {name: digit_quality(judge, images, reference) for name, images in pictures.items()}
 
 
 def load_data(spec, study=None):
-    """Loads and checks digits; what has no test part is divided at random, class by class.
-
-    Args:
-        spec: what `ganlib.data.load` takes, such as "digits", "tfds:mnist", an .npz or a folder.
-        study: not needed.
-
-    Returns:
-        `DigitsData`.
-
-    Raises:
-        DataError: the images are no 28×28 grey pictures of the ten digits, labelled 0 to 9.
-    """
+    """Checked `DigitsData`; without a test part they are divided class by class."""
     train, test = load_train_test(spec, size=28, channels=1)
     for part, minimum in ((train, 500), (test, 200)):
         check(part, channels=1, size=28, classes=10, minimum=minimum)
     return DigitsData(train, test)
 
 
-# -- training --------------------------------------------------------------------------------------
-
-
 def build_model(recipe, seed, steps):
-    """The `Adversarial` of a recipe, not compiled.
-
-    Args:
-        recipe: `Recipe`.
-        seed: int.
-        steps: int, discriminator steps of the whole run; instance noise ends halfway.
-    """
+    """The `Adversarial` of a recipe, not compiled; instance noise ends after half of the steps."""
     keras.utils.set_random_seed(seed)
-    generator = models.build_generator(
-        recipe.latent_dim,
-        recipe.width,
-        output=recipe.output,
-        batch_norm=recipe.batch_norm,
-        momentum=recipe.momentum,
-        seed=seed,
-    )
+    options = {key: getattr(recipe, key) for key in ("output", "batch_norm", "momentum")}
+    generator = models.build_generator(recipe.latent_dim, recipe.width, seed=seed, **options)
     discriminator = models.build_discriminator(recipe.d_width, dropout=recipe.dropout, seed=seed)
-    return Adversarial(
-        generator,
-        discriminator,
-        losses.get(recipe.loss, recipe.real_label),
-        update=recipe.update,
-        generator_batch=recipe.generator_batch,
-        # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
-        instance_noise=recipe.instance_noise * (2 if recipe.output == "tanh" else 1),
-        instance_noise_steps=steps // 2,
-        ema=recipe.ema,
-        seed=seed,
-    )
+    options = {key: getattr(recipe, key) for key in ("update", "generator_batch", "ema")}
+    # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
+    options["instance_noise"] = recipe.instance_noise * (2 if recipe.output == "tanh" else 1)
+    options |= {"instance_noise_steps": steps // 2, "seed": seed}
+    loss = losses.get(recipe.loss, recipe.real_label)
+    return Adversarial(generator, discriminator, loss, **options)
 
 
 def train(trial, data, run):
@@ -204,26 +144,18 @@ def train(trial, data, run):
     scorer = Scorer(gan, recipe, data, run)
     stop_on = ("generator_blank", "non_finite_loss")
     monitor = HealthMonitor(images[:256], patience=recipe.patience, warm_up=0, stop_on=stop_on)
-    history, outcome = fit_gan(
-        gan, data, trial, run, images=images, monitor=monitor, callbacks=[scorer]
-    )
+    options = {"images": images, "monitor": monitor, "callbacks": [scorer]}
+    history, outcome = fit_gan(gan, data, trial, run, **options)
     gan.save(run.model)
-    return {
-        **outcome,
-        **scorer.quality(),
-        **{key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")},
-        "seconds_per_epoch": float(history["train_seconds"].median()),  # without the scoring
-    }
+    last = {key: float(history[key].iloc[-1]) for key in ("accuracy_real", "accuracy_fake")}
+    last["seconds_per_epoch"] = float(history["train_seconds"].median())  # without the scoring
+    return {**outcome, **scorer.quality(), **last}
 
 
 class Scorer(keras.callbacks.Callback):
     """Adds an epoch's scores to the logs, and saves a grid of pictures.
 
-    * `accuracy_real`, `accuracy_fake`: D on 100 real and 100 fake images by hard labels;
-    * `printed_real`, `printed_fake`: what the write-up's metric prints for the same images, Keras'
-      binary accuracy against the label that D was trained towards, smoothed or not;
-    * `SCORES`, every `score_every` epochs; see `quality`;
-    * `train_seconds`: the epoch without this scoring.
+    `accuracy_…` is D's by hard labels, `printed_…` what the write-up's metric prints for the same.
     """
 
     def __init__(self, gan, recipe, data, run):
@@ -233,26 +165,18 @@ class Scorer(keras.callbacks.Callback):
         self.classifier = data.classifier(run.path.parent)
         self.reference = data.reference.as_range("unit")
         self.real = data.real.as_range(self.range)[:PRINTED]
-        # Fixed latents, the same for all trials: what differs between two grids is the generator.
         count = max(recipe.samples, GRID, PRINTED)
         latents = np.random.default_rng(0).normal(size=(count, recipe.latent_dim))
-        self.latents = latents.astype("float32")
+        self.latents = latents.astype("float32")  # the same for all trials
 
     def images(self, n):
-        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`.
-
-        What is not finite is black: a generator that has lost its way is scored by what it shows.
-        """
+        """n generated images in [0, 1], float32 `(n, 28, 28, 1)`; what is not finite is black."""
         made = infer(self.gan.sampler, self.latents[:n], self.real.shape[1:])
         return convert(np.where(np.isfinite(made), made, BLACK[self.range]), self.range, "unit")
 
     def quality(self):
-        """The scores of `digit_quality`, and the mean slope of G's output activation.
-
-        The slope is a share of the activation's steepest. For a picture u in [0, 1] it is 4u(1 - u)
-        for sigmoid and tanh alike: the share of a pixel's gradient that gets through to G.
-        """
-        images = self.images(self.recipe.samples)
+        """The scores of `digit_quality`, and the mean slope of G's output over the steepest."""
+        images = self.images(self.recipe.samples)  # u: of sigmoid and tanh alike it is 4u(1 - u)
         slope = float((4 * images * (1 - images)).mean())
         return {**digit_quality(self.classifier, images, self.reference), "output_slope": slope}
 
@@ -264,29 +188,17 @@ class Scorer(keras.callbacks.Callback):
         fakes = convert(self.images(PRINTED), "unit", self.range)
         boundary = self.gan.adversarial_loss.boundary
         for side, x, label in (("real", self.real, self.recipe.real_label), ("fake", fakes, 0.0)):
-            logits = self.gan.discriminator(x, training=False)
-            logits = keras.ops.convert_to_numpy(logits)
+            logits = keras.ops.convert_to_numpy(self.gan.discriminator(x, training=False))
             right = logits > boundary if side == "real" else logits < boundary
             logs[f"accuracy_{side}"] = float(right.mean())
             # The tutorial's D ends in a sigmoid, and its metric compares rounded probabilities.
-            printed = keras.metrics.BinaryAccuracy(threshold=0.5)
-            printed.update_state(np.full_like(logits, label), logits > boundary)
-            logs[f"printed_{side}"] = float(printed.result())
+            logs[f"printed_{side}"] = float(np.mean((logits > boundary) == label))
         if is_due(epoch, self.recipe.score_every, self.recipe.epochs):
             quality = self.quality()
             logs |= {key: quality[key] for key in SCORES}
-            grid = convert(tile(self.images(GRID), 8), "unit", "byte")[..., 0]
-            Image.fromarray(grid).save(self.run.samples / f"epoch-{epoch + 1:04d}.png")
+            save_grid(self.images(GRID), self.run.samples / f"epoch-{epoch + 1:04d}.png", 8)
 
 
-STUDY = Study(
-    "digits",
-    "An MNIST GAN and its six variations",
-    Recipe,
-    PROFILES,
-    variations,
-    load_data,
-    train,
-    module=__name__,
-    source=Source("digits", "tfds:mnist", ("digits", "mnist")),
-)
+SOURCE = Source("digits", "tfds:mnist", ("digits", "mnist"))
+STUDY = Study("digits", "An MNIST GAN and its six variations", Recipe, PROFILES, variations,
+    load_data, train, module=__name__, source=SOURCE)  # fmt: skip

@@ -7,22 +7,17 @@ import numpy as np
 import pandas
 
 from ganlib.apply import read_grid
-from ganlib.report import figures
+from ganlib.report import figures as draw
 from ganlib.report.claims import CANNOT_TELL, Claim, judge, judge_interval
 from ganlib.studies.digits import PRINTED
-from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, unanimous
+from ganlib.studies.results import NEGATIVE, POSITIVE, Results, unanimous
 
-METRICS = {
-    "confidence": "confidence",
-    "digit_score": "digit score",
-    "frechet_distance": "Fréchet distance",
-    "missing_digits": "missing digits",
-    "output_slope": "slope of G's output",
-}
+METRICS = {"confidence": "confidence", "digit_score": "digit score"}
+METRICS |= {"frechet_distance": "Fréchet distance", "missing_digits": "missing digits"}
+METRICS |= {"output_slope": "slope of G's output"}
 BOUNDS = {"digit_score": (1, 10), "missing_digits": (0, 10), "frechet_distance": (0, math.inf)}
 BOUNDS |= dict.fromkeys(("confidence", "output_slope"), (0, 1))
 LIMITS = {"real": "real digits (ceiling)", "noise": "noise (floor)"}
-TABLES = ("scores", "differences", "costs", "findings", "trials")
 ACCURACIES = ["accuracy_real", "accuracy_fake"]
 
 
@@ -30,6 +25,8 @@ class DigitsResults(Results):
     """The finished trials of a digits study; see `Results`."""
 
     bounds = BOUNDS
+    figures = ("samples", "accuracy", "quality", "histogram")
+    tables = ("scores", "differences", "costs", "findings", "trials")
 
     @functools.cached_property
     def baselines(self):
@@ -37,30 +34,18 @@ class DigitsResults(Results):
         folder = next(iter(self.folders.values())).parent
         return self.data.baselines(folder, self.results[0]["recipe"]["samples"])
 
-    def contents(self):
-        """The figures and tables of the report."""
-        names = ("samples", "accuracy", "quality", "histogram")
-        return Contents({n: getattr(DigitsResults, f"{n}_figure") for n in names}, TABLES)
-
-    # -- tables ------------------------------------------------------------------------------------
-
     def scores(self):
         """Quality of the generated digits, between noise and real digits."""
-        limits = []
-        for key, label in LIMITS.items():
-            quality = self.baselines[key]
-            row = {text: f"{quality[k]:.3g}" for k, text in METRICS.items() if k in quality}
-            limits.append({"pictures": label, **row, "n": quality["n"]})
+        limits = {label: self.baselines[key] for key, label in LIMITS.items()}
         return self.between(METRICS, limits, n="n", first=("status", "status"))
 
     def differences(self):
         """Each variation less the base run, same data and seeds."""
-        rows = [
-            {"variation": name}
-            | {f"Δ {label}": f"{self.paired(name, key):+.3g}" for key, label in METRICS.items()}
-            for name in self.names
-            if name != "base" and self.of("base")
-        ]
+        rows = []
+        for name in self.names:
+            if name != "base" and self.of("base"):
+                gaps = {f"Δ {v}": f"{self.paired(name, k):+.3g}" for k, v in METRICS.items()}
+                rows.append({"variation": name, **gaps})
         return pandas.DataFrame(rows)
 
     def trials(self):
@@ -68,20 +53,17 @@ class DigitsResults(Results):
         shares = pandas.DataFrame([r["metrics"]["histogram"] for r in self.results])
         return super().trials().join(shares.add_prefix("share_of_"))
 
-    # -- figures -----------------------------------------------------------------------------------
-
     def samples_figure(self):
         """The same latents through each variation's generator, and real digits."""
-        folders = {name: self.folders[self.of(name)[0]["id"]] for name in self.names}
-        last = {name: max((path / "samples").glob("*.png")) for name, path in folders.items()}
-        panels = {name: read_grid(path, 28) for name, path in last.items()}
-        return figures.picture_panels({**panels, "real digits": self.data.real.as_range("unit")})
+        folders = {name: self.folders[self.of(name)[0]["id"]] / "samples" for name in self.names}
+        panels = {n: read_grid(max(path.glob("*.png")), 28) for n, path in folders.items()}
+        return draw.picture_panels({**panels, "real digits": self.data.real.as_range("unit")})
 
     def accuracy_figure(self):
         """D's accuracy over epochs by hard labels, and what the write-up's metric prints."""
         rows = -(-len(self.names) // 3)
-        with figures.style() as plt:
-            size = (figures.PAGE, 1.45 * rows + 0.4)
+        with draw.style() as plt:
+            size = (draw.PAGE, 1.45 * rows + 0.4)
             shared = {"sharex": True, "sharey": True, "squeeze": False}
             figure, axes = plt.subplots(rows, 3, figsize=size, **shared)
             for ax in axes.flat[len(self.names) :]:
@@ -90,24 +72,23 @@ class DigitsResults(Results):
                 for side, color in (("real", "C0"), ("fake", "C1")):
                     for key, line in (("accuracy", "-"), ("printed", ":")):
                         column, label = f"{key}_{side}", f"{side}, {key}"
-                        figures.curve(ax, self.history(name), column, label, color, line)
-                ax.set(title=name, ylim=(-0.05, 1.05))
-            for ax in axes[-1]:
-                ax.set_xlabel("epoch")
+                        draw.curve(ax, self.history(name), column, label, color, line)
+                ax.set(title=name, ylim=(-0.05, 1.05), xlabel="epoch")
+                ax.label_outer()
             figure.supylabel(f"D's accuracy on {PRINTED} images", fontsize=8)
-            figures.legend_below(figure, axes.flat[:1], 4)
+            draw.legend_below(figure, axes.flat[:1], 4)
         return figure
 
     def quality_figure(self):
         """Digit score and Fréchet distance of each variation, between noise and real digits."""
-        with figures.style() as plt:
-            size = (figures.PAGE, 0.24 * len(self.names) + 0.9)
+        with draw.style() as plt:
+            size = (draw.PAGE, 0.24 * len(self.names) + 0.9)
             figure, axes = plt.subplots(1, 2, figsize=size, sharey=True)
             for ax, key in zip(axes, ("digit_score", "frechet_distance"), strict=True):
                 for y, name in enumerate(reversed(self.names)):
                     values = self.values(name, key)
-                    interval = self.interval(name, key)
                     ax.plot(values, [y] * len(values), "o", color="C0", alpha=0.5)
+                    interval = self.interval(name, key)
                     if interval.low is not None:
                         ax.plot([interval.low, interval.high], [y, y], color="C0")
                 for label, color in (("real", "C2"), ("noise", "C1")):
@@ -117,28 +98,23 @@ class DigitsResults(Results):
                 ax.set_xlabel(f"{METRICS[key]} ({better} is better)")
             axes[0].set_yticks(range(len(self.names)), self.names[::-1])
             axes[1].set_xscale("log")
-            figures.legend_below(figure, axes[:1], 2)
+            draw.legend_below(figure, axes[:1], 2)
         return figure
 
     def histogram_figure(self):
         """Share of each digit, and of pictures that are none; an even share is 10 %."""
         each = {name: [r["metrics"] for r in self.of(name)] for name in self.names}
         each["real digits"] = [self.baselines["real"]]
-        shares = [
-            np.mean([[*q["histogram"], q["no_digit"]] for q in qs], 0) for qs in each.values()
-        ]
-        with figures.style() as plt:
-            figure, ax = plt.subplots(figsize=(figures.COLUMN, 0.2 * len(shares) + 0.7))
+        shares = [np.mean([[*q["histogram"], q["no_digit"]] for q in n], 0) for n in each.values()]
+        with draw.style() as plt:
+            figure, ax = plt.subplots(figsize=(draw.COLUMN, 0.2 * len(shares) + 0.7))
             digits, label = [*range(10), "none"], "% of pictures"
-            figures.heatmap(figure, ax, 100 * np.stack(shares), list(each), digits, 30, label)
+            draw.heatmap(figure, ax, 100 * np.stack(shares), list(each), digits, 30, label)
             ax.set_xlabel("digit it is taken for")
             ax.axvline(9.5, color="white", lw=2)
         return figure
 
-    # -- claims ------------------------------------------------------------------------------------
-
     def statements(self):
-        """What the write-up reported, against our runs."""
         if not self.of("base"):
             return
         if self.of("tanh"):
@@ -147,11 +123,11 @@ class DigitsResults(Results):
         real, noise = (self.baselines[key]["digit_score"] for key in LIMITS)
         margin = 0.1 * (real - noise)
         alike = {"low": -margin, "high": margin, "note": f"Taken as equal within ±{margin:.2f}."}
-        time = ("seconds_per_epoch", "seconds an epoch")
+        time = {"measure": "seconds_per_epoch", "label": "seconds an epoch", "ratio": True}
         text = "Half the latent values hardly change the quality."
         yield self.compare(text, "latent-50", "digit_score", **alike)
         text = "Half the latent values hardly change the time (reported: 40 s of 79 min)."
-        yield self.compare(text, "latent-50", *time, ratio=True, low=0.95, high=1.05)
+        yield self.compare(text, "latent-50", low=0.95, high=1.05, **time)
         if self.of("label-smoothing"):
             yield self._smoothing_zero()
         text = "With label smoothing the pictures are as good as the base run's."
@@ -165,54 +141,44 @@ class DigitsResults(Results):
         label = "mean change of D's accuracies from epoch to epoch"
         yield self.compare(text, "batch-norm", self._unrest, label, **NEGATIVE)
         text = "Batch normalisation makes an epoch about 13 % slower (89 against 79 min)."
-        yield self.compare(text, "batch-norm", *time, ratio=True, low=1.05, high=1.25)
+        yield self.compare(text, "batch-norm", low=1.05, high=1.25, **time)
 
     def _of_tanh(self):
         blank = [_is_blank(result) for result in self.of("tanh")]
         tanh, base = (self.interval(n, "digit_score") for n in ("tanh", "base"))
-        yield Claim(
-            "Tanh output with pixels in [-1, 1]: the pictures are almost blank.",
-            unanimous(blank),
-            f"The monitor found a blank generator in {sum(blank)} of {len(blank)} tanh runs; digit "
-            f"score {tanh}, base {base}.",
-        )
+        evidence = f"Blank: {sum(blank)} of {len(blank)} runs. Digit score {tanh}, base {base}."
+        text = "Tanh output with pixels in [-1, 1]: the pictures are almost blank."
+        yield Claim(text, unanimous(blank), evidence)
         plain = [r for r in self.results if not r["recipe"]["batch_norm"]]
-        by_output = {"sigmoid": [], "tanh": []}
+        outputs = {"sigmoid": [], "tanh": []}
         for result in plain:
-            by_output[result["recipe"]["output"]].append(_is_blank(result))
-        counts = (f"{sum(runs)} of {len(runs)} {output} runs" for output, runs in by_output.items())
-        yield Claim(
-            "The tanh output is what makes the pictures blank.",
-            judge(not any(by_output["sigmoid"]) if any(map(_is_blank, plain)) else None),
-            f"Blank: {' and '.join(counts)} without batch normalisation.",
-        )
+            outputs[result["recipe"]["output"]].append(_is_blank(result))
+        told = " and ".join(f"{sum(runs)} of {len(runs)} {name}" for name, runs in outputs.items())
+        holds = judge(not any(outputs["sigmoid"]) if any(map(_is_blank, plain)) else None)
+        evidence = f"Blank: {told} runs without batch normalisation."
+        yield Claim("The tanh output is what makes the pictures blank.", holds, evidence)
         least = min(history[ACCURACIES].min().min() for history in self.history("tanh"))
-        yield Claim(
-            "With tanh, D is 100 % right on real and fake images in every epoch.",
-            judge(least == 1.0),
-            f"Lowest accuracy of any epoch: {least:.0%} (n = {PRINTED} images a side).",
-        )
+        text = "With tanh, D is 100 % right on real and fake images in every epoch."
+        evidence = f"Lowest accuracy of any epoch: {least:.0%} (n = {PRINTED} images a side)."
+        yield Claim(text, judge(least == 1.0), evidence)
 
     def _smoothing_zero(self):
         histories = self.history("label-smoothing")
         printed = max(history["printed_real"].max() for history in histories)
         hard = float(np.mean([history["accuracy_real"].mean() for history in histories]))
-        return Claim(
-            "With label smoothing D is 0 % right on real images in every epoch.",
-            judge(hard < 0.01),
-            f"The metric prints at most {printed:.0%}, because no rounded output equals 0.9; by "
-            f"hard labels D is right on {hard:.0%} of real images (mean over epochs).",
-        )
+        evidence = f"The metric prints at most {printed:.0%}, because no rounded output equals 0.9;"
+        evidence += f" by hard labels D is right on {hard:.0%} (mean over epochs)."
+        text = "With label smoothing D is 0 % right on real images in every epoch."
+        return Claim(text, judge(hard < 0.01), evidence)
 
     def _losses_diversity(self):
         names = [name for name in ("least-squares", "hinge") if self.of(name)]
         gaps = {name: self.paired(name, "digit_score") for name in names}
-        verdicts = {judge_interval(gap, **POSITIVE) for gap in gaps.values()}
-        return Claim(
-            "Another loss remedies a lack of diversity.",
-            verdicts.pop() if len(verdicts) == 1 else CANNOT_TELL,
-            "digit score less base: " + "; ".join(f"{n} {gap:+.3f}" for n, gap in gaps.items()),
-        )
+        found = {judge_interval(gap, **POSITIVE) for gap in gaps.values()}
+        verdict = found.pop() if len(found) == 1 else CANNOT_TELL
+        told = "; ".join(f"{name} {gap:+.3f}" for name, gap in gaps.items())
+        text = "Another loss remedies a lack of diversity."
+        return Claim(text, verdict, f"digit score less base: {told}")
 
     def _advantage(self, result):  # of D over a coin, at the end of training
         last = self.histories[result["id"]].iloc[-1]
@@ -226,6 +192,4 @@ def _is_blank(result):
     return any(f["check"] == "generator_blank" for f in result["metrics"]["findings"])
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
-    return DigitsResults(study, results, data, out).write(reports)
+write_report = DigitsResults.report

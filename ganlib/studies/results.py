@@ -1,24 +1,17 @@
 """The finished trials of a study, with their histories: what every report begins with."""
 
-import dataclasses
+import collections
 import functools
 import math
-import types
+from typing import ClassVar
 
 import numpy as np
 import pandas
 
 from ganlib.apply import save_gif
 from ganlib.experiment.run import DONE, STOPPED, run_folder
-from ganlib.report.claims import (
-    CANNOT_TELL,
-    REFUTED,
-    SUPPORTED,
-    Claim,
-    Claims,
-    judge,
-    judge_interval,
-)
+from ganlib.report import claims
+from ganlib.report.claims import Claim, judge, judge_interval
 from ganlib.report.export import Report
 from ganlib.report.figures import close
 from ganlib.stats import mean_interval, paired_interval
@@ -27,53 +20,31 @@ from ganlib.stats import mean_interval, paired_interval
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
 
 
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a report shows of a study's results.
-
-    Attributes:
-        figures: dict of name → callable that draws it from the results, or gives None where the
-            trials that it needs are missing. Its docstring begins with the caption.
-        tables: names of tables of the results, whose docstrings begin with the caption.
-        films: dict of name → frames, as `save_gif` takes them.
-    """
-
-    figures: dict = dataclasses.field(default_factory=dict)
-    tables: tuple = ()
-    films: dict = dataclasses.field(default_factory=dict)
+# Dict of name → callable that draws results (or None), names of tables, dict of name → GIF frames.
+Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], defaults=[{}])
 
 
 class Results:
-    """The finished trials of a study; a study adds its tables, `statements` and `contents`.
+    """The finished trials of a study; a study adds its tables, figures and `statements`.
 
     Args:
-        study: `ganlib.experiment.study.Study`.
-        results: list of result dicts.
-        data: the study's data.
+        study, results, data: the `Study`, its result dicts (some finished), and its data.
         out: folder of all runs.
-
-    Raises:
-        ValueError: no trial has finished.
     """
 
     usual = "base"  # the variation that others are compared with
-    bounds = types.MappingProxyType({})  # key → ends of what it can be; (0, infinity): no top
+    bounds: ClassVar = {}  # key → ends of what it can be; (0, infinity): no top
+    figures, tables = (), ("trials", "findings")  # names of methods: `<figure>_figure`, `<table>`
 
     def __init__(self, study, results, data, out="runs"):
-        self.study = study
-        self.data = data
+        self.study, self.data = study, data
         self.results = [r for r in results if r["status"] in (DONE, STOPPED)]
         if not self.results:
-            raise ValueError(
-                f"No trial of {study.name!r} has finished; run `ganlib run {study.name}` first. "
-                f"Received: {[r['status'] for r in results]}"
-            )
+            had = [r["status"] for r in results]
+            raise ValueError(f"No trial of {study.name!r} has finished: run it. Received: {had}")
         self.folders = {r["id"]: run_folder(study, study.trial(r["id"]), out) for r in self.results}
-        self.histories = {
-            key: pandas.read_csv(folder / "history.csv")
-            for key, folder in self.folders.items()
-            if (folder / "history.csv").exists()
-        }
+        files = {key: folder / "history.csv" for key, folder in self.folders.items()}
+        self.histories = {k: pandas.read_csv(file) for k, file in files.items() if file.exists()}
 
     @property
     def names(self):
@@ -86,8 +57,11 @@ class Results:
         return [result for result in self.results if result["name"] == name]
 
     def metric(self, result, key):
-        """One number of a result."""
-        return result["metrics"][key] if key in result["metrics"] else result[key]
+        """A number of the kept epoch's scores where it has them, else of the whole result."""
+        metrics = result["metrics"]
+        inner = metrics.get("scores", {}), metrics.get("fidelity", {})
+        parts = inner[0].get("best"), inner[1].get("generated"), metrics, result
+        return next(part[key] for part in parts if part and key in part)
 
     def values(self, name, key):
         """A number of each of a variation's results."""
@@ -115,93 +89,75 @@ class Results:
         return sorted(int(file.stem.removeprefix("epoch-")) for file in files)
 
     def paired(self, name, measure, baseline=None, ratio=False):
-        """How a variation differs from another, by runs that share a seed.
+        """`Interval` of how a variation differs from another, by runs that share a seed.
 
         Args:
-            name: of the variation.
+            name, baseline: of the variation and of the other, by default the usual one.
             measure: str, as for `metric`, or callable that makes a number of a result.
-            baseline: name of the other variation; by default the usual one.
             ratio: bool, whether one is divided by the other; else the other is taken away.
-
-        Returns:
-            `ganlib.stats.Interval` of the mean over seeds; its n is 0 where no seed has both.
         """
         if isinstance(measure, str):
             measure = functools.partial(self.metric, key=measure)
         names = baseline or self.usual, name
         base, mine = ({r["seed"]: measure(r) for r in self.of(n)} for n in names)
-        compared = np.divide if ratio else np.subtract
-        values = [compared(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
+        compare = np.divide if ratio else np.subtract
+        values = [compare(mine[seed], base[seed]) for seed in sorted(base.keys() & mine.keys())]
         return paired_interval(values, np.zeros(len(values)))
-
-    # -- claims ------------------------------------------------------------------------------------
 
     @functools.cached_property
     def claims(self):
         """The write-up's `Claims`, as these results judge them."""
-        return Claims(tuple(claim for claim in self.statements() if claim))
+        return claims.Claims(tuple(claim for claim in self.statements() if claim))
 
     def statements(self):
         """Each `Claim`, or None where its runs are missing; here none."""
         return ()
 
-    def compare(
-        self, statement, name, measure, label=None, *, baseline=None, ratio=False, note="", **ends
-    ):
-        """A `Claim` on how two variations differ; None where one of them has not run.
+    def compare(self, statement, name, measure, label=None, baseline=None, *, note="", **options):
+        """A `Claim` on how two variations differ, see `paired`; None where one has not run.
 
-        Args:
-            statement: str.
-            name, measure, baseline, ratio: as of `paired`.
-            label: str, what is measured, as the evidence calls it.
-            note: str, a sentence to add to the evidence.
-            **ends: `low` and `high`, between which the interval must lie; see `judge_interval`.
+        Options are `ratio`, and `low` and `high`, between which the interval must lie.
         """
-        baseline = baseline or self.usual
+        baseline, ratio = baseline or self.usual, options.pop("ratio", False)
         if not (self.of(name) and self.of(baseline)):
             return None
         gap = self.paired(name, measure, baseline, ratio)
         shown = f"over {baseline}: {gap:.3f}" if ratio else f"less {baseline}: {gap:+.3f}"
         evidence = f"{label or measure.replace('_', ' ')}, {name} {shown}. {note}".strip()
-        return Claim(statement, judge_interval(gap, **ends), evidence)
-
-    # -- tables ------------------------------------------------------------------------------------
+        return Claim(statement, judge_interval(gap, **options), evidence)
 
     def contents(self):
-        """The `Contents` of a report; here none."""
-        return Contents()
+        """The `Contents` of a report."""
+        figures = {name: getattr(type(self), f"{name}_figure") for name in self.figures}
+        return Contents(figures, self.tables)
 
-    def row(self, name, columns, spec=".3g", specs=None):
-        """Label → mean and interval over seeds, as text, of key → label; specs: key → format."""
-        formats = {key: (specs or {}).get(key, spec) for key in columns}
-        return {v: self.interval(name, k).brief(formats[k]) for k, v in columns.items()}
+    def row(self, name, columns, spec=".3g"):
+        """Mean and interval over seeds as text, of columns (key → label)."""
+        return {v: self.interval(name, k).brief(spec) for k, v in columns.items()}
 
-    def listed(self, name, key):
-        """A number of each of a variation's seeds, as text."""
-        return ", ".join(str(value) for value in self.values(name, key))
-
-    def between(self, columns, limits, *, n, first, specs=None):
-        """Each variation's scores, with the rows `limits` below, such as a ceiling and a floor.
-
-        `first` is a pair (label, key) of what stands before them, `n` the key of their number.
-        """
+    def between(self, columns, limits, *, n, first, spec=".3g"):
+        """Scores of variations and of `limits` (label → scores); first: (label, key)."""
         rows = []
         for name in self.names:
-            row = {"pictures": name, first[0]: self.listed(name, first[1])}
-            row |= {**self.row(name, columns, specs=specs), "n": self.values(name, n)[0]}
+            row = {"pictures": name, first[0]: ", ".join(map(str, self.values(name, first[1])))}
+            row |= {**self.row(name, columns, spec), "n": self.values(name, n)[0]}
             rows.append({**row, "seeds": len(self.of(name))})
+        for name, scores in limits.items():
+            row = {"pictures": name, first[0]: scores.get(first[1], ""), "n": scores.get(n, "")}
+            there = [key for key in columns if key in scores]
+            rows.append(row | {columns[k]: f"{scores[k]:{spec}}" for k in there})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
-        return pandas.DataFrame([*rows, *limits], dtype=object).fillna("")
+        return pandas.DataFrame(rows, dtype=object).fillna("")
 
-    def left_out(self, whole, parts, columns, less, specs=None):
+    def left_out(self, whole, parts, columns, less, spec=".3g"):
         """What a recipe is without each of its parts (variation → what it leaves out)."""
         rows = []
         for name, part in {whole: "nothing", **parts}.items():
             if self.of(name):
-                row = {"variation": name, "left out": part, **self.row(name, columns, specs=specs)}
+                row = {"variation": name, "left out": part, **self.row(name, columns, spec)}
                 gap = "" if name == whole else self.paired(name, less, whole).brief("+.3g")
-                rows.append({**row, f"{columns[less]} less with it": gap})
-                rows[-1]["seeds"] = len(self.of(name))
+                row |= {f"{columns[less]} less with it": gap, "seeds": len(self.of(name))}
+                rows.append(row)
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
     def costs(self):
@@ -209,17 +165,17 @@ class Results:
         rows = []
         for name in self.names:
             row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
-            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
-            row |= {f"ratio to {self.usual}": ratio.brief(".2f")}
-            row |= {"epochs": self.listed(name, "epochs")}
-            sizes = {f"{p} parameters": f"{p.lower()}_parameters" for p in "GD"}
-            rows.append(row | {k: self.values(name, key)[0] for k, key in sizes.items()})
+            ratio = self.paired(name, "seconds_per_epoch", ratio=True).brief(".2f")
+            row |= {f"ratio to {self.usual}": ratio}
+            row["epochs"] = ", ".join(map(str, self.values(name, "epochs")))
+            row["G parameters"] = self.values(name, "g_parameters")[0]
+            rows.append(row | {"D parameters": self.values(name, "d_parameters")[0]})
         return pandas.DataFrame(rows)
 
     def findings(self):
         """What the health monitor found, a row a finding."""
         columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
-        rows = [_about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
+        rows = [about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
         return pandas.DataFrame(rows, columns=columns)
 
     def health(self):
@@ -227,9 +183,8 @@ class Results:
         rows = []
         for r in self.results:
             findings = r["metrics"].get("findings", ())
-            found = ", ".join(f["check"] for f in findings) or "nothing"
-            evidence = " ".join(f["evidence"] for f in findings)
-            rows.append({**_about(r), "found": found, "evidence": evidence})
+            row = about(r) | {"found": ", ".join(f["check"] for f in findings) or "nothing"}
+            rows.append({**row, "evidence": " ".join(f["evidence"] for f in findings)})
         return pandas.DataFrame(rows)
 
     def trials(self, which="weights"):
@@ -238,7 +193,7 @@ class Results:
         for r in self.results:
             end = {**_numbers(r["metrics"]), "status": r["status"], "seconds": r["seconds"]}
             for name, scores in r["metrics"].get("scores", {"": {}}).items():
-                row = {"id": r["id"], **_about(r), **({which: name} if name else {})}
+                row = {"id": r["id"], **about(r), **({which: name} if name else {})}
                 rows.append({**row, **_numbers(scores or {}), **end})
         return pandas.DataFrame(rows)
 
@@ -246,30 +201,28 @@ class Results:
         """Scores (key → label) of the kept epoch beside the last one's, a row a trial."""
         rows = []
         for r in self.results:
-            rows.append(_about(r))
+            rows.append(about(r))
             for which, epoch in {"best": "best_epoch", "last": "epochs"}.items():
-                scores = r["metrics"]["scores"][which]
-                rows[-1][f"{which} epoch"] = r["metrics"][epoch]
+                scores, shown = r["metrics"]["scores"][which], rows[-1]
+                shown[f"{which} epoch"] = r["metrics"][epoch]
                 for key, label in columns.items():
-                    text = f"{scores[key]:{spec}}" if scores else "not finite"
-                    rows[-1][f"{label}, {which}"] = text
+                    shown[f"{label}, {which}"] = f"{scores[key]:{spec}}" if scores else "not finite"
         return pandas.DataFrame(rows)
 
     def over_epochs(self, columns):
         """Columns (key → label) of all histories, a row an epoch, with variation and seed."""
-        parts = []
-        for r in self.results:
-            part = self.histories[r["id"]].reindex(columns=["epoch", *columns])
-            about = pandas.DataFrame(_about(r), part.index)
-            parts.append(pandas.concat([about, part.rename(columns=columns)], axis=1))
-        return pandas.concat(parts, ignore_index=True)
+        shown = ["variation", "seed", "epoch", *columns]
+        parts = [self.histories[r["id"]].assign(**about(r)) for r in self.results]
+        table = pandas.concat([part.reindex(columns=shown) for part in parts], ignore_index=True)
+        return table.rename(columns=columns)
+
+    @classmethod
+    def report(cls, study, results, data, out="runs", reports="reports"):
+        """Writes figures, tables, claims and run.json into a folder of all reports."""
+        return cls(study, results, data, out).write(reports)
 
     def write(self, reports="reports"):
-        """Writes figures, films, tables, claims and run.json into a folder; returns the `Report`.
-
-        Args:
-            reports: folder of all reports.
-        """
+        """Writes figures, films, tables, claims and run.json; returns the `Report`."""
         contents, options = self.contents(), self.study.options
         report = Report(self.study.name, options["profile"], reports, options.get("changes"))
         for name, draw in contents.figures.items():
@@ -277,15 +230,21 @@ class Results:
                 report.figure(name, figure, _caption(draw))
                 close(figure)
         for name, frames in contents.films.items():
-            save_gif(frames, report.file(name, "gif"))
+            if frames:
+                save_gif(frames, report.file(name, "gif"))
         for name in contents.tables:
-            table = getattr(self, name)
+            table = getattr(self, name)  # a method or a property
             caption = _caption(getattr(type(self), name))
-            report.table(name, table() if callable(table) else table, caption)
+            table = table() if callable(table) else table
+            if len(table.columns):
+                report.table(name, table, caption)
         if self.claims.items:
             report.table("claims", self.claims.table(), "The write-up's claims against these runs.")
         report.provenance(self.study, self.results, self.data, self.claims)
         return report
+
+
+write_report = Results.report  # of a study that has none of its own
 
 
 def by_interval(statement, interval, verdict, evidence):
@@ -295,19 +254,21 @@ def by_interval(statement, interval, verdict, evidence):
 
 def unanimous(conditions):
     """The verdict of conditions, one a seed: undecided where they differ, or there are none."""
-    return judge(conditions[0]) if len(set(conditions)) == 1 else CANNOT_TELL
+    return judge(conditions[0]) if len(set(conditions)) == 1 else claims.CANNOT_TELL
 
 
 def weakest(verdicts):
     """The verdict on several things together: refuted if one is, supported if all are."""
-    return next((v for v in (REFUTED, CANNOT_TELL) if v in verdicts), SUPPORTED)
+    order = claims.REFUTED, claims.CANNOT_TELL
+    return next((v for v in order if v in verdicts), claims.SUPPORTED)
 
 
 def _caption(documented):
     return (documented.__doc__ or "").partition("\n")[0]
 
 
-def _about(result):
+def about(result):
+    """Whose a row of a table is."""
     return {"variation": result["name"], "seed": result["seed"]}
 
 
