@@ -42,8 +42,8 @@ class Adversarial(BackendStep, keras.Model):
         update: one of `"alternating"`, `"shared"`, `"joint"`.
         d_steps: int, discriminator steps a generator step, on the same real images and fresh
             fakes; only with `"alternating"`.
-        generator_batch: int, latents in the generator's own step; only with `"alternating"`.
-            `None`: as many as there are real images.
+        generator_batch: int, latents in the generator's own step; only with `"alternating"`. None:
+            as many as there are real images.
         gradient_penalty: float, weight of the two-sided penalty between real and generated images
             (Gulrajani et al., 2017). `None`: what the loss asks for.
         r1: float, weight γ of the R1 penalty γ/2·‖∇D(x)‖² on real images (Mescheder et al., 2018).

@@ -6,6 +6,7 @@ they are, and a page of each goes beside its figures, reports/quick/STUDY/notebo
 
 import os
 import pathlib
+import subprocess
 import sys
 
 import nbclient
@@ -18,7 +19,8 @@ def refresh(path, as_html):
     """Executes one notebook; a cell that fails raises an error that names it."""
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(FOLDER)}}
-    nbclient.NotebookClient(notebook, timeout=1800, resources=place).execute()
+    client = nbclient.NotebookClient(notebook, timeout=1800, resources=place)
+    client.execute(stderr=subprocess.DEVNULL)  # what a kernel says itself, in no cell
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
         if cell.cell_type == "code":

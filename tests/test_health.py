@@ -681,7 +681,7 @@ LATENTS = np.zeros((4, LATENT), "float32")
             {},
             r"generator makes \(8, 8, 1\).*Received: real of shape \(8, 16, 16, 1\)",
         ),
-        ({"discriminator": lambda: scores(10)}, None, {}, r"one score an image.*shape \(2, 10\)"),
+        ({"discriminator": lambda: scores(10)}, None, {}, r"one an image.*shape \(2, 10\)"),
         ({"discriminator": two_heads}, None, {}, r"player.outputs\[0\].*list of 2"),
         ({"latent_dim": lambda: 3}, None, {}, r"than the model's latents.*latent_dim=3"),
         ({}, None, {"latents": LATENTS[:, :3]}, r"fails on the first 2 of `latents`.*\(2, 3\)"),

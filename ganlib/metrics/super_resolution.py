@@ -58,12 +58,14 @@ def mean_scores(rows):
     A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
     relative to none. `n_infinite` photographs have such scores, which are left out of the means.
     """
-    means = {}
-    for key in (key for key in rows[0] if key != "name"):
-        values = [row[key] for row in rows]
-        means[key] = float(np.mean([x for x in values if x != math.inf] or values))  # NaN counts
+    means = {key: finite_mean([row[key] for row in rows]) for key in rows[0] if key != "name"}
     infinite = sum(math.inf in row.values() for row in rows)
     return {**means, "n": len(rows), "n_infinite": infinite}
+
+
+def finite_mean(values):
+    """The mean of those values that are not infinity, or infinity; NaN counts."""
+    return float(np.mean([value for value in values if value != math.inf] or values))
 
 
 def sharpness(image, original):

@@ -64,8 +64,8 @@ def check_scores(shape):
     """
     if not isinstance(shape, tuple) or len(shape) > 4 or (len(shape) in (2, 4) and shape[-1] != 1):
         raise ValueError(
-            "The discriminator must give one score an image, (n, 1) or (n,), or one a patch, "
-            "(n, height, width, 1), as logits: wrap one with classes or features in a model that "
+            "The discriminator must give scores, such as logits: one an image, (n, 1) or (n,), or "
+            "one a patch, (n, height, width, 1). Wrap one with classes or features in a model that "
             f"has the score alone. Received: an output of shape {shape}"
         )
 

@@ -25,7 +25,7 @@ from ganlib.metrics import boundary, fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.metrics.segmentation import baselines, check_threshold, score_masks
 from ganlib.studies.digits import load_data
-from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
+from ganlib.studies.srgan import enlarge_linearly, linear_kernel
 
 LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
 
@@ -196,7 +196,7 @@ def score_upscaler(model, high, scale=None):
     photographs = {"channels": 3, "any_size": True}
     part = "test" if str(high) in ("photos", "embedded:photos") else None
     photos = load(high, part, **photographs)
-    kernel = best_linear_kernel(load("embedded:photos", "train", **photographs), actual)
+    kernel = linear_kernel(load("embedded:photos", "train", **photographs), actual)
     upscalers = {
         "model": lambda low: upscale_image(model, low),
         "bicubic": lambda low: upscale(low, actual),

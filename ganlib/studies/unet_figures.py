@@ -6,18 +6,18 @@ Each is a matplotlib figure, or None where the trials that it needs are missing.
 import math
 
 import numpy as np
+import pandas
 
 from ganlib.models.unet import ARCHITECTURES
 from ganlib.report.figures import PAGE, SMALL, curve, legend_below, picture_table, style
-from ganlib.studies.unet import BATCH_SIZES, LEARNING_RATES, MISPAIRED
+from ganlib.studies.unet import BATCH_SIZES, FIELDS, GRID, LEARNING_RATES, MISPAIRED
 
 HEATS = {  # measure → label, and whether colours run on a logarithmic scale
     "jaccard": ("validation Jaccard", False),
     "loss_std": ("std of validation loss", True),
     "best_epoch": ("epochs to the best", False),
 }
-SPOKEN = ("UNet", "Attention UNet", "Attention ResUNet")
-SPOKEN = dict(zip(ARCHITECTURES, SPOKEN, strict=True))
+SPOKEN = dict(zip(ARCHITECTURES, ("UNet", "Attention UNet", "Attention ResUNet"), strict=True))
 COLOURS = dict(zip(ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
 MARKS = dict(zip(ARCHITECTURES, "os^", strict=True))
 EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
@@ -42,35 +42,31 @@ def _setting(row):
 def heatmaps(found):
     """Three measures over learning rate and batch size for each architecture, means over seeds.
 
-    A row has one colour scale. The small number is n where seeds were repeated; a cell that ran out
-    of memory says so.
+    The small number is n where seeds were repeated; a cell that ran out of memory says so.
     """
-    counts = found.grid.groupby(["architecture", "batch_size", "learning_rate"]).size()
-    lost = found.out_of_memory()
+    cells, lost = pandas.MultiIndex.from_tuples(GRID), found.out_of_memory()
+    counts = found.grid.groupby(list(FIELDS)).size().reindex(cells, fill_value=0)
     with style() as plt:
         figure, axes = plt.subplots(3, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True)
         for row, (key, (label, logarithmic)) in zip(axes, HEATS.items(), strict=True):
-            means = found.cell_means(key)
-            norm = _scale(means, logarithmic)
+            means = found.cell_means(key).reindex(cells)
+            norm = _scale(means, logarithmic)  # one for the row
             for ax, architecture in zip(row, ARCHITECTURES, strict=True):
-                grid = [
-                    [means.get((architecture, batch, rate), np.nan) for rate in LEARNING_RATES]
-                    for batch in BATCH_SIZES
-                ]
-                heat = ax.imshow(grid, norm=norm, aspect="auto")
+                heat = ax.imshow(means[architecture].unstack(), norm=norm, aspect="auto")
                 ax.grid(visible=False)
-                for i, batch in enumerate(BATCH_SIZES):
-                    for j, rate in enumerate(LEARNING_RATES):
-                        cell = architecture, batch, rate
-                        _annotate(ax, j, i, grid[i][j], norm, counts.get(cell, 0), cell in lost)
+                for (batch, rate), value in means[architecture].items():
+                    at, cell = (
+                        (LEARNING_RATES.index(rate), BATCH_SIZES.index(batch)),
+                        (architecture, batch, rate),
+                    )
+                    _annotate(ax, *at, value, norm, counts[cell], cell in lost)
             row[0].set_ylabel("batch size")
             figure.colorbar(heat, ax=row, label=label, fraction=0.05, pad=0.01)
-        for ax, architecture in zip(axes[0], ARCHITECTURES, strict=True):
+        for ax, low, architecture in zip(axes[0], axes[-1], ARCHITECTURES, strict=True):
             ax.set_title(SPOKEN[architecture])
-        for ax in axes[-1]:
-            ax.set(xlabel="learning rate", xticks=range(4), yticks=range(3))
-            ax.set_xticklabels([f"{rate:g}" for rate in LEARNING_RATES])
-            ax.set_yticklabels([str(batch) for batch in BATCH_SIZES])
+            low.set_xlabel("learning rate")
+        axes[0, 0].set_xticks(range(4), [f"{rate:g}" for rate in LEARNING_RATES])  # shared by all
+        axes[0, 0].set_yticks(range(3), [str(batch) for batch in BATCH_SIZES])
     return figure
 
 
@@ -107,12 +103,12 @@ def interactions(found):
                 means = runs.groupby("learning_rate")["jaccard"].mean()
                 ax.plot(means.index, means, label=SPOKEN[architecture], **look)
                 if len(runs) > len(means):
-                    dots = {"ls": "", "marker": ".", "alpha": 0.4, "mew": 0, "color": look["color"]}
-                    ax.plot(runs["learning_rate"], runs["jaccard"], **dots)
+                    dots = {"marker": ".", "alpha": 0.4, "mew": 0, "color": look["color"]}
+                    ax.plot(runs["learning_rate"], runs["jaccard"], ls="", **dots)
                 if batch == 8 and found.of(name := f"earlier-{architecture}"):
                     ax.plot([EARLIER], [found.mean(name, "jaccard")], mfc="none", ls="", **look)
             ax.set(xscale="log", xlabel="learning rate", title=f"batch size {batch}")
-        if any(found.of(f"earlier-{architecture}") for architecture in ARCHITECTURES):
+        if any(name.startswith("earlier-") for name in found.names):
             axes[0].plot([], [], color="0.3", marker="o", mfc="none", ls="", label=BEFORE)
         axes[0].set_ylabel("validation Jaccard")
         legend_below(figure, axes, 4)
@@ -147,18 +143,17 @@ def stability(found):
 
 def pareto(found):
     """Jaccard against training time, a mark a cell; the line joins those that none beats."""
-    columns = ["architecture", "learning_rate", "batch_size", "training_seconds", "jaccard"]
-    cells = found.grid.groupby("name")[columns]
-    means = cells.agg(dict.fromkeys(columns[:3], "first") | dict.fromkeys(columns[3:], "mean"))
+    measures = dict.fromkeys(FIELDS, "first")
+    measures |= dict.fromkeys(("training_seconds", "jaccard"), "mean")
+    means = found.grid.groupby("name").agg(measures)
     front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 3.2))
         for architecture, look, part in _by_architecture(means):
-            at = part["training_seconds"], part["jaccard"]
-            ax.plot(*at, ls="", label=SPOKEN[architecture], **look)
+            label = SPOKEN[architecture]
+            ax.plot(part["training_seconds"], part["jaccard"], ls="", label=label, **look)
         ax.step(front["training_seconds"], front["jaccard"], "k-", where="post", lw=0.8, zorder=0)
-        # Numbers with a key beside them: settings would cover one another.
-        key = {}
+        key = {}  # numbers with a key beside them: settings would cover one another
         for i, row in enumerate(front.itertuples(), 1):
             at = row.training_seconds, row.jaccard
             ax.plot(*at, MARKS[row.architecture], color=COLOURS[row.architecture], ms=8)
@@ -177,19 +172,17 @@ def pareto(found):
 
 def ranking(found):
     """All cells by their mean, the best at the top: dots are seeds; grey can't be told from it."""
-    table = found.group.table
+    table, labels = found.group.table, []
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 1.0 + 0.115 * len(table)))
-        labels = []
         for y, row in enumerate(table.itertuples()):
             runs = found.grid[found.grid["name"] == row.cell]
             cell = next(runs.itertuples())
-            look = {"color": COLOURS[cell.architecture]}
+            color, label = COLOURS[cell.architecture], SPOKEN[cell.architecture]
             if row.in_group:
                 ax.axhspan(y - 0.5, y + 0.5, color="0.93", lw=0)
-            ax.plot(runs["jaccard"], [y] * len(runs), ".", alpha=0.6, mew=0, **look)
-            label = SPOKEN[cell.architecture]
-            ax.plot([row.mean], [y], "|", ms=7, mew=1.5, label=label, **look)
+            ax.plot(runs["jaccard"], [y] * len(runs), ".", alpha=0.6, mew=0, color=color)
+            ax.plot([row.mean], [y], "|", ms=7, mew=1.5, label=label, color=color)
             labels.append(_setting(cell))
         ax.set_yticks(range(len(table)), labels, fontsize=5)
         ax.set(xlabel="validation Jaccard", ylim=(len(table) - 0.5, -0.5))
@@ -227,19 +220,17 @@ def examples(found):
     test = found.data.test
     predicted = found.predictions(found.of(found.best)[0]["id"]) > 0.5
     masks = np.asarray(test.masks) > 0
-    inside = (predicted & masks).sum(axis=(1, 2, 3))
-    scores = inside / np.maximum((predicted | masks).sum(axis=(1, 2, 3)), 1)
+    inside, areas = ((x).sum(axis=(1, 2, 3)) for x in (predicted & masks, predicted | masks))
+    scores = inside / np.maximum(areas, 1)
     # Where there is nothing to find, 1 or 0 says little.
     full = np.flatnonzero(masks.any(axis=(1, 2, 3)))
     if not len(full):
         return None
     ordered = full[np.argsort(scores[full])]
     chosen = ordered[np.linspace(0, len(ordered) - 1, SHOWN).astype(int)]
-    rows = {
-        "image": [test.images[i] for i in chosen],
-        "mask": [masks[i] for i in chosen],
-        "found": [_errors(predicted[i], masks[i]) for i in chosen],
-    }
+    parts = (predicted & masks, masks & ~predicted, predicted & ~masks)
+    found = sum(part * np.array(color) for part, color in zip(parts, ERRORS.values(), strict=True))
+    rows = {"image": test.images[chosen], "mask": masks[chosen], "found": found[chosen]}
     figure = picture_table(rows, [f"Jaccard {scores[i]:.2f}" for i in chosen])
     with style() as plt:
         for label, color in ERRORS.items():
@@ -249,24 +240,12 @@ def examples(found):
     return figure
 
 
-def _errors(found, truth):
-    """A colour picture of a found mask; see `ERRORS`."""
-    found, truth = np.squeeze(found, -1), np.squeeze(truth, -1)
-    picture = np.zeros((*truth.shape, 3))
-    for pixels, color in zip(
-        (found & truth, truth & ~found, found & ~truth), ERRORS.values(), strict=True
-    ):
-        picture[pixels] = color
-    return picture
-
-
 def mispaired(found):
     """Validation Jaccard with masks of other pictures, beside the same recipe with its own."""
     if not found.of(MISPAIRED):
         return None
     recipe = found.of(MISPAIRED)[0]["recipe"]
-    fields = ["architecture", "batch_size", "learning_rate"]
-    same = found.grid[(found.grid[fields] == [recipe[field] for field in fields]).all(axis=1)]
+    same = found.grid[(found.grid[list(FIELDS)] == [recipe[f] for f in FIELDS]).all(axis=1)]
     if not len(same):
         return None
     names = {"masks paired by name": same["name"].iloc[0], "masks of other pictures": MISPAIRED}
