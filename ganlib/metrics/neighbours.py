@@ -55,8 +55,7 @@ def nearest(queries, references):
     for rows in blocks(len(queries), len(moved)):
         indices[rows] = _squared(parts[rows], moved, of_parts[rows], lengths).argmin(axis=1)
     # Once more, as the sum of squared differences: a copy is 0 exactly.
-    exact = queries.astype("float64") - references[indices]
-    return indices, np.linalg.norm(exact, axis=1)
+    return indices, np.linalg.norm(queries.astype("float64") - references[indices], axis=1)
 
 
 def _centred(first, second):

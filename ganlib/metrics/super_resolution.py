@@ -59,8 +59,7 @@ def mean_scores(rows):
     relative to none. `n_infinite` photographs have such scores, which are left out of the means.
     """
     means = {key: finite_mean([row[key] for row in rows]) for key in rows[0] if key != "name"}
-    infinite = sum(math.inf in row.values() for row in rows)
-    return {**means, "n": len(rows), "n_infinite": infinite}
+    return {**means, "n": len(rows), "n_infinite": sum(math.inf in row.values() for row in rows)}
 
 
 def finite_mean(values):
