@@ -36,7 +36,6 @@ def test_variations(monkeypatch):
         (network,) = {recipe.network for recipe in recipes.values()}
         assert network == ("efficientnet_lite0_small" if profile == "quick" else "inception_v3")
     assert recipes["batch-128"] == bedrooms.Recipe(network="inception_v3")
-    assert recipes["equal-rates"].d_learning_rate == recipes["repaired"].g_learning_rate
 
 
 def test_from_data_to_report(tmp_path, monkeypatch):
@@ -50,11 +49,7 @@ def test_from_data_to_report(tmp_path, monkeypatch):
     assert repaired["scores"].keys() == {"unaveraged", "best", "last"}
     assert [point["truncation"] for point in repaired["truncation"]] == [0.5, 1.0]
     assert assignment["scores"].keys() == {"best", "last"}
-    assert repaired["best_epoch"] in (0, 2, 3)
-    assert repaired["styles"]["n"] == 30
-    folder = tmp_path / "bedrooms" / results[0]["id"]
-    assert {p.name for p in (folder / "samples").iterdir()} == {"epoch-0002.png", "epoch-0003.png"}
-    history = pandas.read_csv(folder / "history.csv")
+    history = pandas.read_csv(tmp_path / "bedrooms" / results[0]["id"] / "history.csv")
     assert history["kid"].notna().tolist() == [False, True, True]
     with tiny.cheap():
         found = BedroomResults(study, results, study.data, tmp_path)
@@ -106,10 +101,8 @@ def test_as_the_repaired_recipe_promises_and_the_contrary():
     metrics = {"batch-128": around(1.0, precision=0.6, spread=0.9, score=4.0, best=1)}
     metrics |= {"repaired": around(0.9, recall=0.1, average=-0.1)}
     found = tiny.verdicts(judged(metrics, kids=(2.0, 2.0, 1.5, 1.0)))
-    assert [statement for statement, verdict in found.items() if verdict != REFUTED] == [
-        "They differ from one another, though.",
-        "More epochs do better.",
-    ]
+    held = [statement for statement, verdict in found.items() if verdict != REFUTED]
+    assert held == ["They differ from one another, though.", "More epochs do better."]
 
 
 def test_one_seed_tells_no_difference_and_lost_runs_are_none():

@@ -40,7 +40,6 @@ def test_variations():
         for name in CHANGED.keys() & recipes.keys():
             assert tiny.changes(recipes, name, "repaired") == CHANGED[name], name
         assert [recipes[name].gamma for name in tried] == list(gammas)
-        assert recipes["bce"].gamma is recipes["repaired-bce"].gamma is None
     assert recipes["gamma-0.8"] == boundary.Recipe()  # as the write-up has it
 
 
@@ -48,8 +47,6 @@ def test_a_gan_is_made_of_its_recipe():
     gan = boundary.build_gan(boundary.Recipe(gamma=0.3, likeness=2.5, augment=("cutout",)), 0)
     assert gan.adversarial_loss == losses.Boundary(0.3)
     assert (gan.content, gan.augment.policy) == (LikenessLoss(2.5), ("cutout",))
-    plain = boundary.build_gan(boundary.Recipe(gamma=None), 0)
-    assert plain.adversarial_loss == losses.NonSaturating()
     schedule = boundary.to_rest(0.5, 4)
     assert [float(schedule(step)) for step in (0, 2, 4, 9)] == [0.5, 0.25, 0.0, 0.0]
 
@@ -81,8 +78,6 @@ def test_from_data_to_report(cells, tmp_path, monkeypatch):
     folder = tmp_path / "boundary" / results[-1]["id"]
     with np.load(folder / "landscape.npz") as landscape:
         assert [landscape[key].shape for key in ("ways", "plane")] == [(6, 41), (41, 41)]
-    history = pandas.read_csv(folder / "history.csv")
-    assert history[["s1", "s2", "s3", "score", "s1_train"]].notna().all(axis=None)
     found = BoundaryResults(study, results, study.data, tmp_path)
     report = found.write(tmp_path)
     names = {path.stem for path in report.written}
@@ -91,7 +86,6 @@ def test_from_data_to_report(cells, tmp_path, monkeypatch):
     assert scores["pictures"].tolist()[:5] == [*found.names, "write-up's best (its own s3)"]
     limits = found.limits["correlation"]
     assert limits["s3_noise"] < limits["s3_real"] < limits["s3_mean"]
-    assert found.last()["stopped, all high"].tolist() == ["no"] * 4
 
 
 def numbers(s1=0.999, s2=0.9995, s3=0.6, kid=1.0):

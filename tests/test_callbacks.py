@@ -108,21 +108,17 @@ def test_the_lowest_kid_is_kept(gan, path):
     assert best.epoch == 2  # as good is not better
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_weights_that_are_not_finite_replace_nothing(gan, path, value):
+def test_weights_that_are_not_finite_replace_nothing(gan, path):
     best = make_best(gan, path)
     good = gan.sampler.get_weights()
     kid = end(best, 1)["kid"]
-    gan.sampler.set_weights([np.full_like(w, value) for w in good])
+    gan.sampler.set_weights([np.full_like(w, np.nan) for w in good])
     assert end(best, 2) == {"d_loss": 1.0}
     assert (best.epoch, best.value) == (1, kid)
     assert same(kept(path), good)
 
 
-@pytest.mark.parametrize(
-    ("every", "epochs", "scored"), [(2, 5, [2, 4, 5]), (3, 3, [3]), (9, 2, [2]), (1, 2, [1, 2])]
-)
+@pytest.mark.parametrize(("every", "epochs", "scored"), [(2, 5, [2, 4, 5]), (9, 2, [2])])
 def test_scored_are_every_few_epochs_and_the_last(gan, path, every, epochs, scored):
     best = make_best(gan, path, every, epochs)
     logs = {epoch: end(best, epoch) for epoch in range(1, epochs + 1)}
@@ -167,9 +163,6 @@ def stop_after(epochs, patience, callback=None):
     ("epochs", "patience", "stopped"),
     [
         ([UP] * 5, 3, 3),
-        ([UP] * 5, 1, 1),
-        ([UP] * 2, 3, None),
-        ([LOW, UP, UP, UP], 2, 3),
         ([UP, UP, LOW, UP, UP, UP], 3, 6),  # a gap begins anew
         ([UP, HALF, UP, NONE, UP, UP], 2, 6),  # what is not there is not high
         ([UP, {**UP, "s2": math.nan}, UP], 2, None),
@@ -190,10 +183,7 @@ def test_epochs_in_a_row_are_counted_across_a_kill():
 
 SEQUENCES = {
     "up and flat": [0.1, 0.3, 0.3, 0.3, 0.3, 0.2, 0.4, 0.4, 0.4, 0.4, 0.39, 0.4],
-    "never better": [0.5] * 10,
-    "falling": [0.9 - 0.05 * i for i in range(10)],
     "late": [0.2, 0.1, 0.1, 0.21, 0.1, 0.1, 0.22, 0.1, 0.1, 0.1, 0.1, 0.1],
-    "nothing": [0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     "lost": [0.2, 0.1, float("nan"), float("nan"), 0.3, float("nan"), 0.1, 0.1, 0.1, 0.1],
 }
 RULES = {"monitor": "val_jaccard", "mode": "max"}
@@ -230,10 +220,9 @@ def train(make, scores, cuts=()):
     return rates
 
 
-@pytest.mark.parametrize("cooldown", [0, 2])
 @pytest.mark.parametrize("scores", SEQUENCES.values(), ids=SEQUENCES)
-def test_as_keras_even_when_interrupted(scores, cooldown):
-    reduce = {"factor": 0.5, "patience": 2, "min_lr": 0.2, "cooldown": cooldown, **RULES}
+def test_as_keras_even_when_interrupted(scores):
+    reduce = {"factor": 0.5, "patience": 2, "min_lr": 0.2, "cooldown": 1, **RULES}
     stop = {"patience": 4, **RULES}
 
     def ours():
@@ -299,11 +288,10 @@ def make_two_rates(**options):
 @pytest.mark.backend
 def test_one_fit_with_many(tmp_path):
     gan = make_two_rates(batch_norm=True)
-    log, files = tmp_path / "log.csv", [tmp_path / "gan.keras", tmp_path / "gan.weights.h5"]
+    log, path = tmp_path / "log.csv", tmp_path / "gan.keras"
     callbacks = [
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
-        keras.callbacks.ModelCheckpoint(files[0], monitor="val_d_loss", mode="min"),
-        keras.callbacks.ModelCheckpoint(files[1], save_weights_only=True, save_freq=2),
+        keras.callbacks.ModelCheckpoint(path, monitor="val_d_loss", mode="min"),
         keras.callbacks.EarlyStopping(monitor="val_d_loss", mode="min", patience=10),
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(log),
@@ -314,23 +302,11 @@ def test_one_fit_with_many(tmp_path):
     # Before Keras 3.15 the log has one column, which is the generator's.
     g_column = "learning_rate" if "learning_rate" in history else "learning_rate_generator"
     assert history[g_column] == pytest.approx([5e-4, 2.5e-4, 1.25e-4])
-    if g_column == "learning_rate_generator":
-        assert history["learning_rate_discriminator"] == pytest.approx([2e-3, 1e-3, 5e-4])
     with log.open() as file:
         rows = list(csv.DictReader(file))
     assert set(rows[0]) == {"epoch", *history}
     assert {"d_loss", "g_loss", "val_d_loss", "val_d_accuracy_real"} < set(history)
-    for name, values in history.items():
-        np.testing.assert_allclose([float(row[name]) for row in rows], values, rtol=1e-6)
-    # Both were last written at the last step. Validation draws latents only after a batch's end.
-    assert gap(state(keras.models.load_model(files[0])), state(gan)) == 0.0
-    restored = make_two_rates(batch_norm=True)
-    restored.load_weights(files[1])
-    latents = restored.random.state
-    pairs = zip(
-        restored.variables + restored.optimizer.variables, state(restored), state(gan), strict=True
-    )
-    assert [v.path for v, a, b in pairs if v is not latents and not np.array_equal(a, b)] == []
+    assert gap(state(keras.models.load_model(path)), state(gan)) == 0.0
 
 
 @pytest.mark.backend

@@ -45,12 +45,10 @@ def test_data_are_divided_by_class_and_labels_checked(tmp_path):
             digits.load_data(tmp_path / "d.npz")
     np.savez(tmp_path / "d.npz", x=whole().images, y=whole().labels)
     data = digits.load_data(tmp_path / "d.npz")
-    assert len(data.train) + len(data.test) == len(whole())
     shares = np.bincount(data.test.labels) / np.bincount(whole().labels)
     assert np.ptp(shares) < 0.03
     parts = [{image.tobytes() for image in part.images} for part in (data.train, data.test)]
     assert not parts[0] & parts[1]
-    assert len(data.reference) + len(data.real) == len(data.test)
 
 
 def test_from_data_to_report(tmp_path, monkeypatch):
@@ -60,7 +58,6 @@ def test_from_data_to_report(tmp_path, monkeypatch):
     study = tiny.some(digits.STUDY, NAMES, "none", SMALL)
     study._loaded["data"] = data
     results = tiny.run(study, tmp_path, digits)
-    assert results[0]["metrics"]["epochs"] == 2
     assert 1 <= results[0]["metrics"]["digit_score"] <= 10
     found = DigitsResults(study, results, data, tmp_path)
     report = found.write(tmp_path)
@@ -68,8 +65,6 @@ def test_from_data_to_report(tmp_path, monkeypatch):
     assert {"samples", "accuracy", "quality", "histogram", "claims"} < names
     scores = pandas.read_csv(report.path / "scores.csv")
     assert scores["pictures"].tolist() == [*NAMES, "real digits (ceiling)", "noise (floor)"]
-    trials = pandas.read_csv(report.path / "trials.csv")
-    assert trials["digit_score"].tolist() == [r["metrics"]["digit_score"] for r in results]
 
 
 def numbers(score=4.0, seconds=10.0, blank=False):
@@ -100,21 +95,16 @@ def test_as_the_write_up_says_and_the_contrary():
     metrics = {"base": usual, "tanh": blank, "latent-50": usual, "label-smoothing": usual}
     metrics |= {"least-squares": better, "hinge": better}
     metrics |= {"instance-noise": usual, "batch-norm": slower}
-    histories = {
-        "tanh": [history(1.0, 0.0)] * 3,
-        "label-smoothing": [history(0.0, 0.0)] * 3,
-        "instance-noise": [history(advantage=a) for a in (0.3, 0.31, 0.29)],
-        "batch-norm": [history(unrest=u) for u in (0.05, 0.06, 0.04)],
-    }
+    histories = {"tanh": [history(1.0, 0.0)] * 3, "label-smoothing": [history(0.0, 0.0)] * 3}
+    histories["instance-noise"] = [history(advantage=a) for a in (0.3, 0.31, 0.29)]
+    histories["batch-norm"] = [history(unrest=u) for u in (0.05, 0.06, 0.04)]
     found = tiny.verdicts(judged(metrics, histories))
     assert (len(found), set(found.values())) == (11, {SUPPORTED})
     metrics = {"base": blank, "tanh": usual, "latent-50": faster, "label-smoothing": worse}
     metrics |= {"least-squares": worse, "hinge": worse}
     metrics |= {"instance-noise": worse, "batch-norm": faster}
-    histories = {
-        "instance-noise": [history(advantage=a) for a in (0.0, 0.01, -0.01)],
-        "batch-norm": [history(unrest=u) for u in (0.4, 0.41, 0.39)],
-    }
+    histories = {"instance-noise": [history(advantage=a) for a in (0.0, 0.01, -0.01)]}
+    histories["batch-norm"] = [history(unrest=u) for u in (0.4, 0.41, 0.39)]
     found = tiny.verdicts(judged(metrics, histories))
     assert found.pop("Half the latent values hardly change the quality.") == SUPPORTED
     assert set(found.values()) == {REFUTED}
@@ -125,7 +115,6 @@ def test_one_seed_and_other_seeds_can_not_tell():
     assert set(tiny.verdicts(judged({"base": [numbers(1.0)], **one})).values()) == {CANNOT_TELL}
     apart = judged({"base": [numbers(), None], "latent-50": [None, numbers()]})
     assert set(tiny.verdicts(apart).values()) == {CANNOT_TELL}
-    assert all("no seed has both" in claim.evidence for claim in apart.claims)
     assert judged({"latent-50": [numbers()]}).claims.items == ()  # nothing to compare with
 
 
@@ -135,4 +124,3 @@ def test_the_classic_loop_never_trains_its_discriminator():
     assert not run.steps["D moved by"].any()
     assert "discriminator_frozen" in {finding.check for finding in run.findings}
     assert repr(run) == "batch sizes 8 8: D trained no no"
-    assert "D moved by" in run._repr_html_()

@@ -264,12 +264,9 @@ def dense_generator(activation):
     ("activation", "scale", "offset", "evidence"),
     [
         ("tanh", 2.0, -1.0, None),
-        ("tanh", 1.2, -1.0, None),
         ("tanh", 1.0, 0.0, "0.0% of its values lie in the lower half"),
-        ("tanh", 1.0, -0.01, "0.0% of its values lie in the lower half"),  # a resize's overshoot
         ("tanh", 2.5, 0.0, "of its values lie outside"),
         ("sigmoid", 1.0, 0.0, None),
-        ("sigmoid", 2.0, -1.0, "of its values lie outside"),
         ("sigmoid", 1.0 / 255.0, 0.0, "it covers 0.4% of that"),
         ("linear", 255.0, 0.0, None),
     ],
@@ -306,7 +303,6 @@ def test_a_whole_data_set(activation, low):
     ("loss", "real_label", "frequency"),
     [
         ("non_saturating", 0.9, 15),
-        ("least_squares", 1.0, "epoch"),
         ("hinge", 1.0, "epoch"),
         ("wasserstein", 1.0, "epoch"),
     ],
@@ -480,49 +476,7 @@ def test_batch_norm_of_a_keras_io_gan(unit, training, expected):
         assert "1 of the generator's 1 batch normalisations" in finding.evidence
 
 
-# -- models of plain Keras, and networks of many kinds ---------------------------------------------
-
-
-class Reversal(keras.Model):
-    """Both players under one loss and one optimizer; `fit` logs nothing but `loss`.
-
-    The generator's gradient is reversed (Ganin & Lempitsky, 2015), so what the discriminator
-    descends the generator climbs: the GAN of the minimax game, with no training step of its own.
-    """
-
-    def __init__(self, generator, discriminator):
-        super().__init__()
-        self.generator = generator
-        self.discriminator = discriminator
-
-    def call(self, inputs, training=False):
-        latents, images = inputs
-        fakes = self.generator(latents, training=training)
-        fakes = 2.0 * ops.stop_gradient(fakes) - fakes  # fakes, with the gradient -1
-        logits = [self.discriminator(x, training=training) for x in (images, fakes)]
-        return ops.concatenate(logits, axis=1)
-
-
-def watch_reversal(small, generator, optimizer, epochs=5, steps=4, **options):
-    gan = Reversal(generator, build_discriminator())
-    gan.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True))
-    n = steps * 16
-    latents = np.random.default_rng(1).normal(size=(n, LATENT)).astype("float32")
-    labels = np.tile([1.0, 0.0], (n, 1)).astype("float32")
-    monitor = HealthMonitor(small[:128], **options)
-    inputs = latents, small[:n]
-    history = fit(gan, inputs, y=labels, batch_size=16, epochs=epochs, callbacks=[monitor])
-    assert history.keys() == {"loss"}
-    return monitor
-
-
-@pytest.mark.backend
-def test_plain_keras_gan_whose_generator_is_cut_off(small):
-    cut = layers.Lambda(lambda x: ops.stop_gradient(x) + 0.0 * x, output_shape=IMAGE)
-    stack = [keras.Input((LATENT,)), *build_generator().layers, cut]
-    monitor = watch_reversal(small, keras.Sequential(stack), keras.optimizers.SGD(1e-2))
-    assert names(monitor) == ["generator_frozen"]
-    assert "variables reach an optimizer" in monitor.findings[0].remedy
+# -- networks of many kinds ------------------------------------------------------------------------
 
 
 @pytest.mark.backend
@@ -573,10 +527,9 @@ def test_subclassed_players_with_a_latent_dim(unit):
     [
         ([layers.Flatten, lambda: layers.Dense(1)], (1,)),
         ([lambda: layers.Conv2D(1, 3)], (6, 6, 1)),
-        ([lambda: layers.Conv2D(1, 8), lambda: layers.Reshape(())], ()),
         ([lambda: layers.Conv2D(1, 3), lambda: layers.Reshape((6, 6))], (6, 6)),
     ],
-    ids=["one", "patches", "no axis", "patches without channels"],
+    ids=["one", "patches", "patches without channels"],
 )
 def test_shapes_of_discriminators(small, head, shape):
     discriminator = keras.Sequential([keras.Input(IMAGE), *(make() for make in head)])
@@ -587,19 +540,14 @@ def test_shapes_of_discriminators(small, head, shape):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("structure", [list, tuple, dict])
-def test_conditional_generators_take_a_structure_of_latents(unit, structure):
+def test_a_conditional_generator_takes_a_structure_of_latents(unit):
     z, label = keras.Input((LATENT,), name="z"), keras.Input((1,), dtype="int32", name="label")
     code = layers.Flatten()(layers.Embedding(10, 4)(label))
     x = layers.Dense(64, activation="sigmoid")(layers.Concatenate()([z, code]))
-    inputs = {"z": z, "label": label} if structure is dict else [z, label]
-    generator = keras.Model(inputs, layers.Reshape(IMAGE)(x))
+    generator = keras.Model({"z": z, "label": label}, layers.Reshape(IMAGE)(x))
     rng = np.random.default_rng(0)
-    latents = {
-        "z": rng.normal(size=(100, LATENT)).astype("float32"),
-        "label": rng.integers(0, 10, (100, 1)),
-    }
-    latents = latents if structure is dict else structure(latents.values())
+    latents = {"z": rng.normal(size=(100, LATENT)).astype("float32")}
+    latents["label"] = rng.integers(0, 10, (100, 1))
     monitor = HealthMonitor(unit[:64], latents=latents)
     begin(monitor, players(generator, make_discriminator()))
     monitor.on_epoch_end(0, {"d_loss": 1.0, "note": "no number", "aux_loss": None})
@@ -634,30 +582,22 @@ def test_resumed_monitor_sees_the_same(small):
     assert second.get_state() == whole.get_state()
 
 
+ZEROS = np.zeros((2, 8, 8, 1))
+
+
 @pytest.mark.parametrize(
-    ("real", "options", "message"),
+    ("real", "options"),
     [
-        (np.zeros((1, 8, 8, 1)), {}, r"at least two images.*Received: shape \(1, 8, 8, 1\)"),
-        (np.zeros((9, 8, 8)), {}, r"at least two images.*Received: shape \(9, 8, 8\)"),
-        (np.full((2, 8, 8, 1), np.nan), {}, "without NaN"),
-        ("photos/", {}, r"ganlib.data.load gives.*Received: 'photos/'"),
-        (iter([1]), {}, r"of a tf.data.Dataset a batch, next\(iter\(dataset\)\)"),
-        (np.zeros((2, 8, 8, 1)), {"stop_on": "blank"}, r"names checks.*Received: \['blank'\]"),
-        (np.zeros((2, 8, 8, 1)), {"stop_on": ["blank"]}, r"names checks.*Received: \['blank'\]"),
-        (np.zeros((2, 8, 8, 1)), {"frequency": 0}, "Received: frequency=0"),
-        (np.zeros((2, 8, 8, 1)), {"frequency": "batch"}, "Received: frequency='batch'"),
-        (np.zeros((2, 8, 8, 1)), {"loss": "bce"}, "Received: bce"),
+        (ZEROS[:1], {}),
+        (ZEROS + np.nan, {}),
+        ("photos/", {}),
+        (ZEROS, {"stop_on": "blank"}),
+        (ZEROS, {"frequency": "batch"}),
     ],
 )
-def test_errors(real, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_errors(real, options):
+    with pytest.raises(ValueError, match="Received"):
         HealthMonitor(real, **options)
-
-
-def scores(*shape):
-    """A discriminator whose outputs have that shape."""
-    layer = layers.Dense(int(np.prod(shape)))
-    return keras.Sequential([keras.Input(IMAGE), layers.Flatten(), layer, layers.Reshape(shape)])
 
 
 def two_heads():
@@ -666,29 +606,24 @@ def two_heads():
     return keras.Model(inputs, [layers.Dense(1)(x), layers.Dense(10)(x)])
 
 
+def ten_classes():
+    return keras.Sequential([keras.Input(IMAGE), layers.Flatten(), layers.Dense(10)])
+
+
 LATENTS = np.zeros((4, LATENT), "float32")
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize(
     ("parts", "real", "options", "message"),
     [
-        ({}, (8, 16, 16, 1), {}, r"discriminator takes \(8, 8, 1\).*Received: .*\(8, 16, 16, 1\)"),
-        ({}, (8, 8, 8, 3), {}, r"takes \(8, 8, 1\): .* judges images alone.*\(8, 8, 8, 3\)"),
-        (
-            {"discriminator": lambda: Subclass(layers.Flatten(), layers.Dense(1))},
-            (8, 16, 16, 1),
-            {},
-            r"generator makes \(8, 8, 1\).*Received: real of shape \(8, 16, 16, 1\)",
-        ),
-        ({"discriminator": lambda: scores(10)}, None, {}, r"one an image.*shape \(2, 10\)"),
-        ({"discriminator": two_heads}, None, {}, r"player.outputs\[0\].*list of 2"),
-        ({"latent_dim": lambda: 3}, None, {}, r"than the model's latents.*latent_dim=3"),
-        ({}, None, {"latents": LATENTS[:, :3]}, r"fails on the first 2 of `latents`.*\(2, 3\)"),
-        ({}, None, {"latents": [LATENTS, LATENTS[:3]]}, r"of one length.*\[\(4, 4\), \(3, 4\)\]"),
-        ({}, None, {"latents": LATENTS[:1]}, r"at least two.*\[\(1, 4\)\]"),
-        ({}, None, {"latents": LATENTS + np.nan}, "must be finite"),
-        ({}, None, {"from_logits": False}, r"give probabilities.*Received: -?\d"),
+        ({}, (8, 16, 16, 1), {}, r"discriminator takes \(8, 8, 1\).*\(8, 16, 16, 1\)"),
+        ({}, (8, 8, 8, 3), {}, r"judges images alone.*\(8, 8, 8, 3\)"),
+        ({"discriminator": ten_classes}, None, {}, r"one an image.*shape \(2, 10\)"),
+        ({"discriminator": two_heads}, None, {}, r"player.outputs\[0\]"),
+        ({"latent_dim": lambda: 3}, None, {}, "latent_dim=3"),
+        ({}, None, {"latents": LATENTS[:, :3]}, r"generator fails.*\(2, 3\)"),
+        ({}, None, {"latents": LATENTS + np.nan}, "finite"),
+        ({}, None, {"from_logits": False}, "give probabilities"),
     ],
 )
 def test_what_does_not_fit(parts, real, options, message):
@@ -700,15 +635,11 @@ def test_what_does_not_fit(parts, real, options, message):
         begin(HealthMonitor(images, **options), model)
 
 
-@pytest.mark.backend
-def test_a_model_without_networks(small):
-    gan = keras.Sequential([build_generator()])
-    with pytest.raises(ValueError, match=r"add `self.generator = …` and .*Received: Sequential"):
-        begin(HealthMonitor(small[:8]), gan)
-    with pytest.raises(RuntimeError, match=r"set_model\(model\) and on_train_begin\(\)"):
-        HealthMonitor(small[:8]).check()
+def test_a_model_without_networks_and_bytes(small):
+    with pytest.raises(ValueError, match="add `self"):
+        begin(HealthMonitor(small[:8]), keras.Sequential([build_generator()]))
     images = 255.0 * (small[:16] + 1)
-    with pytest.raises(ValueError, match=r"\[-1, 1\].*127.5 - 1.*Received: .*\[0, 510\]"):
+    with pytest.raises(ValueError, match=r"127.5 - 1.*\[0, 510\]"):
         fit(make_gan(), images, callbacks=[HealthMonitor(images)])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ganlib.experiment.run import run_trial
 from ganlib.features import networks
+from ganlib.studies.results import Results
 
 
 def forward(batch):
@@ -67,7 +68,8 @@ def made_up(kind, metrics, histories=None, recipes=None, **attributes):
     """
     results = []
     for name, seeds in metrics.items():
-        usual = {"name": name, "status": "done", "recipe": (recipes or {}).get(name, {})}
+        recipe = (recipes or {}).get(name, {})
+        usual = {"name": name, "status": "done", "seconds": 1.0, "recipe": recipe}
         for seed, numbers in enumerate(seeds):
             if numbers is not None:
                 whole = {"findings": [], **numbers}
@@ -77,7 +79,7 @@ def made_up(kind, metrics, histories=None, recipes=None, **attributes):
     study.trial = lambda one: next(trial for trial in study.trials if trial.id == one)
     found = kind.__new__(kind)
     vars(found).update(attributes)
-    super(kind, found).__init__(study, results, None)
+    Results.__init__(found, study, results, None)
     for name, seeds in (histories or {}).items():
         found.histories |= {f"{name}-{seed}": history for seed, history in enumerate(seeds)}
     return found

@@ -116,10 +116,8 @@ class BestByKID(KeepBest):
         network: `ganlib.features.networks.Network`.
         real: float array `(n, network.dimension)`, features of real validation pictures; those that
             are scored at the end must be others, or the choice would flatter them.
-        path: where the weights are kept, `.npz`.
         n: int, generated pictures at a score.
-        every, epochs: int, as of `KeepBest`.
-        seed: int, of the latents.
+        path, every, epochs: as of `KeepBest`.
     """
 
     def __init__(self, gan, network, real, path, *, n, every, epochs, seed=0):

@@ -335,8 +335,8 @@ class HealthMonitor(keras.callbacks.Callback):
             setattr(self, f"_{name}", state[name])
 
     def __repr__(self):
-        names = ", ".join(finding.check for finding in self.findings) or "nothing found"
-        return f"<HealthMonitor: {names}>"
+        names = ", ".join(finding.check for finding in self.findings)
+        return f"<HealthMonitor: {names or 'nothing found'}>"
 
     def _repr_html_(self):
         if not self.findings:

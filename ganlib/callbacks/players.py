@@ -1,7 +1,6 @@
 """What `HealthMonitor` asks of anybody's model: its networks, their inputs, outputs and weights.
 
-Everything that can be wrong with a model or with the monitor's arguments is said here, before the
-first batch, in one message with the remedy.
+What does not fit is said before the first batch, in one message with the remedy.
 """
 
 import hashlib
@@ -24,7 +23,11 @@ TRIED = 2  # inputs of the trial run before training
 STATISTICS = {"moving_mean", "moving_variance"}
 RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}
 FEW = 256  # of a whole data set, images that are looked at
-WRAP = "a discriminator of images and labels needs a wrapper that judges images alone"
+REMEDY = {
+    "generator": "Pass `latents`, what the training step calls it on",
+    "discriminator": "Pass `real` as the training step shows it; a discriminator of images and "
+    "labels needs a wrapper that judges images alone",
+}
 
 
 def real_images(real, generator):
@@ -33,9 +36,8 @@ def real_images(real, generator):
         value_range = RANGES.get(output_bounds(generator))
         if value_range is None:
             raise ValueError(
-                "Give `real` as an array, such as images.as_range('signed'): only of a generator "
-                "that ends in sigmoid or tanh is it known in which range it makes images. "
-                f"Received: {real!r}"
+                "Give `real` as an array, such as images.as_range('signed'): the generator does "
+                f"not show in which range it makes images. Received: {real!r}"
             )
         array = real.as_range(value_range)
         real = array[np.linspace(0, len(array) - 1, min(FEW, len(array))).astype(int)]
@@ -51,9 +53,9 @@ def check_real(real):
     if array.ndim != 4 or len(array) < 2 or not np.isfinite(array).all():
         held = f"shape {array.shape}" if array.size or array.ndim > 1 else repr(real)[:80]
         raise ValueError(
-            "`real` must hold at least two images, (n, height, width, channels), without NaN or "
-            "infinity: an array, or what ganlib.data.load gives; of a tf.data.Dataset a batch, "
-            f"next(iter(dataset)). Received: {held}"
+            "`real` must hold at least two images, (n, height, width, channels), without NaN: an "
+            "array, what ganlib.data.load gives, or a batch, next(iter(dataset)). "
+            f"Received: {held}"
         )
     return array
 
@@ -62,14 +64,10 @@ def check_players(model):
     """Raises a `ValueError` if the model has no `generator` and `discriminator` to call."""
     missing = [name for name in PLAYERS if not hasattr(getattr(model, name, None), "weights")]
     if missing:
-        # torch keeps the parts of a model in a dict of their own.
-        attributes = getattr(model, "__dict__", {}) | getattr(model, "_modules", {})
-        parts = sorted(name for name, value in attributes.items() if isinstance(value, keras.Model))
         raise ValueError(
             "The model needs the attributes `generator` and `discriminator`, both Keras models: "
-            f"add {' and '.join(f'`self.{name} = …`' for name in missing)}. Without `fit`, see "
-            "ganlib.callbacks.health's docstring. Received: "
-            f"{type(model).__name__} with the models {parts}"
+            f"add {' and '.join(f'`self.{name} = …`' for name in missing)}. "
+            f"Received: {type(model).__name__}"
         )
 
 
@@ -83,35 +81,31 @@ def find_latents(model, real, latents=None):
     leaves = keras.tree.flatten(latents)
     arrays = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves]
     sizes = {len(array) if array.ndim else 0 for array in arrays}
-    if len(sizes) != 1 or min(sizes) < 2:
+    finite = all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
+    if len(sizes) != 1 or min(sizes) < 2 or not finite:
         raise ValueError(
-            "`latents` must hold the generator's inputs for at least two images: an array, or a "
-            "list or dict of arrays of one length. Received: shapes "
-            f"{[array.shape for array in arrays]}"
+            "`latents` must hold finite inputs of the generator for at least two images: an array, "
+            "or a list or dict of arrays of one length. Received: shapes "
+            f"{[array.shape for array in arrays]}{'' if finite else ', with NaN or infinity'}"
         )
-    if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
-        raise ValueError("`latents` must be finite. Received: NaN or infinity in them")
     return latents
 
 
 def _latent_shape(model, real):
     shape, size = _known_shape(model.generator, "input_shape"), getattr(model, "latent_dim", None)
-    received = f"generator.input_shape={shape}, latent_dim={size}"
     size = size if isinstance(size, int) else None
     if shape is None and size is not None:
         return (size,)
-    if not isinstance(shape, tuple) or not all(isinstance(side, int) for side in shape[1:]):
-        problem = "The shape of the generator's input must be known to draw latents"
-    elif size is not None and len(shape) == 2 and shape[1] != size:
-        problem = "The generator takes more than the model's latents, as a conditional one does"
-    elif len(shape) == 4 and shape[1] > 1 and shape[-1] == real.shape[-1]:
-        problem = "The generator seems to take pictures"
-    else:
-        return shape[1:]
-    raise ValueError(
-        f"{problem}: pass `latents`, what the generator is called on, such as latents[:256] with "
-        f"their labels. Received: {received}"
-    )
+    known = isinstance(shape, tuple) and all(isinstance(side, int) for side in shape[1:])
+    conditional = known and size is not None and len(shape) == 2 and shape[1] != size
+    pictures = known and len(shape) == 4 and shape[1] > 1 and shape[-1] == real.shape[-1]
+    if not known or conditional or pictures:
+        raise ValueError(
+            "No latents can be drawn for a generator that takes pictures, labels or what it does "
+            f"not show: pass `latents`, what it is called on. Received: input_shape={shape}, "
+            f"latent_dim={size}"
+        )
+    return shape[1:]
 
 
 def _known_shape(player, name):
@@ -124,16 +118,12 @@ def _known_shape(player, name):
 def run(player, inputs, image_shape, name="The player"):
     """One output an input, in inference mode, as a float32 array; `name` is for the message."""
     outputs = infer(player, inputs, image_shape)
-    if isinstance(outputs, list | tuple | dict):
-        raise ValueError(
-            f"{name} must return one tensor. Wrap one of several: keras.Model(player.inputs, "
-            f"player.outputs[0]). Received: {type(outputs).__name__} of {len(outputs)}"
-        )
     n = len(keras.tree.flatten(inputs)[0])
-    if len(outputs) != n:
+    if isinstance(outputs, list | tuple | dict) or len(outputs) != n:
+        got = getattr(outputs, "shape", f"a {type(outputs).__name__}")
         raise ValueError(
-            f"{name} must return one output an input. Received: an output of shape "
-            f"{outputs.shape} for {n} inputs"
+            f"{name} must return one tensor, with one output an input. Wrap one of several: "
+            f"keras.Model(player.inputs, player.outputs[0]). Received: {got} for {n} inputs"
         )
     return outputs
 
@@ -150,12 +140,9 @@ def try_out(model, real, latents, from_logits=None):
     _check_bytes(generator, real)
     if _is_built(generator):
         first = keras.tree.map_structure(lambda x: x[:TRIED], latents)
-        remedy = "Pass `latents` as the training step calls it."
-        made = _tried(generator, first, real, "The generator", "`latents`", remedy)
-        _check_sizes("generator makes", real, made.shape)
+        _check_sizes("generator makes", real, _tried(generator, first, real, "generator").shape)
     if _is_built(discriminator):
-        remedy = f"Pass the images as the training step shows them to it; {WRAP}."
-        judged = _tried(discriminator, real[:TRIED], real, "The discriminator", "`real`", remedy)
+        judged = _tried(discriminator, real[:TRIED], real, "discriminator")
         check_scores(judged.shape)
         if from_logits is False and not ((judged >= 0) & (judged <= 1)).all():
             raise ValueError(
@@ -168,32 +155,26 @@ def _is_built(player):
     return getattr(player, "built", True) and bool(player.weights)
 
 
-def _tried(player, inputs, real, name, argument, remedy):
+def _tried(player, inputs, real, name):
     try:
-        return run(player, inputs, real.shape[1:], name)
+        return run(player, inputs, real.shape[1:], f"The {name}")
     except Exception as error:  # each backend raises its own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = [tuple(leaf.shape) for leaf in keras.tree.flatten(inputs)]
         raise ValueError(
-            f"{name} fails on the first {TRIED} of {argument}: {reason} {remedy} Received: shapes "
+            f"The {name} fails on {TRIED} inputs: {reason} {REMEDY[name]}. Received: shapes "
             f"{shapes}"
         ) from error
 
 
 def _check_sizes(verb, real, shape):
-    if not isinstance(shape, tuple):
-        return
-    sides = shape[1:]
-    pairs = list(zip(sides, real.shape[1:], strict=False))
-    if len(sides) == 3 and all(a in (None, b) for a, b in pairs):
-        return
-    remedy = "resize them"
-    if len(sides) == 3 and all(a in (None, b) for a, b in pairs[:2]):  # too few channels, or many
-        remedy = WRAP if verb.startswith("d") else "give those that the training step uses"
-    raise ValueError(
-        f"`real` must hold images of the shape that both networks use; the {verb} {sides}: "
-        f"{remedy}. Received: real of shape {real.shape}"
-    )
+    sides = shape[1:] if isinstance(shape, tuple) else real.shape[1:]
+    pairs = itertools.zip_longest(sides, real.shape[1:], fillvalue=-1)
+    if not all(a in (None, b) for a, b in pairs):
+        raise ValueError(
+            f"`real` must hold images of the shape that both networks use; the {verb} {sides}. "
+            f"{REMEDY['discriminator']}. Received: real of shape {real.shape}"
+        )
 
 
 def _check_bytes(generator, real):
@@ -202,9 +183,9 @@ def _check_bytes(generator, real):
     if math.isfinite(width) and (real.max() > high + width or real.min() < low - width):
         scaled = "images / 127.5 - 1" if low < 0 else "images / 255"
         raise ValueError(
-            f"`real` must lie in the range of the generator's output, [{low:g}, {high:g}], as the "
-            f"discriminator sees it in training: if these are bytes, pass {scaled}, and check what "
-            f"`fit` gets. Received: values in [{real.min():g}, {real.max():g}]"
+            f"`real` must lie in the range of the generator's output, [{low:g}, {high:g}]: if "
+            f"these are bytes, pass {scaled}, and check what `fit` gets. Received: values in "
+            f"[{real.min():g}, {real.max():g}]"
         )
 
 
@@ -219,9 +200,6 @@ def at_rest(model, player):
         return bool(np.abs(keras.ops.convert_to_numpy(rate)).max() <= AT_REST)
     except (TypeError, ValueError):  # no rate, or one of another kind
         return False
-
-
-# -- which weights have moved between two looks ----------------------------------------------------
 
 
 def fingerprints(model):

@@ -106,10 +106,8 @@ class Run:
 
     def discard_attempt(self):
         """Removes what a failed or killed attempt left, except the checkpoints to go on from."""
-        for path in [
-            *self._found(".*.tmp"),
-            *map(self.path.joinpath, ("result.json", "error.txt")),
-        ]:
+        told = [self.path / "result.json", self.path / "error.txt"]
+        for path in told + self._found(".*.tmp"):
             path.unlink(missing_ok=True)
 
     def lock(self):

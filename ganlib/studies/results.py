@@ -20,7 +20,7 @@ from ganlib.stats import mean_interval, paired_interval
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
 
 
-# Dict of name → callable that draws results (or None), names of tables, dict of name → GIF frames.
+# figures: name → callable that draws results or gives None; tables: names; films: name → frames.
 Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], defaults=[{}])
 
 
