@@ -14,8 +14,6 @@ from skimage import data as pictures
 from ganlib.data import DataError, Images
 from ganlib.data.parts import Parts
 from ganlib.experiment.run import run_trial
-from ganlib.images import upscale
-from ganlib.metrics import super_resolution as metrics
 from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import srgan
 from ganlib.studies.srgan_attempts import ATTEMPTS
@@ -111,14 +109,6 @@ def test_expectations_are_the_write_ups_own_words():
     # What was not said is not judged.
     assert [attempt.name[-1] for attempt in ATTEMPTS if not attempt.expects] == ["1", "7"]
     assert said["1"] == said["7"] == ""
-
-
-def test_the_linear_upscaler_is_the_best_on_the_training_pictures():
-    low, high = metrics.low_resolution(DATA.train.images[0], 4)
-    kernel = srgan.linear_kernel(DATA.train, 4)
-    large = srgan.enlarge_linearly(low, kernel, 4), upscale(low, 4)
-    linear, bicubic = (np.mean((x.astype("float64") - high) ** 2) for x in large)
-    assert linear <= bicubic
 
 
 def test_pictures_smaller_than_a_patch_are_refused_before_training():

@@ -19,10 +19,11 @@ from ganlib.studies.srgan_attempts import ATTEMPTS
 
 SCORES = {"psnr_y": "PSNR (Y)", "psnr_rgb": "PSNR (RGB)", "ssim_y": "SSIM (Y)"}
 SCORES |= {"ssim_rgb": "SSIM (RGB)", "sharpness": "sharpness", "perceptual": "perceptual distance"}
-CEILING = ("∞", "∞", "1", "1", "1", "0")  # the original's scores
+CEILING = dict(zip(SCORES.values(), ("∞", "∞", "1", "1", "1", "0"), strict=True))  # the original's
 PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}
 TABLES = ("scores", "mistakes", "chances", "findings", "losses", "trials")
 FIRST, LAST = ATTEMPTS[0].name, ATTEMPTS[-1].name
+RIGHT = ["d_accuracy_real", "d_accuracy_fake"]
 NEAR_CHANCE = 0.01  # of D's loss, relative
 GOAL = 0.4  # dB over bicubic that the repaired recipe sets out for
 MARGIN = 1.0  # dB: less is no movement worth the name
@@ -38,15 +39,11 @@ class SRResults(Results):
         self.attempts = [attempt for attempt in ATTEMPTS if self.of(attempt.name)]
         self.attempted = [r for attempt in self.attempts for r in self.of(attempt.name)]
         self.mistake = self.attempted[0]["recipe"]["mistake"] if self.attempts else "none"
-
-    @functools.cached_property
-    def baselines(self):
-        """Rows a picture, of flat grey, bicubic and linear."""
-        return baselines(self.data, self.recipe)
-
-    def baseline(self, name):
-        """Mean scores of one of them."""
-        return mean_scores(self.baselines[name])
+        self.baselines = baselines(data, self.recipe)  # rows a picture
+        self.baseline = {name: mean_scores(rows) for name, rows in self.baselines.items()}
+        pairs = zip(data.test.names[:KEPT], data.test.images, strict=False)
+        # The test pictures in the panels: name, and uint8 at low and high resolution.
+        self.shown = [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def metric(self, result, key):
         """A number of the last phase's scores, or else of the result."""
@@ -60,9 +57,9 @@ class SRResults(Results):
         return [scores for scores in found if scores]
 
     def gain(self, key, over="pretrained"):
-        """Interval over test pictures: a score of the repaired recipe less an earlier one.
+        """Interval over test pictures: the repaired recipe's adversarial phase less pretraining.
 
-        Over "pretrained" that of its adversarial phase, over a baseline that of pretraining.
+        Or pretraining less a baseline.
         """
 
         def pictures(phase):
@@ -107,7 +104,7 @@ class SRResults(Results):
             row |= {"printed then": f"{then['psnr']} dB, {then['ssim']}"}
             row |= {"printed by ours": f"{ours('printed_psnr'):.2f} dB, {ours('printed_ssim'):.3f}"}
             row |= self.row(name, {"psnr_rgb": "PSNR (RGB)"}, ".2f")
-            below = ours("psnr_y") - self.baseline("bicubic")["psnr_y"]
+            below = ours("psnr_y") - self.baseline["bicubic"]["psnr_y"]
             row |= {"less bicubic (Y)": f"{below:+.2f} dB", "G loss": f"{ours('g_loss'):.4f}"}
             row |= {"D loss": f"{ours('d_loss'):.4f}", "D right": f"{ours('d_accuracy'):.0%}"}
             row |= {"verdict": verdicts.get(name, "not judged"), "resolved": attempt.resolved}
@@ -116,7 +113,7 @@ class SRResults(Results):
 
     def scores(self):
         """Every method between flat grey and the original, in the right value range."""
-        found = {name: [self.baseline(name)] for name in self.baselines}
+        found = {name: [scores] for name, scores in self.baseline.items()}
         found |= {a.name: self.after("adversarial", a.name) for a in self.attempts}
         found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
         rows = []
@@ -125,8 +122,7 @@ class SRResults(Results):
                 row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
                 row["seeds"] = "" if name in self.baselines else len(runs)
                 rows.append({"method": name, **row, "pictures": len(self.data.test)})
-        ceiling = dict(zip(SCORES.values(), CEILING, strict=True))
-        rows.append({"method": "original (ceiling)", **ceiling})
+        rows.append({"method": "original (ceiling)", **CEILING})
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
     @functools.cached_property
@@ -152,14 +148,13 @@ class SRResults(Results):
     def chances(self):
         """What D's loss is without information, by loss; the write-up's lies around 1.000."""
         losses = {name.replace("_", " "): cls().chance for name, cls in LOSSES.items()}
-        losses["hinge, halved"] = losses["hinge"] / 2
-        losses["non saturating, mean of both"] = losses["non saturating"] / 2
-        losses["squares without ½, constant 0 or 1"] = 1.0
+        losses |= {"hinge, halved": losses["hinge"] / 2}
+        losses |= {"non saturating, mean of both": losses["non saturating"] / 2}
+        losses |= {"squares without ½, constant 0 or 1": 1.0}
         table = pandas.DataFrame(losses.items(), columns=["loss", "D's loss without information"])
         printed = [attempt.printed["d_loss"] for attempt in ATTEMPTS]
-        fits = f"fits {min(printed)}…{max(printed)}"
-        table[fits] = (table["D's loss without information"] - 1).abs() < 0.01
-        return table
+        near = (table["D's loss without information"] - 1).abs() < 0.01
+        return table.assign(**{f"fits {min(printed)}…{max(printed)}": near})
 
     def losses(self):
         """Every epoch of every trial: the losses that the write-up kept by hand."""
@@ -175,12 +170,6 @@ class SRResults(Results):
         """Every number of every trial, a row a trial and phase."""
         return super().trials("phase").rename(columns=lambda c: SCORES.get(c, c.replace("_", " ")))
 
-    @functools.cached_property
-    def shown(self):
-        """The test pictures in the panels: (name, low, high), the latter two uint8."""
-        pairs = zip(self.data.test.names[:KEPT], self.data.test.images, strict=False)
-        return [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
-
     def enlarged(self, variation, picture, phase=""):
         """A test picture as a trial's first seed enlarged it, uint8."""
         folder = self.folders[self.of(variation)[0]["id"]] / phase / "samples"
@@ -189,8 +178,8 @@ class SRResults(Results):
     def caption(self, name, label):
         """PSNR (Y) of a test picture by a method, as text; "" where there is none."""
         phase, variation = (label, "repaired") if label in PHASES else ("adversarial", label)
-        rows = next((s["pictures"] for s in self.after(phase, variation)), [])
-        rows = self.baselines.get(label, rows)
+        runs = [scores["pictures"] for scores in self.after(phase, variation)]
+        rows = [*runs, self.baselines.get(label, [])][0]
         return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
 
 
@@ -202,8 +191,7 @@ def _of_attempts(found):
     text = f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
     text += f"wrong: below 0.5 D is strong. It was in {len(low)} epochs of our runs"
     if len(low):
-        accuracy = (low["d_accuracy_real"].mean() + low["d_accuracy_fake"].mean()) / 2
-        text += f", and D was right on {accuracy:.0%} there"
+        text += f", and D was right on {low[RIGHT].mean(axis=None):.0%} there"
     statement = "A D loss below 0.5 is a warning sign: D is too weak."
     yield Claim(statement, judge(loss.chance < 0.5), f"{text}.")
     weights = sorted({f"{r['recipe']['adversarial']:g}" for r in found.attempted})
@@ -222,7 +210,7 @@ def _of_attempts(found):
 def _of_progress(found):
     """Claims on the first attempt and the last."""
     right, seen = (mean_interval(found.values(LAST, k)) for k in ("psnr_rgb", "printed_psnr"))
-    grey = found.baseline("flat grey")["psnr_rgb"]
+    grey = found.baseline["flat grey"]["psnr_rgb"]
     text = f"Its pictures have {right:.2f} dB in the right range (RGB); compared as "
     text += f"“{found.mistake}” the same pictures print {seen:.2f} dB. Flat grey has {grey:.2f} dB."
     statement = f"The best attempt reaches {ATTEMPTS[-1].printed['psnr']:.1f} dB."
@@ -321,23 +309,21 @@ def mistake(found):
 def printed(found):
     """PSNR of the attempts: as the write-up printed it, as ours print it, and as it is."""
     x = np.arange(len(found.attempts)) + 1
-    lines = {
-        "the write-up": [attempt.printed["psnr"] for attempt in found.attempts],
-        f"ours, “{found.mistake}”": [found.mean(a.name, "printed_psnr") for a in found.attempts],
-        "ours, right range": [found.mean(a.name, "psnr_rgb") for a in found.attempts],
-    }
+    names, means = [attempt.name for attempt in found.attempts], found.mean
+    lines = {"the write-up": [attempt.printed["psnr"] for attempt in found.attempts]}
+    lines |= {f"ours, “{found.mistake}”": [means(name, "printed_psnr") for name in names]}
+    lines |= {"ours, right range": [means(name, "psnr_rgb") for name in names]}
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for label, values in lines.items():
             axes[0].plot(x, values, "o-", label=label)
         for name, mark in (("flat grey", ":"), ("bicubic", "--")):
-            level = found.baseline(name)["psnr_rgb"]
+            level = found.baseline[name]["psnr_rgb"]
             axes[0].axhline(level, color="0.4", ls=mark, lw=0.9, label=name)
         axes[0].set(xlabel="attempt", ylabel="PSNR (RGB), dB", xticks=x)
-        for attempt in found.attempts:
-            history = pandas.concat(found.history(attempt.name)).groupby("epoch").mean()
-            share = history.index / history.index.max()
-            axes[1].plot(share, history["d_loss"], lw=1, label=attempt.name)
+        for name in names:
+            history = pandas.concat(found.history(name)).groupby("epoch")["d_loss"].mean()
+            axes[1].plot(history.index / history.index.max(), history, lw=1, label=name)
         axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9, label="no information")
         axes[1].set(xlabel="share of training", ylabel="D's loss, 1 - D(x) + D(G(z))")
         legend_below(figure, axes, 4)
@@ -353,7 +339,7 @@ def trade(found):
     for name in (attempt.name for attempt in found.attempts):
         points.append((label, f"${name[-1]}$", "C1", found.after("adversarial", name)))
     for name, marker in (("bicubic", "s"), ("linear", "D")):
-        points.append((name, marker, "C2", [found.baseline(name)]))
+        points.append((name, marker, "C2", [found.baseline[name]]))
     for phase, marker in zip(PHASES, "v^", strict=True):
         points.append((phase, marker, "C0", found.after(phase)))
     with style() as plt:

@@ -16,7 +16,6 @@ from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import Augment, Batches, load_parts
-from ganlib.data.parts import Parts
 from ganlib.experiment import fit as training
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, STOPPED, Run
@@ -69,14 +68,10 @@ class Recipe:
     start: str = ""  # name of the trial whose weights this one begins with; none: at random
 
 
-# fmt: off
-PROFILES = {
-    "quick": {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32, "epochs": 6,
-        "plateau_patience": 2, "patience": 4},
-    "cpu": {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64},
-    "full": {},
-}
-# fmt: on
+_QUICK = {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32, "epochs": 6}
+_QUICK |= {"plateau_patience": 2, "patience": 4}
+_CPU = {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64}
+PROFILES = {"quick": _QUICK, "cpu": _CPU, "full": {}}
 
 
 def name_of(recipe):
@@ -88,15 +83,10 @@ def variations(study):
     """The grid's 36 cells with controls; or, after them, what follows from the best cell.
 
     The controls are the write-up's earlier setting, and masks that belong to other pictures.
-
-    Raises:
-        ValueError: a change of what the grid itself varies.
     """
-    if fixed := set(FIELDS) & set(study.changes):
-        raise ValueError(
-            f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
-            f"'unet-lr0.001-bs16'. Received: {', '.join(sorted(fixed))}"
-        )
+    if fixed := sorted(set(FIELDS) & set(study.changes)):
+        told = f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
+        raise ValueError(f"{told}'unet-lr0.001-bs16'. Received: {', '.join(fixed)}")
     make = functools.partial(dataclasses.replace, study.base)
     if study.after:
         best = functools.partial(make, **study.after)
@@ -123,16 +113,13 @@ def best_cell(study, results):
     return best and dict(zip(FIELDS, best, strict=True))
 
 
-@dataclasses.dataclass(eq=False)
 class TileData:
-    """Tiles with masks: the grid's, and those of the set on which its best cell is tried."""
+    """Tiles with masks, as `Parts`: the grid's, and those on which its best cell is tried."""
 
-    first: Parts
-    second: Parts
-
-    def __post_init__(self):
+    def __init__(self, first, second):
+        self.first, self.second = first, second
         for name in ("train", "validation", "test", "name", "origin", "synthetic"):
-            setattr(self, name, getattr(self.first, name))
+            setattr(self, name, getattr(first, name))
         self.checksum = self.first.checksum + self.second.checksum
 
 
@@ -201,7 +188,7 @@ def prepare(recipe, seed):
     """A compiled model with initial weights of its own, and an optimizer that knows nothing.
 
     Compiling takes as long as several epochs, so a process keeps the last model: its programs serve
-    every learning rate and seed, which are numbers in variables, and on TensorFlow every batch size.
+    every learning rate and seed, which are numbers in variables.
     """
     fresh = _build(recipe, seed)
     model = _compiled(dataclasses.replace(shape_of(recipe), batch_size=1))
