@@ -63,7 +63,7 @@ def test_the_grid_has_36_cells_and_four_controls():
         plan().at("quick", changes={"learning_rate": 1e-3, "batch_size": 8, "epochs": 2})
 
 
-def test_the_best_cell_is_the_first_with_the_best_mean():
+def test_the_best_cell_is_the_first_with_the_best_mean_and_others_follow_it():
     study = plan().at("quick", seeds=2)
     scores = {"unet-lr0.0001-bs8": (0.95, 0.5), "attention_unet-lr0.0005-bs32": (0.8, 0.9)}
     scores |= dict.fromkeys((*EARLIER, "mispaired"), (0.99, 0.99))  # these are no cells
@@ -77,23 +77,11 @@ def test_the_best_cell_is_the_first_with_the_best_mean():
         result["name"] = "mispaired" if result["name"] == "mispaired" else "no setting is in it"
     assert unet.best_cell(study, found) == dict(zip(unet.FIELDS, unet.GRID[0], strict=True))
     assert unet.best_cell(study, found[36:40]) is None
-
-
-def test_what_follows_the_best_cell():
-    best = {"architecture": "unet", "batch_size": 32, "learning_rate": 5e-4}
-    study = plan().at("cpu", seeds=1, after=best)
+    study = plan().at("cpu", seeds=1, after={**best, "architecture": "unet"})
     longer, scratch, tuned = (trial.recipe for trial in study.trials)
-    assert unet.STUDY.epochs(longer) == 120
-    assert (scratch.second, scratch.start) == (True, "")
+    assert (unet.STUDY.epochs(longer), scratch.second, scratch.start) == (120, True, "")
     assert tuned == dataclasses.replace(scratch, start="unet-lr0.0005-bs32")
     assert {unet.shape_of(r) for r in (longer, scratch, tuned)} == {unet.shape_of(scratch)}
-
-
-def test_two_sets_are_loaded_once():
-    study = unet.STUDY.at("quick", changes={"most": 8, "held_out": 8, "size": 16})
-    data = study.data
-    assert [part.images.shape for part in (data.train, data.test)] == [(8, 16, 16, 1)] * 2
-    assert (data.second.name != data.name, data.checksum) == (True, study.trials[0].data)
 
 
 @pytest.fixture(scope="module")

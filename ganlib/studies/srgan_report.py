@@ -177,9 +177,8 @@ class SRResults(Results):
 
     def caption(self, name, label):
         """PSNR (Y) of a test picture by a method, as text; "" where there is none."""
-        phase, variation = (label, "repaired") if label in PHASES else ("adversarial", label)
-        runs = [scores["pictures"] for scores in self.after(phase, variation)]
-        rows = [*runs, self.baselines.get(label, [])][0]
+        asked = (label,) if label in PHASES else ("adversarial", label)
+        rows = next((s["pictures"] for s in self.after(*asked)), self.baselines.get(label, ()))
         return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
 
 
@@ -269,10 +268,8 @@ def crop(low, high):
     side = CROP // scale
     detail = np.hypot(*np.gradient(low.mean(axis=-1)))
     ranges = (range(0, max(1, length - side), side // 4) for length in low.shape[:2])
-    y, x = max(
-        itertools.product(*ranges),
-        key=lambda at: detail[at[0] : at[0] + side, at[1] : at[1] + side].mean(),
-    )
+    corners = itertools.product(*ranges)
+    y, x = max(corners, key=lambda at: detail[at[0] :, at[1] :][:side, :side].mean())
     return slice(y * scale, y * scale + CROP), slice(x * scale, x * scale + CROP)
 
 
@@ -308,11 +305,10 @@ def mistake(found):
 
 def printed(found):
     """PSNR of the attempts: as the write-up printed it, as ours print it, and as it is."""
-    x = np.arange(len(found.attempts)) + 1
-    names, means = [attempt.name for attempt in found.attempts], found.mean
+    x, names = np.arange(len(found.attempts)) + 1, [attempt.name for attempt in found.attempts]
     lines = {"the write-up": [attempt.printed["psnr"] for attempt in found.attempts]}
-    lines |= {f"ours, “{found.mistake}”": [means(name, "printed_psnr") for name in names]}
-    lines |= {"ours, right range": [means(name, "psnr_rgb") for name in names]}
+    lines |= {f"ours, “{found.mistake}”": [found.mean(name, "printed_psnr") for name in names]}
+    lines |= {"ours, right range": [found.mean(name, "psnr_rgb") for name in names]}
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for label, values in lines.items():
@@ -335,9 +331,10 @@ def trade(found):
 
     A large point, or an attempt's number, is the mean over seeds; the faint ones are the seeds.
     """
-    label, points = "attempts, by number", []
+    points = []
     for name in (attempt.name for attempt in found.attempts):
-        points.append((label, f"${name[-1]}$", "C1", found.after("adversarial", name)))
+        seeds = found.after("adversarial", name)
+        points.append(("attempts, by number", f"${name[-1]}$", "C1", seeds))
     for name, marker in (("bicubic", "s"), ("linear", "D")):
         points.append((name, marker, "C2", [found.baseline[name]]))
     for phase, marker in zip(PHASES, "v^", strict=True):

@@ -126,7 +126,7 @@ def pareto(found):
     measures = dict.fromkeys(unet.FIELDS, "first")
     measures |= dict.fromkeys(("training_seconds", "jaccard"), "mean")
     means = found.grid.groupby("name").agg(measures)
-    front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
+    front = means.loc[sorted(found.pareto)].sort_values("training_seconds")
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 3.2))
         for name, look, part in _by_architecture(means):

@@ -51,7 +51,17 @@ class UnetResults(Results):
         self.seeds = int(self.grid.groupby("name").size().min())  # of the cell with the fewest
         self.group = stats.indistinguishable(self.grid, "name", "jaccard")
         self.members = list(self.group.table["cell"][:ENSEMBLE])
+        means = self.grid.groupby(["architecture", "name"], sort=False)["jaccard"]
+        means = means.agg(statistics.mean).sort_values(ascending=False, kind="stable")
+        first = means.reset_index().drop_duplicates("architecture")
+        # Architecture → its best cell, the best one first; of equal ones that of `best_cell`.
+        self.best_of = dict(zip(first["architecture"], first["name"], strict=True))
         self.best = next(iter(self.best_of.values()))
+        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
+        # The cells that no other beats in both.
+        self.pareto = set(means.index[stats.pareto_front(*means.to_numpy().T)])
+        block = {"block": "seed"} if self.seeds > 1 else {}
+        self.variance = {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
         self.baselines = self.results[0]["metrics"]["baselines"]
         every, finished = results(study, out), {result["id"] for result in self.results}
         self.lost = [result for result in every if result["id"] not in finished]
@@ -63,14 +73,6 @@ class UnetResults(Results):
         some = any(result["status"] in (DONE, STOPPED) for result in came)
         self.after = Results(following, came, data, out) if some else None  # of the next stage
 
-    @functools.cached_property
-    def best_of(self):
-        """Architecture → name of its best cell, the best one first; ties as in `best_cell`."""
-        means = self.grid.groupby(["architecture", "name"], sort=False)["jaccard"]
-        means = means.agg(statistics.mean).sort_values(ascending=False, kind="stable")
-        first = means.reset_index().drop_duplicates("architecture")
-        return dict(zip(first["architecture"], first["name"], strict=True))
-
     def cell_means(self, key):
         """A `pandas.Series` of a measure's mean over seeds, by the settings of the cell."""
         return self.grid.groupby(list(FIELDS))[key].mean()
@@ -78,17 +80,6 @@ class UnetResults(Results):
     def by(self, setting, levels, key="jaccard"):
         """These means, a column a level of one setting and a row a pair of the others."""
         return self.cell_means(key).unstack(setting).reindex(columns=list(levels))
-
-    @functools.cached_property
-    def variance(self):
-        """Measure → type-II analysis of variance over the grid, with seeds as blocks."""
-        block = {"block": "seed"} if self.seeds > 1 else {}
-        return {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
-
-    def pareto(self):
-        """Names of the cells that no other beats in both Jaccard and training time."""
-        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
-        return set(means.index[stats.pareto_front(means["training_seconds"], means["jaccard"])])
 
     def predictions(self, run_id):
         """Probabilities on the test tiles, float32 `(n, size, size, 1)`."""
@@ -128,13 +119,14 @@ class UnetResults(Results):
 
     def cells(self):
         """A row a cell of the grid, the best first."""
-        rows, front = [], self.pareto()
+        rows = []
         for name in self.group.table["cell"]:
             runs = self.grid[self.grid["name"] == name]
             row = {field.replace("_", " "): runs[field].iloc[0] for field in FIELDS}
             row |= {label: _brief(runs[key]) for key, label in OF_CELLS.items()}
             row |= {"not told from the best": "yes" if name in self.group.group else "no"}
-            rows.append({**row, "Pareto": "yes" if name in front else "no", "seeds": len(runs)})
+            row |= {"Pareto": "yes" if name in self.pareto else "no"}
+            rows.append({**row, "seeds": len(runs)})
         return pandas.DataFrame(rows)
 
     def variances(self):
