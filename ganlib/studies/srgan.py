@@ -31,10 +31,7 @@ WATCHED = "validation_psnr_y"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a super-resolution trial depends on, except its data and seed.
-
-    G minimises `pixel` · content + `perceptual` · features + `adversarial` · adversarial loss.
-    """
+    """G minimises `pixel`·content + `perceptual`·features + `adversarial`·adversarial loss."""
 
     scale: int = 4
     generator: str = "residual"  # or "paper"
@@ -249,8 +246,7 @@ def enlarged(generator, low, scale):
     try:
         return upscale_image(generator, low)
     except DataError:
-        height, width, channels = low.shape
-        return np.zeros((scale * height, scale * width, channels), "uint8")
+        return np.zeros_like(low).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def save_generator(generator, path):

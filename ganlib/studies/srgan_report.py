@@ -23,7 +23,6 @@ CEILING = dict(zip(SCORES.values(), ("∞", "∞", "1", "1", "1", "0"), strict=T
 PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}
 TABLES = ("scores", "mistakes", "chances", "findings", "losses", "trials")
 FIRST, LAST = ATTEMPTS[0].name, ATTEMPTS[-1].name
-RIGHT = ["d_accuracy_real", "d_accuracy_fake"]
 NEAR_CHANCE = 0.01  # of D's loss, relative
 GOAL = 0.4  # dB over bicubic that the repaired recipe sets out for
 MARGIN = 1.0  # dB: less is no movement worth the name
@@ -41,8 +40,7 @@ class SRResults(Results):
         self.mistake = self.attempted[0]["recipe"]["mistake"] if self.attempts else "none"
         self.baselines = baselines(data, self.recipe)  # rows a picture
         self.baseline = {name: mean_scores(rows) for name, rows in self.baselines.items()}
-        pairs = zip(data.test.names[:KEPT], data.test.images, strict=False)
-        # The test pictures in the panels: name, and uint8 at low and high resolution.
+        pairs = zip(data.test.names[:KEPT], data.test.images, strict=False)  # of the panels
         self.shown = [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def metric(self, result, key):
@@ -57,10 +55,7 @@ class SRResults(Results):
         return [scores for scores in found if scores]
 
     def gain(self, key, over="pretrained"):
-        """Interval over test pictures: the repaired recipe's adversarial phase less pretraining.
-
-        Or pretraining less a baseline.
-        """
+        """Interval over test pictures: adversarial phase less pretraining; or that less `over`."""
 
         def pictures(phase):
             runs = [scores["pictures"] for scores in self.after(phase)] or [self.baselines[phase]]
@@ -163,8 +158,8 @@ class SRResults(Results):
             for path in sorted(self.folders[r["id"]].glob("**/history.csv")):
                 phase = path.parent.name if path.parent.name == "pretraining" else "adversarial"
                 parts[r["name"], r["seed"], phase] = pandas.read_csv(path)
-        table = pandas.concat(parts, names=["variation", "seed", "phase"])
-        return table.droplevel(-1).reset_index()
+        about = ["variation", "seed", "phase"]
+        return pandas.concat(parts, names=about).droplevel(-1).reset_index()
 
     def trials(self):
         """Every number of every trial, a row a trial and phase."""
@@ -183,14 +178,14 @@ class SRResults(Results):
 
 
 def _of_attempts(found):
-    """Claims on the attempts alone."""
     loss, metrics = AbsoluteError(), [r["metrics"] for r in found.attempted]
     epochs = pandas.concat([h for a in found.attempts for h in found.history(a.name)])
     low = epochs[epochs["d_loss"] < 0.5]
     text = f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
     text += f"wrong: below 0.5 D is strong. It was in {len(low)} epochs of our runs"
     if len(low):
-        text += f", and D was right on {low[RIGHT].mean(axis=None):.0%} there"
+        right = low[["d_accuracy_real", "d_accuracy_fake"]].mean(axis=None)
+        text += f", and D was right on {right:.0%} there"
     statement = "A D loss below 0.5 is a warning sign: D is too weak."
     yield Claim(statement, judge(loss.chance < 0.5), f"{text}.")
     weights = sorted({f"{r['recipe']['adversarial']:g}" for r in found.attempted})
@@ -207,7 +202,6 @@ def _of_attempts(found):
 
 
 def _of_progress(found):
-    """Claims on the first attempt and the last."""
     right, seen = (mean_interval(found.values(LAST, k)) for k in ("psnr_rgb", "printed_psnr"))
     grey = found.baseline["flat grey"]["psnr_rgb"]
     text = f"Its pictures have {right:.2f} dB in the right range (RGB); compared as "
@@ -225,7 +219,6 @@ def _of_progress(found):
 
 
 def _of_settings(found):
-    """Claims on two attempts: that two are alike, and that what a note expected to rise did."""
     if found.of("attempt-3") and found.of("attempt-4"):
         pairs = zip(*(found.values(f"attempt-{i}", "g_loss") for i in (3, 4)), strict=False)
         apart = [abs(a / b - 1) for a, b in pairs]
@@ -327,10 +320,7 @@ def printed(found):
 
 
 def trade(found):
-    """Perception against distortion: closer to the original is to the right.
-
-    A large point, or an attempt's number, is the mean over seeds; the faint ones are the seeds.
-    """
+    """Perception against distortion: closer to the original is to the right."""
     points = []
     for name in (attempt.name for attempt in found.attempts):
         seeds = found.after("adversarial", name)

@@ -14,29 +14,23 @@ SPOKEN = dict(zip(unet.ARCHITECTURES, ("UNet", "Attention UNet", "Attention ResU
 COLOURS = dict(zip(unet.ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
 MARKS = dict(zip(unet.ARCHITECTURES, "os^", strict=True))
 EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
-SHOWN = 6  # test tiles
-# Of a found mask, in the examples.
+SHOWN = 6  # test tiles, with a found mask in these colours
 ERRORS = {"found": (1, 1, 1), "missed": (0.84, 0.37, 0), "invented": (0.34, 0.71, 0.91)}
 
 
 def _by_architecture(runs):
-    """Each architecture with the look of its line and its rows."""
     for architecture in unet.ARCHITECTURES:
         look = {"color": COLOURS[architecture], "marker": MARKS[architecture]}
         yield architecture, look, runs[runs["architecture"] == architecture]
 
 
 def _setting(row):
-    """A cell for people, as "1e-3, batch 8"."""
     mantissa, exponent = f"{row.learning_rate:e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}, batch {row.batch_size}"
 
 
 def heatmaps(found):
-    """Three measures over learning rate and batch size for each architecture, means over seeds.
-
-    The small number is n where seeds were repeated; a cell that ran out of memory says so.
-    """
+    """Three measures over learning rate and batch size for each architecture, means over seeds."""
     from matplotlib.colors import LogNorm, Normalize
 
     cells = pandas.MultiIndex.from_tuples(unet.GRID)
@@ -201,8 +195,7 @@ def examples(found):
     masks = np.asarray(test.masks) > 0
     both, either = predicted & masks, predicted | masks
     scores = both.sum(axis=(1, 2, 3)) / np.maximum(either.sum(axis=(1, 2, 3)), 1)
-    # Where there is nothing to find, 1 or 0 says little.
-    full = np.flatnonzero(masks.any(axis=(1, 2, 3)))
+    full = np.flatnonzero(masks.any(axis=(1, 2, 3)))  # where there is something to find
     if not len(full):
         return None
     ordered = full[np.argsort(scores[full])]

@@ -27,12 +27,10 @@ RESPONSES |= {"best_epoch": "epochs to the best"}
 TESTED = {"jaccard": "Jaccard", "jaccard_soft": "soft Jaccard", "dice": "Dice"}
 SPOKEN = {"p_adjusted": "p (Holm)", "omega2_partial": "partial ω²", "gib": "GiB"}
 TABLES = ("scores", "cells", "variances", "guidelines", "speed", "trials")
-# Of the published grid: an epoch of 1,980 patches of 256×256 pixels, 64 filters.
 PUBLISHED_SECONDS = {"unet": 31, "attention_unet": 44, "attention_resunet": 50}
-PUBLISHED_PIXELS = 1980 * 256**2
+PUBLISHED_PIXELS = 1980 * 256**2  # of an epoch that took so long, with 64 filters
 EXPECTED_RATE = {"unet": 5e-4, "attention_unet": 1e-3, "attention_resunet": 1e-3}
-CALMER = 0.5  # "> 50 % lower"
-MATCH = 0.01  # a Jaccard as near as that "matches"
+CALMER, MATCH = 0.5, 0.01  # "> 50 % lower"; a Jaccard as near as that "matches"
 CONSISTENT = 0.02  # standard deviation of the Jaccard over seeds that counts as consistent
 UNFINISHED = "The cells that it compares have not all finished."
 
@@ -58,7 +56,6 @@ class UnetResults(Results):
         self.best_of = dict(zip(first["architecture"], first["name"], strict=True))
         self.best = next(iter(self.best_of.values()))
         means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
-        # The cells that no other beats in both.
         self.pareto = set(means.index[stats.pareto_front(*means.to_numpy().T)])
         block = {"block": "seed"} if self.seeds > 1 else {}
         self.variance = {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
@@ -203,7 +200,6 @@ def _brief(values):
 
 
 def _tested(scores):
-    """Test scores of some runs as cells of a table."""
     row = {label: _brief([each[key] for each in scores]) for key, label in TESTED.items()}
     return {**row, "seeds": len(scores)}
 
@@ -215,7 +211,6 @@ def _spoken(table):
 
 
 def _of_effects(found):
-    """The learning rate's effect, and the write-up's three hypotheses."""
     variance = found.variance["jaccard"]
     effect = variance.effect("learning_rate")
     text = variance.note or "No such effect."
@@ -285,7 +280,6 @@ def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
 
 
 def _highest(statement, table, architecture, words="to {}:", **text):
-    """A claim that an architecture's column is above each other's."""
     table = table.reindex(columns=list(ARCHITECTURES))
     others = [name for name in ARCHITECTURES if name != architecture]
     margins = {words.format(name): table[architecture] - table[name] for name in others}
@@ -293,7 +287,6 @@ def _highest(statement, table, architecture, words="to {}:", **text):
 
 
 def _of_noise(found):
-    """How far cells and seeds can be told apart."""
     related = stats.correlation(found.grid["loss_std"], found.grid["jaccard"])
     text = f"Spearman's correlation of std and Jaccard over the grid's runs: {related:.2f}."
     statement = "The steadier the validation loss, the better the Jaccard."
@@ -332,7 +325,6 @@ def _by_seed(statement, pairs, text, judged=judge_positive, of=_test, compare=op
 
 
 def _against_earlier(found):
-    """Each architecture's best cell against its earlier setting, by seed."""
     pairs = [(found.of(name), found.of(f"earlier-{a}")) for a, name in found.best_of.items()]
     loss_std, epochs = (functools.partial(found.metric, key=k) for k in ("loss_std", "best_epoch"))
     halved = functools.partial(judge_interval, high=math.log(CALMER))
@@ -360,7 +352,6 @@ def _against_earlier(found):
 
 
 def _of_others(found):
-    """The control, the ensemble, and what followed the grid."""
     best, level = found.of(found.best), found.baselines["foreground"]["jaccard"]
     if runs := found.of(MISPAIRED):
         statement = "With the masks of other pictures a network is no better than marking every "
