@@ -31,10 +31,7 @@ WATCHED = "validation_psnr_y"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a super-resolution trial depends on, except its data and seed.
-
-    G minimises `pixel` · content + `perceptual` · features + `adversarial` · adversarial loss.
-    """
+    """G minimises `pixel`·content + `perceptual`·features + `adversarial`·adversarial loss."""
 
     scale: int = 4
     generator: str = "residual"  # or "paper"
@@ -69,28 +66,21 @@ class Recipe:
         return "signed" if self.generator == "paper" else "unit"
 
 
-# fmt: off
 # The repaired recipe by profile; in quick's three hundred steps D has to learn something.
-PROFILES = {
-    "quick": {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8,
-        "steps": 100, "pretraining_epochs": 6, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99,
-        "judged_side": 96},
-    "cpu": {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 500,
-        "pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995,
-        "judged_side": 128},
-    "full": {"filters": 96, "blocks": 16, "patch": 192, "steps": 1000, "pretraining_epochs": 30,
-        "pretraining_rate": 5e-4, "epochs": 10, "g_learning_rate": 1e-4, "ema": 0.999},
-}
+_QUICK = {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8, "steps": 100}
+_QUICK |= {"pretraining_epochs": 6, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99}
+_CPU = {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 500}
+_CPU |= {"pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995}
+_FULL = {"filters": 96, "blocks": 16, "patch": 192, "pretraining_epochs": 30, "epochs": 10}
+_FULL |= {"pretraining_rate": 5e-4, "g_learning_rate": 1e-4, "ema": 0.999}
+PROFILES = {"quick": _QUICK | {"judged_side": 96}, "cpu": _CPU | {"judged_side": 128}}
+PROFILES |= {"full": _FULL}
 # As submitted: SRGAN from scratch, no pixel pretraining, the loss 1 - D(x) + D(G(z)).
-SUBMITTED = {"generator": "paper", "linear_start": False, "loss": "absolute_error",
-    "distance": "l2", "mistake": "denormalised twice"}  # what fits the write-up's scores
-_SIZES = ("filters", "blocks", "d_filters", "patch", "batch_size", "steps")
-SUBMITTED_SIZES = {
-    "quick": dict(zip(_SIZES, (16, 2, 8, 48, 4, 16), strict=True)),
-    "cpu": dict(zip(_SIZES, (32, 4, 16, 64, 8, 40), strict=True)),
-    "full": dict(zip(_SIZES, (64, 16, 64, 96, 16, 400), strict=True)),
-}
-# fmt: on
+SUBMITTED = {"generator": "paper", "linear_start": False, "loss": "absolute_error"}
+SUBMITTED |= {"distance": "l2", "mistake": "denormalised twice"}  # fits the write-up's scores
+SIZES = ("filters", "blocks", "d_filters", "patch", "batch_size", "steps")
+SUBMITTED_SIZES = {"quick": (16, 2, 8, 48, 4, 16), "cpu": (32, 4, 16, 64, 8, 40)}
+SUBMITTED_SIZES |= {"full": (64, 16, 64, 96, 16, 400)}
 # The write-up's epochs in one of ours; the factor on its rates, as a short attempt has fewer steps.
 EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
 RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
@@ -101,12 +91,12 @@ PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1, "vgg19": 0.1}
 def variations(study):
     """The repaired recipe, first because it takes longest, and the seven attempts."""
     judge = perceptual.best_at_hand()
-    # A deep network costs more than all the rest of a small one's step.
-    features = judge if study.profile == FULL else "filters"
+    features = judge if study.profile == FULL else "filters"  # a deep network's would cost the most
     common = {"features": features, "judge": judge}
     repaired = dataclasses.replace(study.base, perceptual=PERCEPTUAL[features], **common)
     recipes, profile = {"repaired": repaired}, study.profile
-    common |= SUBMITTED | SUBMITTED_SIZES[profile] | {"judged_side": study.base.judged_side}
+    common |= SUBMITTED | dict(zip(SIZES, SUBMITTED_SIZES[profile], strict=True))
+    common["judged_side"] = study.base.judged_side
     for attempt in ATTEMPTS:
         settings = common | attempt.settings | {"epochs": attempt.epochs // EPOCHS_A_LOG[profile]}
         for rate in ("g_learning_rate", "d_learning_rate"):
@@ -116,7 +106,7 @@ def variations(study):
 
 
 def load(spec, study):
-    """Photographs in three parts that share no picture; DataError if one is below a patch's size."""
+    """Photographs in three parts that share no picture; DataError if one is below a patch."""
     parts = load_parts(spec, channels=3, any_size=True)
     check(parts.train, at_least=max(recipe.patch for recipe in study.recipes.values()))
     for part in (parts.validation, parts.test):
@@ -149,7 +139,8 @@ def baselines(data, recipe):
 def train(trial, data, run):
     """Pretrains on pixels, then adversarially, and scores; see `Study.train`."""
     recipe, seed = trial.recipe, trial.seed
-    generator, discriminator = build_players(recipe, seed, linear_kernel(data.train, recipe.scale))
+    players = build_players(recipe, seed, linear_kernel(data.train, recipe.scale))
+    generator = players[0]
     patches = Patches(data.train, recipe.scale, recipe.patch, recipe.value_range)
     batches = Batches(patches, recipe.batch_size, seed, steps=recipe.steps)
     epochs = recipe.pretraining_epochs + recipe.epochs
@@ -161,8 +152,7 @@ def train(trial, data, run):
         save_generator(generator, run.model)
     if recipe.epochs:
         phase = run.phase("", recipe.pretraining_epochs, epochs)
-        gan = build_gan(generator, discriminator, recipe, seed)
-        found = train_adversarially(gan, batches, trial, data, phase)
+        gan, found = train_adversarially(*players, batches, trial, data, phase)
         found["findings"] = results.get("findings", []) + found["findings"]
         results |= found
         results["scores"]["adversarial"] = score(gan.sampler, recipe, data, phase)
@@ -175,12 +165,12 @@ def train(trial, data, run):
 def build_players(recipe, seed, kernel):
     """The generator and the discriminator of a recipe; `kernel` is the linear upscaler."""
     keras.utils.set_random_seed(seed)
-    sizes = {"scale": recipe.scale, "filters": recipe.filters, "blocks": recipe.blocks}
+    sizes = recipe.scale, recipe.filters, recipe.blocks
     if recipe.generator == "paper":
-        generator = models.build_paper_generator(**sizes, seed=seed)
+        generator = models.build_paper_generator(*sizes, seed=seed)
     else:
         kernel = kernel if recipe.linear_start else None
-        generator = models.build_generator(**sizes, kernel=kernel, seed=seed)
+        generator = models.build_generator(*sizes, kernel=kernel, seed=seed)
     d = models.build_discriminator(recipe.d_filters, levels=recipe.d_levels, seed=seed)
     return generator, d
 
@@ -202,43 +192,33 @@ def pretrain(generator, batches, recipe, data, run):
 
     path = run.path / "best.npz"
     best = KeepBest(generator, path, validation, WATCHED, lower=False, epochs=epochs)
-    # Training may start from something good, so the weights before the first epoch compete, too.
-    best.value = validation()[WATCHED]
+    best.value = validation()[WATCHED]  # training may start from something good: that competes, too
     expected = {"learning_rate": rate, "batch_size": recipe.batch_size}
     options = {"epochs": epochs, "expected": expected, "callbacks": [best, StopWhenLost()]}
     history = training.fit(generator, batches, run, **options)
     best.restore()
-    return {
-        "pretraining_loss": float(history["loss"].iloc[-1]),
-        "pretraining_seconds": float(history["seconds"].sum()),
-        "best_epoch": best.epoch,
-        WATCHED: best.value,
-        **training.findings(history),
-    }
+    found = {"pretraining_loss": float(history["loss"].iloc[-1])}
+    found |= {"pretraining_seconds": float(history["seconds"].sum())}
+    return found | {"best_epoch": best.epoch, WATCHED: best.value, **training.findings(history)}
 
 
-def build_gan(generator, discriminator, recipe, seed):
-    """The `Adversarial` of a recipe, not compiled."""
+def train_adversarially(generator, discriminator, batches, trial, data, run):
+    """Fits the GAN of a recipe under the health monitor; returns it, and what came out."""
+    recipe = trial.recipe
     weights = recipe.pixel, recipe.distance, recipe.perceptual
     content = ContentLoss(*weights, recipe.features, recipe.value_range)
     options = {"content": content, "adversarial_weight": recipe.adversarial, "ema": recipe.ema}
-    options |= {"update": "shared", "seed": seed}  # the same patches make the same pictures
-    return Adversarial(generator, discriminator, losses.get(recipe.loss), **options)
-
-
-def train_adversarially(gan, batches, trial, data, run):
-    """Fits a GAN under the health monitor; returns what came out."""
+    options |= {"update": "shared", "seed": trial.seed}  # the same patches make the same pictures
+    gan = Adversarial(generator, discriminator, losses.get(recipe.loss), **options)
     # The same patches in every run; no training reaches their epoch.
     seen = [batches.batch(2**31, step) for step in range(-(-SEEN // batches.batch_size))]
     low, high = (np.concatenate(part)[:SEEN] for part in zip(*seen, strict=True))
     monitor = HealthMonitor(high, latents=low, stop_on=("non_finite_loss",))
     history, outcome = training.fit_gan(gan, data, trial, run, images=batches, monitor=monitor)
     last = history.iloc[-1]
-    return {
-        **outcome,
-        **{key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")},
-        "d_accuracy": float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2),
-    }
+    outcome |= {key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")}
+    outcome["d_accuracy"] = float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2)
+    return gan, outcome
 
 
 def score(generator, recipe, data, run):
@@ -266,8 +246,7 @@ def enlarged(generator, low, scale):
     try:
         return upscale_image(generator, low)
     except DataError:
-        height, width, channels = low.shape
-        return np.zeros((scale * height, scale * width, channels), "uint8")
+        return np.zeros_like(low).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def save_generator(generator, path):

@@ -19,7 +19,7 @@ from ganlib.studies.srgan_attempts import ATTEMPTS
 
 SCORES = {"psnr_y": "PSNR (Y)", "psnr_rgb": "PSNR (RGB)", "ssim_y": "SSIM (Y)"}
 SCORES |= {"ssim_rgb": "SSIM (RGB)", "sharpness": "sharpness", "perceptual": "perceptual distance"}
-CEILING = ("∞", "∞", "1", "1", "1", "0")  # the original's scores
+CEILING = dict(zip(SCORES.values(), ("∞", "∞", "1", "1", "1", "0"), strict=True))  # the original's
 PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}
 TABLES = ("scores", "mistakes", "chances", "findings", "losses", "trials")
 FIRST, LAST = ATTEMPTS[0].name, ATTEMPTS[-1].name
@@ -38,15 +38,10 @@ class SRResults(Results):
         self.attempts = [attempt for attempt in ATTEMPTS if self.of(attempt.name)]
         self.attempted = [r for attempt in self.attempts for r in self.of(attempt.name)]
         self.mistake = self.attempted[0]["recipe"]["mistake"] if self.attempts else "none"
-
-    @functools.cached_property
-    def baselines(self):
-        """Rows a picture, of flat grey, bicubic and linear."""
-        return baselines(self.data, self.recipe)
-
-    def baseline(self, name):
-        """Mean scores of one of them."""
-        return mean_scores(self.baselines[name])
+        self.baselines = baselines(data, self.recipe)  # rows a picture
+        self.baseline = {name: mean_scores(rows) for name, rows in self.baselines.items()}
+        pairs = zip(data.test.names[:KEPT], data.test.images, strict=False)  # of the panels
+        self.shown = [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def metric(self, result, key):
         """A number of the last phase's scores, or else of the result."""
@@ -60,10 +55,7 @@ class SRResults(Results):
         return [scores for scores in found if scores]
 
     def gain(self, key, over="pretrained"):
-        """Interval over test pictures: a score of the repaired recipe less an earlier one.
-
-        Over "pretrained" that of its adversarial phase, over a baseline that of pretraining.
-        """
+        """Interval over test pictures: adversarial phase less pretraining; or that less `over`."""
 
         def pictures(phase):
             runs = [scores["pictures"] for scores in self.after(phase)] or [self.baselines[phase]]
@@ -107,7 +99,7 @@ class SRResults(Results):
             row |= {"printed then": f"{then['psnr']} dB, {then['ssim']}"}
             row |= {"printed by ours": f"{ours('printed_psnr'):.2f} dB, {ours('printed_ssim'):.3f}"}
             row |= self.row(name, {"psnr_rgb": "PSNR (RGB)"}, ".2f")
-            below = ours("psnr_y") - self.baseline("bicubic")["psnr_y"]
+            below = ours("psnr_y") - self.baseline["bicubic"]["psnr_y"]
             row |= {"less bicubic (Y)": f"{below:+.2f} dB", "G loss": f"{ours('g_loss'):.4f}"}
             row |= {"D loss": f"{ours('d_loss'):.4f}", "D right": f"{ours('d_accuracy'):.0%}"}
             row |= {"verdict": verdicts.get(name, "not judged"), "resolved": attempt.resolved}
@@ -116,7 +108,7 @@ class SRResults(Results):
 
     def scores(self):
         """Every method between flat grey and the original, in the right value range."""
-        found = {name: [self.baseline(name)] for name in self.baselines}
+        found = {name: [scores] for name, scores in self.baseline.items()}
         found |= {a.name: self.after("adversarial", a.name) for a in self.attempts}
         found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
         rows = []
@@ -125,8 +117,7 @@ class SRResults(Results):
                 row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
                 row["seeds"] = "" if name in self.baselines else len(runs)
                 rows.append({"method": name, **row, "pictures": len(self.data.test)})
-        ceiling = dict(zip(SCORES.values(), CEILING, strict=True))
-        rows.append({"method": "original (ceiling)", **ceiling})
+        rows.append({"method": "original (ceiling)", **CEILING})
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
     @functools.cached_property
@@ -152,14 +143,13 @@ class SRResults(Results):
     def chances(self):
         """What D's loss is without information, by loss; the write-up's lies around 1.000."""
         losses = {name.replace("_", " "): cls().chance for name, cls in LOSSES.items()}
-        losses["hinge, halved"] = losses["hinge"] / 2
-        losses["non saturating, mean of both"] = losses["non saturating"] / 2
-        losses["squares without ½, constant 0 or 1"] = 1.0
+        losses |= {"hinge, halved": losses["hinge"] / 2}
+        losses |= {"non saturating, mean of both": losses["non saturating"] / 2}
+        losses |= {"squares without ½, constant 0 or 1": 1.0}
         table = pandas.DataFrame(losses.items(), columns=["loss", "D's loss without information"])
         printed = [attempt.printed["d_loss"] for attempt in ATTEMPTS]
-        fits = f"fits {min(printed)}…{max(printed)}"
-        table[fits] = (table["D's loss without information"] - 1).abs() < 0.01
-        return table
+        near = (table["D's loss without information"] - 1).abs() < 0.01
+        return table.assign(**{f"fits {min(printed)}…{max(printed)}": near})
 
     def losses(self):
         """Every epoch of every trial: the losses that the write-up kept by hand."""
@@ -168,18 +158,12 @@ class SRResults(Results):
             for path in sorted(self.folders[r["id"]].glob("**/history.csv")):
                 phase = path.parent.name if path.parent.name == "pretraining" else "adversarial"
                 parts[r["name"], r["seed"], phase] = pandas.read_csv(path)
-        table = pandas.concat(parts, names=["variation", "seed", "phase"])
-        return table.droplevel(-1).reset_index()
+        about = ["variation", "seed", "phase"]
+        return pandas.concat(parts, names=about).droplevel(-1).reset_index()
 
     def trials(self):
         """Every number of every trial, a row a trial and phase."""
         return super().trials("phase").rename(columns=lambda c: SCORES.get(c, c.replace("_", " ")))
-
-    @functools.cached_property
-    def shown(self):
-        """The test pictures in the panels: (name, low, high), the latter two uint8."""
-        pairs = zip(self.data.test.names[:KEPT], self.data.test.images, strict=False)
-        return [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def enlarged(self, variation, picture, phase=""):
         """A test picture as a trial's first seed enlarged it, uint8."""
@@ -188,22 +172,20 @@ class SRResults(Results):
 
     def caption(self, name, label):
         """PSNR (Y) of a test picture by a method, as text; "" where there is none."""
-        phase, variation = (label, "repaired") if label in PHASES else ("adversarial", label)
-        rows = next((s["pictures"] for s in self.after(phase, variation)), [])
-        rows = self.baselines.get(label, rows)
+        asked = (label,) if label in PHASES else ("adversarial", label)
+        rows = next((s["pictures"] for s in self.after(*asked)), self.baselines.get(label, ()))
         return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
 
 
 def _of_attempts(found):
-    """Claims on the attempts alone."""
     loss, metrics = AbsoluteError(), [r["metrics"] for r in found.attempted]
     epochs = pandas.concat([h for a in found.attempts for h in found.history(a.name)])
     low = epochs[epochs["d_loss"] < 0.5]
     text = f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
     text += f"wrong: below 0.5 D is strong. It was in {len(low)} epochs of our runs"
     if len(low):
-        accuracy = (low["d_accuracy_real"].mean() + low["d_accuracy_fake"].mean()) / 2
-        text += f", and D was right on {accuracy:.0%} there"
+        right = low[["d_accuracy_real", "d_accuracy_fake"]].mean(axis=None)
+        text += f", and D was right on {right:.0%} there"
     statement = "A D loss below 0.5 is a warning sign: D is too weak."
     yield Claim(statement, judge(loss.chance < 0.5), f"{text}.")
     weights = sorted({f"{r['recipe']['adversarial']:g}" for r in found.attempted})
@@ -220,9 +202,8 @@ def _of_attempts(found):
 
 
 def _of_progress(found):
-    """Claims on the first attempt and the last."""
     right, seen = (mean_interval(found.values(LAST, k)) for k in ("psnr_rgb", "printed_psnr"))
-    grey = found.baseline("flat grey")["psnr_rgb"]
+    grey = found.baseline["flat grey"]["psnr_rgb"]
     text = f"Its pictures have {right:.2f} dB in the right range (RGB); compared as "
     text += f"“{found.mistake}” the same pictures print {seen:.2f} dB. Flat grey has {grey:.2f} dB."
     statement = f"The best attempt reaches {ATTEMPTS[-1].printed['psnr']:.1f} dB."
@@ -238,7 +219,6 @@ def _of_progress(found):
 
 
 def _of_settings(found):
-    """Claims on two attempts: that two are alike, and that what a note expected to rise did."""
     if found.of("attempt-3") and found.of("attempt-4"):
         pairs = zip(*(found.values(f"attempt-{i}", "g_loss") for i in (3, 4)), strict=False)
         apart = [abs(a / b - 1) for a, b in pairs]
@@ -281,10 +261,8 @@ def crop(low, high):
     side = CROP // scale
     detail = np.hypot(*np.gradient(low.mean(axis=-1)))
     ranges = (range(0, max(1, length - side), side // 4) for length in low.shape[:2])
-    y, x = max(
-        itertools.product(*ranges),
-        key=lambda at: detail[at[0] : at[0] + side, at[1] : at[1] + side].mean(),
-    )
+    corners = itertools.product(*ranges)
+    y, x = max(corners, key=lambda at: detail[at[0] :, at[1] :][:side, :side].mean())
     return slice(y * scale, y * scale + CROP), slice(x * scale, x * scale + CROP)
 
 
@@ -320,24 +298,21 @@ def mistake(found):
 
 def printed(found):
     """PSNR of the attempts: as the write-up printed it, as ours print it, and as it is."""
-    x = np.arange(len(found.attempts)) + 1
-    lines = {
-        "the write-up": [attempt.printed["psnr"] for attempt in found.attempts],
-        f"ours, “{found.mistake}”": [found.mean(a.name, "printed_psnr") for a in found.attempts],
-        "ours, right range": [found.mean(a.name, "psnr_rgb") for a in found.attempts],
-    }
+    x, names = np.arange(len(found.attempts)) + 1, [attempt.name for attempt in found.attempts]
+    lines = {"the write-up": [attempt.printed["psnr"] for attempt in found.attempts]}
+    lines |= {f"ours, “{found.mistake}”": [found.mean(name, "printed_psnr") for name in names]}
+    lines |= {"ours, right range": [found.mean(name, "psnr_rgb") for name in names]}
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for label, values in lines.items():
             axes[0].plot(x, values, "o-", label=label)
         for name, mark in (("flat grey", ":"), ("bicubic", "--")):
-            level = found.baseline(name)["psnr_rgb"]
+            level = found.baseline[name]["psnr_rgb"]
             axes[0].axhline(level, color="0.4", ls=mark, lw=0.9, label=name)
         axes[0].set(xlabel="attempt", ylabel="PSNR (RGB), dB", xticks=x)
-        for attempt in found.attempts:
-            history = pandas.concat(found.history(attempt.name)).groupby("epoch").mean()
-            share = history.index / history.index.max()
-            axes[1].plot(share, history["d_loss"], lw=1, label=attempt.name)
+        for name in names:
+            history = pandas.concat(found.history(name)).groupby("epoch")["d_loss"].mean()
+            axes[1].plot(history.index / history.index.max(), history, lw=1, label=name)
         axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9, label="no information")
         axes[1].set(xlabel="share of training", ylabel="D's loss, 1 - D(x) + D(G(z))")
         legend_below(figure, axes, 4)
@@ -345,15 +320,13 @@ def printed(found):
 
 
 def trade(found):
-    """Perception against distortion: closer to the original is to the right.
-
-    A large point, or an attempt's number, is the mean over seeds; the faint ones are the seeds.
-    """
-    label, points = "attempts, by number", []
+    """Perception against distortion: closer to the original is to the right."""
+    points = []
     for name in (attempt.name for attempt in found.attempts):
-        points.append((label, f"${name[-1]}$", "C1", found.after("adversarial", name)))
+        seeds = found.after("adversarial", name)
+        points.append(("attempts, by number", f"${name[-1]}$", "C1", seeds))
     for name, marker in (("bicubic", "s"), ("linear", "D")):
-        points.append((name, marker, "C2", [found.baseline(name)]))
+        points.append((name, marker, "C2", [found.baseline[name]]))
     for phase, marker in zip(PHASES, "v^", strict=True):
         points.append((phase, marker, "C0", found.after(phase)))
     with style() as plt:

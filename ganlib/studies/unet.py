@@ -16,7 +16,6 @@ from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import Augment, Batches, load_parts
-from ganlib.data.parts import Parts
 from ganlib.experiment import fit as training
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, STOPPED, Run
@@ -32,16 +31,12 @@ GRID = tuple(itertools.product(ARCHITECTURES, BATCH_SIZES, LEARNING_RATES))
 LONGER = {"quick": 2, "cpu": 4, "full": 4}  # times the grid's epochs: at least 100 in full
 MISPAIRED = "mispaired"
 SECOND = Source("membranes", None, ("second", "isbi", "membranes"), needed=False)
-WATCHED = "val_jaccard"
-BEST = "best.npz"
+WATCHED, BEST = "val_jaccard", "best.npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a trial of the grid depends on, except its data and seed.
-
-    The defaults are the write-up's; augmentation, of which it says nothing, is ours.
-    """
+    """What a trial of the grid depends on, except its data and seed; by default the write-up's."""
 
     architecture: str = "unet"
     learning_rate: float = 1e-3
@@ -69,14 +64,10 @@ class Recipe:
     start: str = ""  # name of the trial whose weights this one begins with; none: at random
 
 
-# fmt: off
-PROFILES = {
-    "quick": {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32, "epochs": 6,
-        "plateau_patience": 2, "patience": 4},
-    "cpu": {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64},
-    "full": {},
-}
-# fmt: on
+_QUICK = {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32, "epochs": 6}
+_QUICK |= {"plateau_patience": 2, "patience": 4}
+_CPU = {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64}
+PROFILES = {"quick": _QUICK, "cpu": _CPU, "full": {}}
 
 
 def name_of(recipe):
@@ -85,18 +76,10 @@ def name_of(recipe):
 
 
 def variations(study):
-    """The grid's 36 cells with controls; or, after them, what follows from the best cell.
-
-    The controls are the write-up's earlier setting, and masks that belong to other pictures.
-
-    Raises:
-        ValueError: a change of what the grid itself varies.
-    """
-    if fixed := set(FIELDS) & set(study.changes):
-        raise ValueError(
-            f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
-            f"'unet-lr0.001-bs16'. Received: {', '.join(sorted(fixed))}"
-        )
+    """The grid's 36 cells with controls; or, after them, what follows from the best cell."""
+    if fixed := sorted(set(FIELDS) & set(study.changes)):
+        told = f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
+        raise ValueError(f"{told}'unet-lr0.001-bs16'. Received: {', '.join(fixed)}")
     make = functools.partial(dataclasses.replace, study.base)
     if study.after:
         best = functools.partial(make, **study.after)
@@ -107,7 +90,7 @@ def variations(study):
         }
     cells = [make(**dict(zip(FIELDS, cell, strict=True))) for cell in GRID]
     recipes = {name_of(recipe): recipe for recipe in cells}
-    for name in ARCHITECTURES:
+    for name in ARCHITECTURES:  # the write-up's earlier setting
         recipes[f"earlier-{name}"] = make(architecture=name, learning_rate=1e-2, batch_size=8)
     return {**recipes, MISPAIRED: make(mispaired=True)}
 
@@ -123,25 +106,18 @@ def best_cell(study, results):
     return best and dict(zip(FIELDS, best, strict=True))
 
 
-@dataclasses.dataclass(eq=False)
 class TileData:
-    """Tiles with masks: the grid's, and those of the set on which its best cell is tried."""
+    """Tiles with masks, as `Parts`: the grid's, and those on which its best cell is tried."""
 
-    first: Parts
-    second: Parts
-
-    def __post_init__(self):
+    def __init__(self, first, second):
+        self.first, self.second = first, second
         for name in ("train", "validation", "test", "name", "origin", "synthetic"):
-            setattr(self, name, getattr(self.first, name))
+            setattr(self, name, getattr(first, name))
         self.checksum = self.first.checksum + self.second.checksum
 
 
 def load(spec, study):
-    """Both sets, divided; no image is in two parts.
-
-    `spec` is what `ganlib.data.load` takes of images with masks. After a comma the second set, as
-    "a.npz,b.npz"; by default the other embedded one.
-    """
+    """Both sets, divided; `spec` may name the second after a comma, as "a.npz,b.npz"."""
     first, _, second = spec.partition(",") if isinstance(spec, str) else (spec, "", "")
     if not second:
         other = "nuclei" if first == "membranes" else "membranes"
@@ -185,10 +161,9 @@ def start_from(trial, model, run):
             raise FileNotFoundError(result["status"])
         weights.load(other.path / BEST, model.weights)
     except (FileNotFoundError, ValueError) as error:
-        raise StudyError(
-            f"This trial begins with the weights of {name}, which can't be read: run that one "
-            f"first, with --trials {name} --fresh. Received: {error}"
-        ) from error
+        told = "This trial begins with the weights of another, which can't be read: run that one "
+        told += f"first, with --trials {name} --fresh. Received: {error}"
+        raise StudyError(told) from error
 
 
 def shape_of(recipe):
@@ -200,8 +175,7 @@ def shape_of(recipe):
 def prepare(recipe, seed):
     """A compiled model with initial weights of its own, and an optimizer that knows nothing.
 
-    Compiling takes as long as several epochs, so a process keeps the last model: its programs serve
-    every learning rate and seed, which are numbers in variables, and on TensorFlow every batch size.
+    Compiling takes as long as several epochs: a process keeps the last programs, for every rate.
     """
     fresh = _build(recipe, seed)
     model = _compiled(dataclasses.replace(shape_of(recipe), batch_size=1))

@@ -1,82 +1,62 @@
-"""Figures of the U-Net grid study; `found` is a `UnetResults`.
-
-Each is a matplotlib figure, or None where the trials that it needs are missing.
-"""
+"""Figures of the U-Net grid study, of `UnetResults`; None where the trials for one are missing."""
 
 import math
 
 import numpy as np
 import pandas
 
-from ganlib.models.unet import ARCHITECTURES
 from ganlib.report.figures import PAGE, SMALL, curve, legend_below, picture_table, style
-from ganlib.studies.unet import BATCH_SIZES, FIELDS, GRID, LEARNING_RATES, MISPAIRED
+from ganlib.studies import unet
 
-HEATS = {  # measure → label, and whether colours run on a logarithmic scale
-    "jaccard": ("validation Jaccard", False),
-    "loss_std": ("std of validation loss", True),
-    "best_epoch": ("epochs to the best", False),
-}
-SPOKEN = dict(zip(ARCHITECTURES, ("UNet", "Attention UNet", "Attention ResUNet"), strict=True))
-COLOURS = dict(zip(ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
-MARKS = dict(zip(ARCHITECTURES, "os^", strict=True))
+HEATS = {"jaccard": "validation Jaccard", "loss_std": "std of validation loss"}
+HEATS |= {"best_epoch": "epochs to the best"}
+SPOKEN = dict(zip(unet.ARCHITECTURES, ("UNet", "Attention UNet", "Attention ResUNet"), strict=True))
+COLOURS = dict(zip(unet.ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
+MARKS = dict(zip(unet.ARCHITECTURES, "os^", strict=True))
 EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
-SHOWN = 6  # test tiles
-# Of a found mask, in the examples.
+SHOWN = 6  # test tiles, with a found mask in these colours
 ERRORS = {"found": (1, 1, 1), "missed": (0.84, 0.37, 0), "invented": (0.34, 0.71, 0.91)}
 
 
 def _by_architecture(runs):
-    """Each architecture with the look of its line and its rows."""
-    for architecture in ARCHITECTURES:
+    for architecture in unet.ARCHITECTURES:
         look = {"color": COLOURS[architecture], "marker": MARKS[architecture]}
         yield architecture, look, runs[runs["architecture"] == architecture]
 
 
 def _setting(row):
-    """A cell for people, as "1e-3, batch 8"."""
     mantissa, exponent = f"{row.learning_rate:e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}, batch {row.batch_size}"
 
 
 def heatmaps(found):
-    """Three measures over learning rate and batch size for each architecture, means over seeds.
+    """Three measures over learning rate and batch size for each architecture, means over seeds."""
+    from matplotlib.colors import LogNorm, Normalize
 
-    The small number is n where seeds were repeated; a cell that ran out of memory says so.
-    """
-    cells, lost = pandas.MultiIndex.from_tuples(GRID), found.out_of_memory()
-    counts = found.grid.groupby(list(FIELDS)).size().reindex(cells, fill_value=0)
+    cells = pandas.MultiIndex.from_tuples(unet.GRID)
+    counts = found.grid.groupby(list(unet.FIELDS)).size().reindex(cells, fill_value=0)
     with style() as plt:
         figure, axes = plt.subplots(3, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True)
-        for row, (key, (label, logarithmic)) in zip(axes, HEATS.items(), strict=True):
+        for row, (key, label) in zip(axes, HEATS.items(), strict=True):
             means = found.cell_means(key).reindex(cells)
-            norm = _scale(means, logarithmic)  # one for the row
-            for ax, architecture in zip(row, ARCHITECTURES, strict=True):
+            scale = LogNorm if key == "loss_std" and means.min() > 0 else Normalize
+            norm = scale(means.min(), means.max())  # one for the row
+            for ax, architecture in zip(row, unet.ARCHITECTURES, strict=True):
                 heat = ax.imshow(means[architecture].unstack(), norm=norm, aspect="auto")
                 ax.grid(visible=False)
                 for (batch, rate), value in means[architecture].items():
-                    at, cell = (
-                        (LEARNING_RATES.index(rate), BATCH_SIZES.index(batch)),
-                        (architecture, batch, rate),
-                    )
-                    _annotate(ax, *at, value, norm, counts[cell], cell in lost)
+                    cell = architecture, batch, rate
+                    at = unet.LEARNING_RATES.index(rate), unet.BATCH_SIZES.index(batch)
+                    _annotate(ax, *at, value, norm, counts[cell], cell in found.out_of_memory)
             row[0].set_ylabel("batch size")
             figure.colorbar(heat, ax=row, label=label, fraction=0.05, pad=0.01)
-        for ax, low, architecture in zip(axes[0], axes[-1], ARCHITECTURES, strict=True):
+        for ax, low, architecture in zip(axes[0], axes[-1], unet.ARCHITECTURES, strict=True):
             ax.set_title(SPOKEN[architecture])
             low.set_xlabel("learning rate")
-        axes[0, 0].set_xticks(range(4), [f"{rate:g}" for rate in LEARNING_RATES])  # shared by all
-        axes[0, 0].set_yticks(range(3), [str(batch) for batch in BATCH_SIZES])
+        first = axes[0, 0]  # whose ticks all share
+        first.set_xticks(range(4), [f"{rate:g}" for rate in unet.LEARNING_RATES])
+        first.set_yticks(range(3), [str(batch) for batch in unet.BATCH_SIZES])
     return figure
-
-
-def _scale(values, logarithmic):
-    from matplotlib.colors import LogNorm, Normalize
-
-    low, high = float(values.min()), float(values.max())
-    if logarithmic and low > 0:
-        return LogNorm(low, max(high, low * 1.01))
-    return Normalize(low, max(high, low + 1e-9))
 
 
 def _annotate(ax, x, y, value, norm, n, lost):
@@ -91,13 +71,10 @@ def _annotate(ax, x, y, value, norm, n, lost):
 
 
 def interactions(found):
-    """Jaccard over the learning rate, a panel a batch size: the earlier setting, too.
-
-    Lines are means over seeds, dots single runs.
-    """
+    """Jaccard over the learning rate, a panel a batch size: the earlier setting, too."""
     with style() as plt:
         figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.5), sharey=True)
-        for ax, batch in zip(axes, BATCH_SIZES, strict=True):
+        for ax, batch in zip(axes, unet.BATCH_SIZES, strict=True):
             some = found.grid[found.grid["batch_size"] == batch]
             for architecture, look, runs in _by_architecture(some):
                 means = runs.groupby("learning_rate")["jaccard"].mean()
@@ -116,10 +93,7 @@ def interactions(found):
 
 
 def stability(found):
-    """Std and median absolute deviation of the validation loss against batch size.
-
-    Thick: mean over the learning rates; thin: each of them.
-    """
+    """Std and median absolute deviation of the validation loss against batch size."""
     if not (found.grid["loss_std"] > 0).any():  # one epoch has no spread
         return None
     labels = {"loss_std": "std", "loss_mad": "median absolute deviation"}
@@ -127,14 +101,14 @@ def stability(found):
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
         for ax, (key, label) in zip(axes, labels.items(), strict=True):
             for architecture, look, runs in _by_architecture(found.grid):
-                for _, part in runs.groupby("learning_rate"):
+                for _, part in runs.groupby("learning_rate"):  # thin; thick: their mean
                     means = part.groupby("batch_size")[key].mean()
                     ax.plot(means.index, means, color=look["color"], lw=0.5, alpha=0.5)
                 logs = np.log(runs[key].where(runs[key] > 0))
                 means = np.exp(logs.groupby(runs["batch_size"]).mean())
                 ax.plot(means.index, means, label=SPOKEN[architecture], lw=2, **look)
             ax.set(xscale="log", yscale="log", xlabel="batch size", title=label)
-            ax.set_xticks(BATCH_SIZES, [str(batch) for batch in BATCH_SIZES])
+            ax.set_xticks(unet.BATCH_SIZES, [str(batch) for batch in unet.BATCH_SIZES])
             ax.xaxis.set_minor_locator(plt.NullLocator())
         axes[0].set_ylabel("of the validation loss")
         legend_below(figure, axes, 3)
@@ -143,15 +117,14 @@ def stability(found):
 
 def pareto(found):
     """Jaccard against training time, a mark a cell; the line joins those that none beats."""
-    measures = dict.fromkeys(FIELDS, "first")
+    measures = dict.fromkeys(unet.FIELDS, "first")
     measures |= dict.fromkeys(("training_seconds", "jaccard"), "mean")
     means = found.grid.groupby("name").agg(measures)
-    front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
+    front = means.loc[sorted(found.pareto)].sort_values("training_seconds")
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 3.2))
-        for architecture, look, part in _by_architecture(means):
-            label = SPOKEN[architecture]
-            ax.plot(part["training_seconds"], part["jaccard"], ls="", label=label, **look)
+        for name, look, part in _by_architecture(means):
+            ax.plot(part["training_seconds"], part["jaccard"], ls="", label=SPOKEN[name], **look)
         ax.step(front["training_seconds"], front["jaccard"], "k-", where="post", lw=0.8, zorder=0)
         key = {}  # numbers with a key beside them: settings would cover one another
         for i, row in enumerate(front.itertuples(), 1):
@@ -161,8 +134,8 @@ def pareto(found):
             key[f"{i}  {SPOKEN[row.architecture]}, {_setting(row)}"] = plt.Line2D([], [], ls="")
         place = {"loc": "outside right upper", "handlelength": 0, "fontsize": SMALL}
         figure.legend(key.values(), key, title="not beaten", title_fontsize=SMALL, **place)
-        ax.set(xscale="log", ylabel="validation Jaccard")
-        ax.set_xlabel("processor- or GPU-seconds of training")
+        ax.set(xscale="log", xlabel="processor- or GPU-seconds of training")
+        ax.set_ylabel("validation Jaccard")
         for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
             formatter(plt.FuncFormatter(lambda x, _: f"{x:g}"))
         ax.tick_params(axis="x", which="minor", labelsize=5)
@@ -197,7 +170,7 @@ def curves(found):
     """Validation loss and Jaccard over epochs: each architecture's best cell, and before."""
     with style() as plt:
         figure, axes = plt.subplots(2, 3, figsize=(PAGE, 3.4), sharex=True, sharey="row")
-        for (upper, lower), architecture in zip(axes.T, ARCHITECTURES, strict=True):
+        for (upper, lower), architecture in zip(axes.T, unet.ARCHITECTURES, strict=True):
             best = found.best_of.get(architecture)
             names = {"best cell": best, BEFORE: f"earlier-{architecture}"}
             for i, (label, name) in enumerate(names.items()):
@@ -220,35 +193,32 @@ def examples(found):
     test = found.data.test
     predicted = found.predictions(found.of(found.best)[0]["id"]) > 0.5
     masks = np.asarray(test.masks) > 0
-    inside, areas = ((x).sum(axis=(1, 2, 3)) for x in (predicted & masks, predicted | masks))
-    scores = inside / np.maximum(areas, 1)
-    # Where there is nothing to find, 1 or 0 says little.
-    full = np.flatnonzero(masks.any(axis=(1, 2, 3)))
+    both, either = predicted & masks, predicted | masks
+    scores = both.sum(axis=(1, 2, 3)) / np.maximum(either.sum(axis=(1, 2, 3)), 1)
+    full = np.flatnonzero(masks.any(axis=(1, 2, 3)))  # where there is something to find
     if not len(full):
         return None
     ordered = full[np.argsort(scores[full])]
     chosen = ordered[np.linspace(0, len(ordered) - 1, SHOWN).astype(int)]
-    parts = (predicted & masks, masks & ~predicted, predicted & ~masks)
+    parts = both, masks & ~predicted, predicted & ~masks
     found = sum(part * np.array(color) for part, color in zip(parts, ERRORS.values(), strict=True))
     rows = {"image": test.images[chosen], "mask": masks[chosen], "found": found[chosen]}
     figure = picture_table(rows, [f"Jaccard {scores[i]:.2f}" for i in chosen])
     with style() as plt:
         for label, color in ERRORS.items():
-            look = {"fc": color, "ec": "0.4", "lw": 0.5}
-            figure.axes[0].add_patch(plt.Rectangle((0, 0), 0, 0, label=label, **look))
+            patch = plt.Rectangle((0, 0), 0, 0, label=label, fc=color, ec="0.4", lw=0.5)
+            figure.axes[0].add_patch(patch)
         legend_below(figure, figure.axes[:1], len(ERRORS))
     return figure
 
 
 def mispaired(found):
     """Validation Jaccard with masks of other pictures, beside the same recipe with its own."""
-    if not found.of(MISPAIRED):
+    control = found.of(unet.MISPAIRED)
+    same = unet.name_of(unet.Recipe(**control[0]["recipe"])) if control else None
+    if not found.of(same):
         return None
-    recipe = found.of(MISPAIRED)[0]["recipe"]
-    same = found.grid[(found.grid[list(FIELDS)] == [recipe[f] for f in FIELDS]).all(axis=1)]
-    if not len(same):
-        return None
-    names = {"masks paired by name": same["name"].iloc[0], "masks of other pictures": MISPAIRED}
+    names = {"masks paired by name": same, "masks of other pictures": unet.MISPAIRED}
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE / 2, 2.2))
         for i, (label, name) in enumerate(names.items()):
@@ -260,5 +230,5 @@ def mispaired(found):
     return figure
 
 
-_DRAWN = (heatmaps, interactions, stability, pareto, ranking, curves, examples, mispaired)
-FIGURES = {draw.__name__: draw for draw in _DRAWN}
+FIGURES = (heatmaps, interactions, stability, pareto, ranking, curves, examples, mispaired)
+FIGURES = {draw.__name__: draw for draw in FIGURES}

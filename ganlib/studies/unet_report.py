@@ -1,8 +1,4 @@
-"""Tables, statistics and claims of the U-Net grid study, from its run directories alone.
-
-The write-up's hypotheses are judged by cells that differ in one setting, its criteria of success by
-runs that share a seed.
-"""
+"""Tables, statistics and claims of the U-Net grid study, from its run directories alone."""
 
 import functools
 import math
@@ -31,62 +27,48 @@ RESPONSES |= {"best_epoch": "epochs to the best"}
 TESTED = {"jaccard": "Jaccard", "jaccard_soft": "soft Jaccard", "dice": "Dice"}
 SPOKEN = {"p_adjusted": "p (Holm)", "omega2_partial": "partial ω²", "gib": "GiB"}
 TABLES = ("scores", "cells", "variances", "guidelines", "speed", "trials")
-# Of the published grid: an epoch of 1,980 patches of 256×256 pixels, 64 filters.
 PUBLISHED_SECONDS = {"unet": 31, "attention_unet": 44, "attention_resunet": 50}
-PUBLISHED_PIXELS = 1980 * 256**2
+PUBLISHED_PIXELS = 1980 * 256**2  # of an epoch that took so long, with 64 filters
 EXPECTED_RATE = {"unet": 5e-4, "attention_unet": 1e-3, "attention_resunet": 1e-3}
-CALMER = 0.5  # "> 50 % lower"
-MATCH = 0.01  # a Jaccard as near as that "matches"
+CALMER, MATCH = 0.5, 0.01  # "> 50 % lower"; a Jaccard as near as that "matches"
 CONSISTENT = 0.02  # standard deviation of the Jaccard over seeds that counts as consistent
 UNFINISHED = "The cells that it compares have not all finished."
 
 
 class UnetResults(Results):
-    """The finished trials of a grid study; see `Results`.
-
-    Attributes:
-        runs: `pandas.DataFrame` with a row a finished trial: settings and measures.
-        grid: its rows that belong to the 36 cells.
-        group: the cells that can't be told from the best; see `ganlib.stats.indistinguishable`.
-        best: name of the best cell; `members` those of the best ones, which an ensemble consists of.
-        lost: results of trials that failed or ran out of memory.
-        after: `Results` of what followed the grid; None where none of it has finished.
-
-    Raises:
-        StudyError: no cell of the grid has finished.
-    """
+    """The finished trials of a grid study; see `Results`. StudyError if no cell has finished."""
 
     def __init__(self, study, found, data, out="runs"):
         super().__init__(study, found, data, out)
         self.runs = pandas.DataFrame([_row(result) for result in self.results])
-        inside = [cell in GRID for cell in zip(*(self.runs[f] for f in FIELDS), strict=True)]
-        inside &= self.runs["name"] != MISPAIRED
-        self.grid = self.runs[inside].reset_index(drop=True)
+        cells = zip(*(self.runs[field] for field in FIELDS), strict=True)
+        inside = np.array([cell in GRID for cell in cells]) & (self.runs["name"] != MISPAIRED)
+        self.grid = self.runs[inside].reset_index(drop=True)  # of the 36 cells
         if not len(self.grid):
             raise StudyError(f"No cell of the grid has finished. Received: {', '.join(self.names)}")
         self.seeds = int(self.grid.groupby("name").size().min())  # of the cell with the fewest
         self.group = stats.indistinguishable(self.grid, "name", "jaccard")
         self.members = list(self.group.table["cell"][:ENSEMBLE])
-        self.best = next(iter(self.best_of.values()))
-        self.baselines = self.results[0]["metrics"]["baselines"]
-        every, finished = results(study, out), {result["id"] for result in self.results}
-        self.lost = [result for result in every if result["id"] not in finished]
-        complete = len(finished) + len(self.lost) == len(study.trials)
-        following = study.next(self.results) if complete else None
-        came = results(following, out) if following else []
-        came_to_an_end = any(result["status"] in (DONE, STOPPED) for result in came)
-        self.after = Results(following, came, data, out) if came_to_an_end else None
-
-    @functools.cached_property
-    def best_of(self):
-        """Architecture → name of its best cell by validation Jaccard; the best one first.
-
-        Of equal ones the first of the study, as in `ganlib.studies.unet.best_cell`.
-        """
         means = self.grid.groupby(["architecture", "name"], sort=False)["jaccard"]
         means = means.agg(statistics.mean).sort_values(ascending=False, kind="stable")
         first = means.reset_index().drop_duplicates("architecture")
-        return dict(zip(first["architecture"], first["name"], strict=True))
+        # Architecture → its best cell, the best one first; of equal ones that of `best_cell`.
+        self.best_of = dict(zip(first["architecture"], first["name"], strict=True))
+        self.best = next(iter(self.best_of.values()))
+        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
+        self.pareto = set(means.index[stats.pareto_front(*means.to_numpy().T)])
+        block = {"block": "seed"} if self.seeds > 1 else {}
+        self.variance = {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
+        self.baselines = self.results[0]["metrics"]["baselines"]
+        every, finished = results(study, out), {result["id"] for result in self.results}
+        self.lost = [result for result in every if result["id"] not in finished]
+        lost = (result["recipe"] for result in self.lost if result["status"] == OUT_OF_MEMORY)
+        self.out_of_memory = {tuple(recipe[field] for field in FIELDS) for recipe in lost}
+        complete = len(finished) + len(self.lost) == len(study.trials)
+        following = study.next(self.results) if complete else None
+        came = results(following, out) if following else []
+        some = any(result["status"] in (DONE, STOPPED) for result in came)
+        self.after = Results(following, came, data, out) if some else None  # of the next stage
 
     def cell_means(self, key):
         """A `pandas.Series` of a measure's mean over seeds, by the settings of the cell."""
@@ -95,22 +77,6 @@ class UnetResults(Results):
     def by(self, setting, levels, key="jaccard"):
         """These means, a column a level of one setting and a row a pair of the others."""
         return self.cell_means(key).unstack(setting).reindex(columns=list(levels))
-
-    def out_of_memory(self):
-        """Settings of the cells of which a trial ran out of memory."""
-        lost = (r["recipe"] for r in self.lost if r["status"] == OUT_OF_MEMORY)
-        return {tuple(recipe[field] for field in FIELDS) for recipe in lost}
-
-    @functools.cached_property
-    def variance(self):
-        """Measure → type-II analysis of variance over the grid, with seeds as blocks."""
-        block = {"block": "seed"} if self.seeds > 1 else {}
-        return {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
-
-    def pareto(self):
-        """Names of the cells that no other beats in both Jaccard and training time."""
-        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
-        return set(means.index[stats.pareto_front(means["training_seconds"], means["jaccard"])])
 
     def predictions(self, run_id):
         """Probabilities on the test tiles, float32 `(n, size, size, 1)`."""
@@ -121,12 +87,9 @@ class UnetResults(Results):
     def ensemble(self):
         """Seed → scores of the mean probability of the best cells' models, where all are there."""
         runs = self.grid[self.grid["name"].isin(self.members)].groupby("seed")["id"]
-        means = {
-            int(seed): np.mean([self.predictions(i) for i in ids], axis=0)
-            for seed, ids in runs
-            if len(ids) == len(self.members)
-        }
-        return {seed: score_masks(found, self.data.test.masks) for seed, found in means.items()}
+        whole = {int(seed): ids for seed, ids in runs if len(ids) == len(self.members)}
+        means = {s: np.mean([self.predictions(i) for i in ids], axis=0) for s, ids in whole.items()}
+        return {seed: score_masks(mean, self.data.test.masks) for seed, mean in means.items()}
 
     def statements(self):
         yield from (*_of_effects(self), *_of_noise(self))
@@ -153,19 +116,20 @@ class UnetResults(Results):
 
     def cells(self):
         """A row a cell of the grid, the best first."""
-        rows, front = [], self.pareto()
+        rows = []
         for name in self.group.table["cell"]:
             runs = self.grid[self.grid["name"] == name]
             row = {field.replace("_", " "): runs[field].iloc[0] for field in FIELDS}
             row |= {label: _brief(runs[key]) for key, label in OF_CELLS.items()}
             row |= {"not told from the best": "yes" if name in self.group.group else "no"}
-            rows.append({**row, "Pareto": "yes" if name in front else "no", "seeds": len(runs)})
+            row |= {"Pareto": "yes" if name in self.pareto else "no"}
+            rows.append({**row, "seeds": len(runs)})
         return pandas.DataFrame(rows)
 
     def variances(self):
         """The analyses of variance, one below the other."""
         tables = {RESPONSES[key]: each.table.astype(object) for key, each in self.variance.items()}
-        return _spoken(pandas.concat(tables, names=["response"]).reset_index("response"))
+        return _spoken(pandas.concat(tables, names=["response"]).droplevel(1).reset_index())
 
     def guidelines(self):
         """What the grid advises for each architecture, and how firmly."""
@@ -178,12 +142,11 @@ class UnetResults(Results):
             if best.sd is not None:
                 setting = means.loc[best.group, "training_seconds"].idxmin()
                 firmness = f"{len(best.group)} of {len(best.table)} cells are as good as can be "
-                firmness += f"told; this is the one soonest done. {best.reason or ''}"
+                firmness += f"told; this is the one soonest done. {best.reason or ''}".rstrip()
             row = {"architecture": architecture, "setting": setting}
-            row |= {"Jaccard": means["jaccard"][setting]}
-            row |= {"s per epoch": means["seconds_per_epoch"][setting]}
-            row |= {"avoid": ", ".join(best.worse) or "none that can be told"}
-            rows.append({**row, "firmness": firmness.strip()})
+            measured, avoid = means.loc[setting], ", ".join(best.worse) or "none that can be told"
+            row |= {"Jaccard": measured["jaccard"], "s per epoch": measured["seconds_per_epoch"]}
+            rows.append({**row, "avoid": avoid, "firmness": firmness})
         return pandas.DataFrame(rows)
 
     def speed(self):
@@ -191,12 +154,11 @@ class UnetResults(Results):
         n, size = self.data.train.images.shape[:2]
         recipe, environment = (self.results[0].get(k, {}) for k in ("recipe", "environment"))
         seconds = self.grid.groupby("architecture", sort=False)["seconds_per_epoch"].median()
-        published = pandas.Series(PUBLISHED_SECONDS)[seconds.index]
-        table = {"device": environment.get("device", ""), "s per epoch": seconds}
-        table |= {"tiles": n, "size": size, "filters": recipe["filters"]}
-        table |= {"megapixels per s": n * size**2 / seconds / 1e6}
-        table |= {"published s per epoch": published}
-        table |= {"published megapixels per s": PUBLISHED_PIXELS / published / 1e6}
+        then = pandas.Series(PUBLISHED_SECONDS)[seconds.index]
+        table = {"device": environment.get("device", ""), "s per epoch": seconds, "tiles": n}
+        table |= {"size": size, "filters": recipe["filters"]}
+        table |= {"megapixels per s": n * size**2 / seconds / 1e6, "published s per epoch": then}
+        table |= {"published megapixels per s": PUBLISHED_PIXELS / then / 1e6}
         return pandas.DataFrame(table, seconds.index).reset_index()
 
     def trials(self):
@@ -238,7 +200,6 @@ def _brief(values):
 
 
 def _tested(scores):
-    """Test scores of some runs as cells of a table."""
     row = {label: _brief([each[key] for each in scores]) for key, label in TESTED.items()}
     return {**row, "seeds": len(scores)}
 
@@ -250,7 +211,6 @@ def _spoken(table):
 
 
 def _of_effects(found):
-    """The learning rate's effect, and the write-up's three hypotheses."""
     variance = found.variance["jaccard"]
     effect = variance.effect("learning_rate")
     text = variance.note or "No such effect."
@@ -261,10 +221,8 @@ def _of_effects(found):
     yield Claim(statement, judge(bool(effect.significant) or None), text)
     rates = found.by("learning_rate", LEARNING_RATES)
     middle = rates[[5e-4, 1e-3]].mean(axis=1, skipna=False)
-    margins = {
-        "Jaccard above that of 1e-4:": middle - rates[1e-4],
-        "of 5e-3:": middle - rates[5e-3],
-    }
+    margins = {"Jaccard above that of 1e-4:": middle - rates[1e-4]}
+    margins["of 5e-3:"] = middle - rates[5e-3]
     yield _above_zero("H1: learning rates of 5e-4 to 1e-3 give the best Jaccard.", margins)
     for architecture, rate in EXPECTED_RATE.items():
         runs = found.grid[found.grid["architecture"] == architecture]
@@ -276,21 +234,18 @@ def _of_effects(found):
             text = f"Highest mean at {best.best:g}; not told from it: "
             text += f"{', '.join(f'{x:g}' for x in best.group)} (n = {len(runs)}, batch sizes "
             text += f"taken as repetitions). {best.reason or ''}"
-        yield Claim(
-            f"H1: the best rate for {architecture} is {rate:g}.", judge(holds), text.strip()
-        )
+        statement = f"H1: the best rate for {architecture} is {rate:g}."
+        yield Claim(statement, judge(holds), text.strip())
     stds = found.by("batch_size", BATCH_SIZES, "loss_std")
     logs = np.log(stds.where(stds > 0))
-    ratios = {
-        "log ratio of batch 8 to 16:": logs[8] - logs[16],
-        "of 16 to 32:": logs[16] - logs[32],
-    }
+    ratios = {"log ratio of batch 8 to 16:": logs[8] - logs[16]}
+    ratios["of 16 to 32:"] = logs[16] - logs[32]
     statement = "H2: the std of the validation loss falls with the batch size: 32 < 16 < 8."
     yield _above_zero(statement, ratios)
     calmed = (logs[8] - logs[32]).unstack("architecture")
     words = "Log ratio of the std at batch 8 to 32, less that of {}:"
     yield _highest("H2: larger batches calm UNet most of all.", calmed, "unet", words)
-    lost, large = found.out_of_memory(), {cell for cell in GRID if cell[1] == 32}
+    lost, large = found.out_of_memory, {cell for cell in GRID if cell[1] == 32}
     came = large <= set(found.cell_means("jaccard").index)  # then it is refuted
     text = f"{len(lost)} cells ran out of memory, {len(lost & large)} of them at 32; the most that "
     text += f"a run held was {found.grid['gib'].max():.2g} GiB."
@@ -308,10 +263,9 @@ def _of_effects(found):
     listed = ", ".join(f"{name} {values.mean():.3g}" for name, values in table.items())
     text = f"Std of the Jaccard over an architecture's cells: {listed}; margins {{}}, by seed."
     text += " One seed does not tell how much of it is noise." if len(table) == 1 else ""
-    statement = "H3: UNet is the most sensitive to its settings."
-    yield _highest(statement, table, "unet", "to {}:", text)
+    yield _highest("H3: UNet is the most sensitive to its settings.", table, "unet", text=text)
     statement = "H3: Attention_ResUNet is the most robust."
-    yield _highest(statement, -table, "attention_resunet", "to {}:", text)
+    yield _highest(statement, -table, "attention_resunet", text=text)
 
 
 def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
@@ -325,22 +279,22 @@ def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
     return Claim(statement, verdict, text.format(told))
 
 
-def _highest(statement, table, architecture, words, *text):
-    """A claim that an architecture's column is above each other's."""
+def _highest(statement, table, architecture, words="to {}:", **text):
     table = table.reindex(columns=list(ARCHITECTURES))
     others = [name for name in ARCHITECTURES if name != architecture]
     margins = {words.format(name): table[architecture] - table[name] for name in others}
-    return _above_zero(statement, margins, *text)
+    return _above_zero(statement, margins, **text)
 
 
 def _of_noise(found):
-    """How far cells and seeds can be told apart."""
     related = stats.correlation(found.grid["loss_std"], found.grid["jaccard"])
+<<<<<<< HEAD
     told = not math.isnan(related.mean)
+=======
+>>>>>>> s-grids
     text = f"Spearman's correlation of std and Jaccard over the grid's runs: {related:.2f}."
     statement = "The steadier the validation loss, the better the Jaccard."
-    verdict = judge_negative(related) if told else judge(None)
-    yield Claim(statement, verdict, text if told else f"{related}")
+    yield Claim(statement, judge_negative(related), text)  # no interval: nobody can tell
     group, k, n, sd = found.group, len(found.group.table), len(found.grid), found.group.sd
     text = f"{len(group.group)} cells can't be told from the best, {group.best}."
     if alone := len(group.group) == 1 < k:
@@ -375,7 +329,6 @@ def _by_seed(statement, pairs, text, judged=judge_positive, of=_test, compare=op
 
 
 def _against_earlier(found):
-    """Each architecture's best cell against its earlier setting, by seed."""
     pairs = [(found.of(name), found.of(f"earlier-{a}")) for a, name in found.best_of.items()]
     loss_std, epochs = (functools.partial(found.metric, key=k) for k in ("loss_std", "best_epoch"))
     halved = functools.partial(judge_interval, high=math.log(CALMER))
@@ -403,14 +356,12 @@ def _against_earlier(found):
 
 
 def _of_others(found):
-    """The control, the ensemble, and what followed the grid."""
     best, level = found.of(found.best), found.baselines["foreground"]["jaccard"]
     if runs := found.of(MISPAIRED):
         statement = "With the masks of other pictures a network is no better than marking every "
-        text = f"Test Jaccard {{:.3g}}; every pixel marked gives {level:.3g}."
         interval = stats.mean_interval([_test(run) for run in runs])
-        judged = functools.partial(judge_interval, high=level)
-        yield by_interval(f"{statement}pixel.", interval, judged, text)
+        text = f"Test Jaccard {interval:.3g}; every pixel marked gives {level:.3g}."
+        yield Claim(f"{statement}pixel.", judge_interval(interval, high=level), text)
     if len(found.members) > 1 and found.ensemble:
         mean = [{"seed": seed, "metrics": {"test": s}} for seed, s in found.ensemble.items()]
         text = "Test Jaccard of the mean probability less the best cell's: {:.3g}, by seed."
