@@ -288,10 +288,6 @@ def _highest(statement, table, architecture, words="to {}:", **text):
 
 def _of_noise(found):
     related = stats.correlation(found.grid["loss_std"], found.grid["jaccard"])
-<<<<<<< HEAD
-    told = not math.isnan(related.mean)
-=======
->>>>>>> s-grids
     text = f"Spearman's correlation of std and Jaccard over the grid's runs: {related:.2f}."
     statement = "The steadier the validation loss, the better the Jaccard."
     yield Claim(statement, judge_negative(related), text)  # no interval: nobody can tell
