@@ -1,30 +1,28 @@
 """Scores of pictures and masks: boundary GANs, segmentation, super-resolution."""
 
-import dataclasses
+import types
 from unittest import mock
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
-from skimage import data, filters
+from scipy.special import expit
+from skimage import data
 
 from ganlib import images
 from ganlib.data import DataError, Images
-from ganlib.features.perceptual import Extractor, FilterBank
+from ganlib.features.perceptual import FilterBank
 from ganlib.metrics import boundary, checks
 from ganlib.metrics import super_resolution as metrics
 from ganlib.metrics.boundary import SIMILARITIES, s1, s2, s3, s3_ceiling, score_boundary
-from ganlib.metrics.segmentation import LIMB, Dice, Jaccard, baselines, score_masks
-
-# -- The boundary GAN ------------------------------------------------------------------------------
+from ganlib.metrics.segmentation import Dice, Jaccard, baselines, score_masks
 
 
-def pictures(n, seed=0, shape=(12, 13, 3)):
+def pictures(n, seed=0):
     """Smooth random pictures in [0, 1]: neighbouring pixels are alike, brightness differs."""
     rng = np.random.default_rng(seed)
-    coarse = rng.random((n, 3, 3, shape[-1])).repeat(5, axis=1).repeat(5, axis=2)
-    return 0.7 * coarse[:, : shape[0], : shape[1]] + 0.3 * rng.random((n, *shape))
+    coarse = rng.random((n, 3, 3, 3)).repeat(5, axis=1).repeat(5, axis=2)
+    return 0.7 * coarse[:, :12, :13] + 0.3 * rng.random((n, 12, 13, 3))
 
 
 def by_loops(fake, real, similarity):
@@ -45,66 +43,60 @@ def by_loops(fake, real, similarity):
 
 def test_s1_and_s2():
     logits = np.random.default_rng(0).normal(0, 4, (50, 1))
-    d = 1 / (1 + np.exp(-logits))
+    d = expit(logits)
     assert s1(logits) == pytest.approx(d.mean(), rel=1e-14)
     assert s2(logits) == pytest.approx((1 - 4 * (d - 0.5) ** 2).mean(), rel=1e-12)
     assert (s1([0.0]), s2([0.0])) == (0.5, 1.0)
     # Not computed in the network's precision: in float32, 1 - 4(d - ½)² is 0 here.
     assert s2(np.full(3, 20, "float32")) == pytest.approx(4 * np.exp(-20), rel=1e-8)
-    assert (s1([1e3, -1e3]), s2([0.0, 1e3])) == (0.5, 0.5)
-    for logits in ([np.nan, 1.0], [np.inf], []):
-        for score in (s1, s2):
-            with pytest.raises(ValueError, match=r"Logits must be finite\. Received: "):
-                score(logits)
+    with pytest.raises(ValueError, match=r"Logits must be finite.* Received: "):
+        s1([np.nan, 1.0])
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-@pytest.mark.parametrize("block", [1, 300, checks.BLOCK])
+@pytest.mark.parametrize("block", [1, checks.BLOCK])
 def test_s3_by_double_loop(similarity, block):
     fake, real = pictures(7, 1), pictures(5, 2)
     with mock.patch.object(checks, "BLOCK", block):
         found = s3(fake, real, "unit", similarity)
         ceiling = s3_ceiling(real, "unit", similarity)
     wanted = by_loops(fake, real, similarity).max(axis=1).mean()
-    assert found == (pytest.approx(wanted, abs=1e-12), similarity, 5, 7)
+    assert found == pytest.approx(wanted, abs=1e-12)
     pairs = by_loops(real, real, similarity)
     np.fill_diagonal(pairs, -np.inf)
-    assert ceiling == (pytest.approx(pairs.max(axis=1).mean(), abs=1e-12), similarity, 4, 5)
+    assert ceiling == pytest.approx(pairs.max(axis=1).mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
-@pytest.mark.parametrize("value_range", ["unit", "signed", "byte"])
-def test_s3_of_copies_in_each_range(value_range, similarity):
+def test_s3_of_copies_in_another_range(similarity):
     fake, real = (images.convert(pictures(n, n), "unit", "byte") for n in (4, 9))
-    wanted = s3(fake, real, "byte", similarity).value
-    fake, real = (images.convert(x, "byte", value_range) for x in (fake, real))
-    assert s3(fake, real, value_range, similarity).value == pytest.approx(wanted, abs=1e-6)
-    indices, values = boundary.most_alike(real[[4, 2]], real, value_range, similarity)
+    wanted = s3(fake, real, "byte", similarity)
+    fake, real = (images.convert(x, "byte", "signed") for x in (fake, real))
+    assert s3(fake, real, "signed", similarity) == pytest.approx(wanted, abs=1e-6)
+    indices, values = boundary.most_alike(real[[4, 2]], real, "signed", similarity)
     assert indices.tolist() == [4, 2]
     assert values == pytest.approx(1, abs=1e-12)
-    assert values.max() <= 1
-    flat = np.broadcast_to(real.mean(axis=(1, 2), keepdims=True), real.shape)
-    assert s3(flat, real, value_range).value == pytest.approx(0, abs=1e-6)  # no detail
 
 
 def test_score_boundary():
     rng = np.random.default_rng(3)
     fake, real, train = pictures(4, 1), pictures(9, 2), pictures(5, 3)
     logits = rng.normal(3, 1, (9, 1)), rng.normal(0, 1, 4)
-    scores = score_boundary(*logits, fake, real, train, value_range="unit")
+    how = {"value_range": "unit", "similarity": "correlation"}
+    scores = score_boundary(*logits, fake, real, train, **how)
     flat = np.broadcast_to(fake.mean(axis=(1, 2), keepdims=True), fake.shape)
 
     def value(*pair):
-        return pytest.approx(s3(*pair, "unit").value, abs=1e-12)
+        return pytest.approx(s3(*pair, "unit"), abs=1e-12)
 
-    noise = scores.pop("s3_noise")
-    assert abs(noise) < scores["s3"]
+    assert abs(scores.pop("s3_noise")) < scores["s3"]
+    assert abs(scores["s3_flat"]) < 1e-12  # no detail
     assert scores == {
         "s1": s1(logits[0]),
         "s2": s2(logits[1]),
         "s3": value(fake, real),
         "score": scores["s1"] * scores["s2"] * scores["s3"],
-        "s3_real": s3_ceiling(real, "unit").value,
+        "s3_real": s3_ceiling(real, "unit"),
         "s3_flat": value(flat, real),
         "s3_mean": value(real.mean(axis=0, keepdims=True), real),
         "s3_back": value(real, fake),
@@ -114,25 +106,19 @@ def test_score_boundary():
         "n_real": 9,
         "similarity": "correlation",
     }
-    with pytest.raises(ValueError, match=r"Received: logits \(3, 2\), 4 pictures"):
-        score_boundary(np.ones(9), np.ones((3, 2)), fake, real, value_range="unit")
+    with pytest.raises(ValueError, match=r"Received: logits \(3, 2\), n = 4"):
+        score_boundary(np.ones(9), np.ones((3, 2)), fake, real, **how)
 
 
-@pytest.mark.parametrize(
-    ("fake", "real", "similarity", "message"),
-    [
+def test_refused_pictures():
+    for fake, real, similarity, message in (
         (pictures(3), pictures(3)[:, :11], "cosine", r"Received: \(3, 12, 13, 3\) and \(3, 11"),
-        (pictures(3), pictures(3), "dot", "must be of .*'ssim'.* Received: 'dot'"),
-        (pictures(3) * 255, pictures(3), "cosine", 'declared "unit".*Received: minimum='),
-        (pictures(3)[:, 2:], pictures(3)[:, 2:], "ssim", r"11×11 pixels. Received: \(3, 10"),
-    ],
-)
-def test_refused_pictures(fake, real, similarity, message):
-    with pytest.raises(ValueError, match=message):
-        s3(fake, real, "unit", similarity)
+        (pictures(3) * 255, pictures(3), "cosine", 'declared "unit".*minimum='),
+        (pictures(3)[:, 2:], pictures(3)[:, 2:], "ssim", r"sides of 11 .* Received: \(3, 10"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            s3(fake, real, "unit", similarity)
 
-
-# -- Masks -----------------------------------------------------------------------------------------
 
 METRICS = {"jaccard": Jaccard, "dice": Dice}
 every_metric = pytest.mark.parametrize("kind", METRICS)
@@ -143,10 +129,6 @@ def a_set(n=6, size=(8, 5)):
     rng = np.random.default_rng(0)
     masks = (rng.uniform(size=(n, *size, 1)) < 0.3).astype("float32")
     return rng.normal(2 * masks - 1, 2).astype("float32"), masks
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x.astype("float64")))
 
 
 def overlap(kind, found, masks):
@@ -168,35 +150,22 @@ def measure(metric, logits, masks, batch_size=6):
 @every_metric
 def test_metric_is_of_the_whole_set(kind, threshold):
     logits, masks = a_set()
-    p = sigmoid(logits)
-    expected = overlap(kind, p if threshold is None else p > threshold, masks)
+    p = expit(logits.astype("float64"))
+    expected = pytest.approx(overlap(kind, p if threshold is None else p > threshold, masks), 1e-6)
     metric = METRICS[kind](threshold)
     for batch_size in (1, 4, 6):
-        assert measure(metric, logits, masks, batch_size) == pytest.approx(expected, rel=1e-6)
+        assert measure(metric, logits, masks, batch_size) == expected
     for dtype, white in (("bool", 1), ("uint8", 1), ("uint8", 255), ("float32", 255)):
-        other = (masks * white).astype(dtype)
-        assert measure(metric, logits, other) == pytest.approx(expected, rel=1e-6)
+        assert measure(metric, logits, (masks * white).astype(dtype)) == expected
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert (again.threshold, again.name) == (threshold, metric.name)
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("threshold", [0.5, None])
-@every_metric
-def test_metric_is_nan_where_something_is_no_number(kind, threshold):
-    logits, masks = a_set()
-    metric = METRICS[kind](threshold)
-    assert np.isnan(measure(metric, logits * np.nan, masks))
-    assert np.isnan(measure(metric, logits * np.nan, masks * 0))
-    one = logits.copy()
-    one[2, 3, 1] = np.nan
-    assert np.isnan(measure(metric, one, masks, 1))  # and is not forgotten
     for wrong in (masks * 2, masks - 1, masks * np.nan, masks * 127):
         assert np.isnan(measure(metric, logits, wrong))
-    assert np.isfinite(measure(metric, logits, masks))
+    assert np.isnan(measure(metric, logits * np.nan, masks * 0))
+    logits[2, 3, 1] = np.nan
+    assert np.isnan(measure(metric, logits, masks, 1))  # and is not forgotten
 
 
-@pytest.mark.backend
 @pytest.mark.parametrize("threshold", [0.5, None])
 @every_metric
 def test_nothing_to_find(kind, threshold):
@@ -213,49 +182,27 @@ def test_nothing_to_find(kind, threshold):
 
 
 @pytest.mark.backend
-def test_many_pixels():
-    """After 10⁸ pixels a batch that adds three still counts."""
-    metric = Jaccard()
-    metric.sums.assign(np.array([[1500.0, 0.0], [3000.0, 0.0]]))
-    masks = np.zeros((1, 2, 2, 1), "float32")
-    masks[0, 0] = 1
-    logits = np.array([[[[300.0], [-300.0]], [[300.0], [-300.0]]]], "float32")  # 1 hit of 2 and 2
-    for _ in range(500):
-        metric.update_state(masks, logits)
-    sums = ops.convert_to_numpy(metric.sums).astype("float64") @ [LIMB, 1]
-    np.testing.assert_array_equal(sums, [1500 * LIMB + 500, 3000 * LIMB + 2000])
-
-
-@pytest.mark.backend
 def test_metrics_in_fit():
     logits, masks = a_set()
     model = keras.Sequential([keras.Input((8, 5, 1)), keras.layers.Identity()])
     metrics = [kind(threshold) for kind in (Jaccard, Dice) for threshold in (0.5, None)]
     model.compile(loss="mse", metrics=metrics)
-    scores = score_masks(sigmoid(logits), masks)
-    for white in (1, 255):
-        truth = (masks * white).astype("uint8")
-        made = model.evaluate(logits, truth, batch_size=4, verbose=0, return_dict=True)
-        for name in ("jaccard", "jaccard_soft", "dice", "dice_soft"):
-            assert made[name] == pytest.approx(scores[name], rel=1e-5)
-    made = model.evaluate(logits * np.nan, masks, verbose=0, return_dict=True)
-    assert np.isnan([made[name] for name in ("jaccard", "jaccard_soft", "dice", "dice_soft")]).all()
-
-
-def test_metric_refuses_what_it_would_miscount():
-    logits, masks = a_set()
+    scores = score_masks(expit(logits.astype("float64")), masks)
+    truth = (masks * 255).astype("uint8")
+    made = model.evaluate(logits, truth, batch_size=4, verbose=0, return_dict=True)
+    for name in ("jaccard", "jaccard_soft", "dice", "dice_soft"):
+        assert made[name] == pytest.approx(scores[name], rel=1e-5)
     with pytest.raises(ValueError, match="same shape"):
         Jaccard().update_state(masks[..., 0], logits)
     with pytest.raises(ValueError, match="knows no sample weights"):
         Jaccard().update_state(masks, logits, sample_weight=np.ones(6))
-    for threshold in (0.0, 1.0, float("nan")):
-        with pytest.raises(ValueError, match=rf"`threshold` must lie in \(0, 1\).*{threshold}"):
-            Dice(threshold)
+    with pytest.raises(ValueError, match=r"`threshold` must lie in \(0, 1\).*1.0"):
+        Dice(1.0)
 
 
 def test_score_masks_by_hand():
     pairs = [a_set(1, size) for size in ((4, 4), (7, 3), (2, 9))]  # of different sizes
-    p, masks = [sigmoid(x)[0] for x, _ in pairs], [m[0] for _, m in pairs]
+    p, masks = [expit(x)[0] for x, _ in pairs], [m[0] for _, m in pairs]
     flat = [np.concatenate([x.ravel() for x in xs]) for xs in (p, masks)]
     scores = score_masks(p, masks, 0.2)
     for kind in METRICS:
@@ -265,50 +212,30 @@ def test_score_masks_by_hand():
     assert score_masks([x[..., 0] for x in p], [m[..., 0] for m in masks], 0.2) == scores
 
 
-@pytest.mark.parametrize("share", [None, 0.0, 0.2, 0.6, 1.0])
-@pytest.mark.parametrize("percent", [0, 7, 100])
+@pytest.mark.parametrize(("percent", "share"), [(0, 0.0), (0, 0.2), (7, 0.6), (100, 0.5)])
 def test_baselines_are_scores_of_constant_pictures(percent, share):
     masks = np.repeat([1, 0], [percent, 100 - percent]).reshape(1, 10, 10, 1)
     made = baselines(masks, share)
-    predictors = {"background": 0.0, "foreground": 1.0, "constant": 0.5 if share is None else share}
-    assert made.keys() == predictors.keys()
-    for name, p in predictors.items():
+    for name, p in {"background": 0.0, "foreground": 1.0, "constant": share}.items():
         scores = score_masks(np.full(masks.shape, p), masks)
         assert made[name] == pytest.approx({key: scores[key] for key in made[name]})
 
 
-P, M = np.full((2, 4, 4, 1), 0.5), np.zeros((2, 4, 4, 1), int)
+def test_refused_masks():
+    p, m = np.full((2, 4, 4, 1), 0.5), np.zeros((2, 4, 4, 1), int)
+    for found, masks, message in (
+        (p[:1], m, r"must share shapes. Received: 1 of {\(4, 4, 1\)} and 2"),
+        (4 * p, m, r"lie in \[0, 1\]; .* need a sigmoid. Received: values from 2.0 to 2.0"),
+        (p * np.nan, m, "Received: values from nan"),
+        (p, m + 255, "of 0 and 1 only; .*Received: .*255"),
+        (p.repeat(3, axis=-1), m.repeat(3, axis=-1), r"Received: .*\(4, 4, 3\)"),
+        (p[:0], m[:0], r"n ≥ 1.*Received: .*\[\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score_masks(found, masks)
 
 
-@pytest.mark.parametrize(
-    ("p", "masks", "message"),
-    [
-        (P[:1], M, r"the same shapes. Received: 1 of {\(4, 4, 1\)} and 2"),
-        (4 * P, M, r"lie in \[0, 1\]; .* need a sigmoid. Received: values from 2.0 to 2.0"),
-        (P * np.nan, M, "Received: values from nan"),
-        (P, M + 255, "must hold 0 and 1 only; .*Received: values from 255 to 255"),
-        (P, P * np.nan, "must hold 0 and 1 only"),
-        (P[:0], M[:0], r"one at least.*Received: \[\]"),
-    ],
-    ids=lambda value: "" if isinstance(value, np.ndarray) else value[:24],
-)
-def test_refused_masks(p, masks, message):
-    with pytest.raises(ValueError, match=message):
-        score_masks(p, masks)
-
-
-# -- Super-resolution ------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Pixels(Extractor):
-    """The picture itself: the distance is the mean squared difference."""
-
-    def build(self):
-        pixels = keras.Input((None, None, 3))
-        return keras.Model(pixels, 1.0 * pixels)
-
-
+PIXELS = types.SimpleNamespace(distance=lambda x, y: np.mean((x - y) ** 2))
 # Two pieces of real photographs, no side of which divides by 4.
 PHOTOS = Images(
     [data.astronaut()[70:145, 180:263], data.chelsea()[100:151, 100:162]], names=["face", "cat"]
@@ -323,29 +250,25 @@ def bicubic(scale):
     return lambda low: images.upscale(low, scale)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_bicubic_by_hand(scale):
-    rows = metrics.evaluate(bicubic(scale), PHOTOS, scale, Pixels(), side=21)
+def test_bicubic_by_hand():
+    rows = metrics.evaluate(bicubic(3), PHOTOS, 3, PIXELS, side=21)
     assert [row.pop("name") for row in rows] == ["face", "cat"]
     for row, image in zip(rows, PHOTOS.images, strict=True):
-        height, width = (side // scale * scale for side in image.shape[:2])
+        height, width = (side // 3 * 3 for side in image.shape[:2])
         high = image[:height, :width]
-        low = images.downscale(high, scale)
-        for mine, its in zip(metrics.low_resolution(image, scale), (low, high), strict=True):
-            np.testing.assert_array_equal(mine, its)
-        large = images.upscale(low, scale)
+        large = images.upscale(images.downscale(high, 3), 3)
         top, left = (height - 21) // 2, (width - 21) // 2
         centre = (slice(top, top + 21), slice(left, left + 21))
         error = np.mean(((high[centre].astype("float64") - large[centre]) / 255) ** 2)
         assert row.pop("perceptual") == pytest.approx(error, rel=1e-5)
         assert row.pop("sharpness") == metrics.sharpness(large, high)
-        assert row == images.compare(large, high, "byte", border=scale)
+        assert row == images.compare(large, high, "byte", border=3)
     means = metrics.mean_scores(rows)
     assert means.pop("psnr_y") == pytest.approx((rows[0]["psnr_y"] + rows[1]["psnr_y"]) / 2)
     assert (means["n"], means["n_infinite"]) == (2, 0)
 
 
-def test_flat_grey_in_closed_form():
+def test_flat_grey_and_sharpness_in_closed_form():
     """Half 60, half 180, across: the mean is 120, and each pixel is off by 60."""
     image = flat(60, 48, 64)
     image[:, 32:] = 180
@@ -354,6 +277,8 @@ def test_flat_grey_in_closed_form():
     gain = (65.481 + 128.553 + 24.966) / 255  # of BT.601's luma, 16 to 235
     assert row["psnr_y"] == pytest.approx(20 * np.log10(255 / (60 * gain)))
     assert row["sharpness"] == 0.0
+    ramp = np.arange(64, dtype="uint8")[None, :, None].repeat(40, 0).repeat(3, 2)
+    assert metrics.sharpness(2 * ramp, ramp) == pytest.approx(2.0)  # its slope, everywhere
 
 
 def test_a_blank_picture_leaves_the_others_mean():
@@ -369,17 +294,8 @@ def test_a_blank_picture_leaves_the_others_mean():
     assert metrics.mean_scores(rows[2:])["psnr_y"] == np.inf
     rows[0]["perceptual"] = np.nan  # is no number of its own and no reason to leave it out
     assert np.isnan(metrics.mean_scores(rows)["perceptual"])
-
-
-def test_sharpness():
-    """The gradient of a ramp is its slope, the same everywhere."""
-    ramp = np.arange(64, dtype="uint8")[None, :, None].repeat(40, 0).repeat(3, 2)
-    assert metrics.sharpness(2 * ramp, ramp) == pytest.approx(2.0)
-    assert metrics.sharpness(ramp[::-1, ::-1] + 100, ramp) == pytest.approx(1.0)
-    image = PHOTOS.images[0]
-    blurred = images.convert(filters.gaussian(image / 255, 1, channel_axis=-1), "unit", "byte")
-    assert 0.3 < metrics.sharpness(blurred, image) < 0.8
-    assert metrics.sharpness(flat(9, *image.shape[:2]), image) == 0.0
+    with pytest.raises(DataError, match=r"\(31×90\)"):
+        metrics.evaluate(bicubic(4), Images([*PHOTOS.images, flat(1, 31, 90)]), 4)
 
 
 @pytest.mark.parametrize("mistake", images.RANGE_MISTAKES)
@@ -392,13 +308,6 @@ def test_a_wrong_range_is_refused_unless_told_otherwise(mistake):
         metrics.evaluate(enlarge, PHOTOS, 2)
     assert np.isfinite(metrics.evaluate(enlarge, PHOTOS, 2, check=False)[0]["psnr_y"])
     low, high = metrics.low_resolution(PHOTOS.images[0], 2)
-    printed = metrics.printed_scores(images.upscale(low, 2), high, mistake)
+    printed = metrics.printed_scores(images.upscale(low, 2), high, mistake)["psnr"]
     seen = images.RANGE_MISTAKES[mistake](images.upscale(low, 2) / 255)
-    error = np.mean((seen - high / 255) ** 2)
-    assert printed["psnr"] == pytest.approx(-10 * np.log10(error), abs=1e-3)
-
-
-def test_a_picture_that_is_too_small_is_named():
-    photos = Images([*PHOTOS.images, flat(1, 31, 90)], names=["face", "cat", "slim"])
-    with pytest.raises(DataError, match=r"Received: slim \(31×90\)"):
-        metrics.evaluate(bicubic(4), photos, 4)
+    assert printed == pytest.approx(-10 * np.log10(np.mean((seen - high / 255) ** 2)), abs=1e-3)

@@ -7,35 +7,14 @@ import numpy as np
 import pandas
 import pytest
 import scipy.stats
-from helpers import run_python
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.multitest import multipletests
 
-from ganlib.report.claims import (
-    CANNOT_TELL,
-    REFUTED,
-    SUPPORTED,
-    Claim,
-    Claims,
-    judge,
-    judge_interval,
-    judge_negative,
-    judge_positive,
-)
-from ganlib.stats import (
-    Correlation,
-    Interval,
-    anova,
-    correlation,
-    detectable_difference,
-    grid,
-    indistinguishable,
-    mad,
-    mean_interval,
-    paired_interval,
-    pareto_front,
-    std,
-)
-
-# -- Intervals and verdicts ------------------------------------------------------------------------
+from ganlib import stats
+from ganlib.report import claims
+from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
+from ganlib.stats import Interval, anova, indistinguishable, mean_interval
 
 
 def test_mean_interval_of_known_values():
@@ -44,10 +23,8 @@ def test_mean_interval_of_known_values():
     assert (interval.low, interval.high) == pytest.approx((-0.484138, 4.484138), abs=1e-6)
     assert f"{interval}" == "2 [-0.484, 4.48] (n = 3)"
     assert mean_interval([0.25]) == Interval(0.25, None, None, 1)
-    assert f"{mean_interval([0.25]):.3f}" == "0.250 (n = 1)"
-    for values in ([], [1.0, math.nan], [math.inf]):
-        with pytest.raises(ValueError, match="finite and at least one"):
-            mean_interval(values)
+    with pytest.raises(ValueError, match="finite and at least one"):
+        mean_interval([1.0, math.nan])
 
 
 def test_intervals_stay_where_the_number_can_live():
@@ -62,151 +39,96 @@ def test_intervals_stay_where_the_number_can_live():
     assert (tenfold.low, tenfold.high) == pytest.approx([1 + 9 * x for x in expected], rel=1e-6)
     log = mean_interval(values, scale="log")
     assert (log.low, log.high) == pytest.approx([0.9 * math.exp(s * half / 0.9) for s in (-1, 1)])
-    assert log.mean == tenfold.mean / 9 - 1 / 9 == pytest.approx(0.9)
     assert mean_interval([1.0, 1.0], scale="logit") == Interval(1.0, 1.0, 1.0, 2)
     assert mean_interval([0.0, 0.0], scale="log") == Interval(0.0, 0.0, 0.0, 2)
     wide = mean_interval([0.0, 1.0], scale="logit")
     assert 0 <= wide.low < 1e-10 < 1 - 1e-10 < wide.high <= 1
-    assert mean_interval([1.0, 1.0, 1 - 1e-9], scale="logit").low > 0
-    assert math.isfinite(
-        mean_interval([0.0, 0.0, 1e-9, 1.0], confidence=1 - 1e-9, scale="log").high
-    )
     for scale, value in (("logit", 1.1), ("log", -0.1)):
         with pytest.raises(ValueError, match=f"Received: .*{value}"):
             mean_interval([0.5, value], scale=scale)
-
-
-def test_intervals_cover_as_often_as_they_say():
-    draws = np.random.default_rng(0).beta(6, 2, (1000, 3))  # 1,000 studies of three seeds
-    for scale in (None, "log", "logit"):
-        found = [mean_interval(values, scale=scale) for values in draws]
-        assert 0.92 < np.mean([i.low <= 0.75 <= i.high for i in found]) < 0.985
 
 
 def test_paired_interval():
     # Seeds differ a lot, the pairs little: pairing is what makes the difference visible.
     baseline = np.array([10.0, 20.0, 30.0])
     values = baseline + np.array([1.0, 1.1, 0.9])
-    interval = paired_interval(values, baseline)
+    interval = stats.paired_interval(values, baseline)
     assert interval == mean_interval(values - baseline)
-    assert judge_positive(interval) == SUPPORTED
-    a, b = np.array([0.99, 0.6, 0.98]), np.array([0.0, 0.1, 0.01])
-    assert paired_interval(a, b).high > 1 > paired_interval(a, b, scale="logit").high
-    ratio = paired_interval([2.0, 8.0], [1.0, 2.0], scale="log")
-    expected = mean_interval(np.log([2.0, 4.0]))
-    assert ratio.mean == pytest.approx(math.sqrt(8))
-    assert math.log(ratio.high) == pytest.approx(expected.high)
-    nothing = paired_interval([], [])
-    assert f"{nothing:+.3f}" == "no seed has both (n = 0)"
-    assert judge_interval(nothing) == CANNOT_TELL
-    with pytest.raises(ValueError, match="Received: 2 and 3"):
-        paired_interval([1.0, 2.0], [1.0, 2.0, 3.0])
+    assert claims.judge_positive(interval) == SUPPORTED
+    assert f"{stats.paired_interval([], []):+.3f}" == "no seed has both (n = 0)"
 
 
 def test_verdicts_and_claims():
     intervals = {(1.0, 2.0): SUPPORTED, (2.1, 3.0): REFUTED, (None, None): CANNOT_TELL}
     for ends, verdict in (intervals | {(0.5, 1.5): CANNOT_TELL, (0.5, 2.5): CANNOT_TELL}).items():
-        assert judge_interval(Interval(1.5, *ends, 3), low=1.0, high=2.0) == verdict
-    assert judge_negative(mean_interval([0.0, 0.0])) == REFUTED  # no difference is no improvement
-    assert [judge(x) for x in (True, False, None)] == [SUPPORTED, REFUTED, CANNOT_TELL]
-    claims = Claims((Claim("a < b", SUPPORTED, "0.25 (n = 3)"), Claim("b", REFUTED, "")))
-    assert claims.count() == {SUPPORTED: 1, REFUTED: 1, CANNOT_TELL: 0}
-    assert repr(claims) == "<2 claims>"
-    assert "a &lt; b" in claims._repr_html_()
-    assert list(claims.table()["verdict"]) == [claim.verdict for claim in claims]
-
-
-# -- Runs of a grid --------------------------------------------------------------------------------
+        assert claims.judge_interval(Interval(1.5, *ends, 3), low=1.0, high=2.0) == verdict
+    # No difference is no improvement.
+    assert claims.judge_negative(mean_interval([0.0, 0.0])) == REFUTED
+    assert [claims.judge(x) for x in (True, False, None)] == [SUPPORTED, REFUTED, CANNOT_TELL]
+    rows = ("a < b", SUPPORTED, "0.25 (n = 3)"), ("b", REFUTED, "")
+    made = claims.Claims(tuple(claims.Claim(*row) for row in rows))
+    assert made.count() == {SUPPORTED: 1, REFUTED: 1, CANNOT_TELL: 0}
+    assert "a &lt; b" in made._repr_html_()
+    assert "0.25" not in repr(made)
+    assert list(made.table()["verdict"]) == [claim.verdict for claim in made]
 
 
 def test_correlation():
     rng = np.random.default_rng(0)
     a = rng.normal(size=30)
     b = 0.6 * a + rng.normal(size=30)
-    found = correlation(np.append(a, [math.nan, 1.0]), np.append(b, [1.0, math.inf]))
-    assert (found.value, found.n) == (pytest.approx(scipy.stats.spearmanr(a, b)[0]), 30)
-    half = 1.959964 * math.sqrt((1 + found.value**2 / 2) / 27)
+    found = stats.correlation(np.append(a, [math.nan, 1.0]), np.append(b, [1.0, math.inf]))
+    assert (found.mean, found.n) == (pytest.approx(scipy.stats.spearmanr(a, b)[0]), 30)
+    half = 1.959964 * math.sqrt((1 + found.mean**2 / 2) / 27)
     for end in (found.low, found.high):
-        assert abs(math.atanh(end) - math.atanh(found.value)) == pytest.approx(half, rel=1e-6)
-    ranks = correlation([1, 2, 3, 4, 5], [1, 4, 9, 16, 25])
-    assert (ranks.value, ranks.high) == pytest.approx((1, 1))
+        assert abs(math.atanh(end) - math.atanh(found.mean)) == pytest.approx(half, rel=1e-6)
+    ranks = stats.correlation([1, 2, 3, 4, 5], [1, 4, 9, 16, 25])
+    assert (ranks.mean, ranks.high) == pytest.approx((1, 1))
     assert 0 < ranks.low < 0.5  # five ranks agree by chance once in 120 orders
-    assert correlation([1, 2, 3, 4], [0.1 + 0.2, 0.3, 0.3, 0.3]) == Correlation(None, None, None, 4)
-    assert f"{correlation([1, 2, 3], [1, 3, 2]):.1f}" == "0.5 (n = 3)"
+    constant = stats.correlation([1, 2, 3, 4], [0.1 + 0.2, 0.3, 0.3, 0.3])
+    assert (f"{constant}", claims.judge_negative(constant)) == ("cannot tell (n = 4)", CANNOT_TELL)
 
 
 def test_spread_front_and_power():
-    assert std([1, 2, 3, 4]) == pytest.approx(math.sqrt(5 / 3))
-    assert mad([1, 1, 2, 2, 4, 6, 9]) == pytest.approx(1.4826)  # median 2, deviations' median 1
-    assert math.isnan(std([1.0]))
-    assert math.isnan(mad([1.0]))
+    assert stats.std([1, 2, 3, 4]) == pytest.approx(math.sqrt(5 / 3))
+    assert stats.mad([1, 1, 2, 2, 4, 6, 9]) == pytest.approx(1.4826)  # deviations' median is 1
+    assert np.isnan([stats.std([1.0]), stats.mad([1.0])]).all()
     cost, value = [1, 2, 3, 4, 2, 1, 0, math.nan], [1, 3, 2, 4, 3, 0, math.nan, 9]
     expected = [True, True, False, True, True, False, False, False]
-    assert pareto_front(cost, value).tolist() == expected
+    assert stats.pareto_front(cost, value).tolist() == expected
     # Cohen (1988), table 2.4.1: 26 a group find d = 0.8, and 64 find d = 0.5, with power 0.8.
-    assert detectable_difference(1.0, 26, 2) == pytest.approx(0.8, abs=0.01)
-    assert detectable_difference(0.1, 64, 2) == pytest.approx(0.05, abs=0.0005)
-    assert detectable_difference(1.0, 1, 36) is None
+    assert stats.detectable_difference(1.0, 26, 2) == pytest.approx(0.8, abs=0.01)
+    assert stats.detectable_difference(0.1, 64, 2) == pytest.approx(0.05, abs=0.0005)
+    assert stats.detectable_difference(1.0, 1, 36) is None
 
 
 FACTORS = ["learning_rate", "batch", "architecture"]
-# R's mtcars: horsepower by cylinders and gearbox (0 automatic, 1 manual).
-HORSEPOWER = {
-    (4, 0): [62, 95, 97],
-    (4, 1): [93, 66, 52, 65, 66, 91, 113, 109],
-    (6, 0): [110, 105, 123, 123],
-    (6, 1): [110, 110, 175],
-    (8, 0): [175, 245, 180, 180, 180, 205, 215, 230, 150, 150, 245, 175],
-    (8, 1): [264, 335],
-}
 
 
 def a_grid(seeds=3, levels=(4, 3, 3)):
     cells = itertools.product(*map(range, levels), range(seeds))
-    return pandas.DataFrame(cells, columns=[*FACTORS, "seed"])
+    table = pandas.DataFrame(cells, columns=[*FACTORS, "seed"])
+    return table.assign(cell=table[FACTORS].astype(str).agg("-".join, axis=1))
 
 
 def noisy(table, seed=0, means=0.0):
     return table.assign(y=means + np.random.default_rng(seed).normal(size=len(table)))
 
 
-def allowed(tries, rate=0.05):
-    return scipy.stats.binom.ppf(0.999, tries, rate)
-
-
-def test_anova_by_r():
-    # car::Anova(aov(hp ~ cyl * am)), as in the reference of CGPfunctions::aovtype2.
-    rows = [(c, g, hp) for (c, g), values in HORSEPOWER.items() for hp in values]
-    result = anova(pandas.DataFrame(rows, columns=["cyl", "am", "hp"]), "hp", ["cyl", "am"])
-    for name, sum_sq, df, f, p in (
-        ("cyl", 102729, 2, 60.1644, 1.759e-10),
-        ("am", 7318, 1, 8.5716, 0.007009),
-        ("am × cyl", 12181, 2, 7.1341, 0.003390),
-    ):
-        effect = result.effect(name)
-        assert effect.sum_sq == pytest.approx(sum_sq, abs=0.5)
-        assert (effect.df, effect.F) == (df, pytest.approx(f, abs=5e-5))
-        assert (effect.p, effect.significant) == (pytest.approx(p, rel=2e-4), True)
-    assert (result.residual_df, result.n, result.note) == (26, 32, None)
-    assert result.residual_sd**2 * 26 == pytest.approx(22197, abs=0.5)
-    # Holm: the smallest of three times 3, the next times 2, the last times 1.
-    p, adjusted = result.table["p"], result.table["p_adjusted"]
-    np.testing.assert_allclose(adjusted, [3 * p[0], p[1], 2 * p[2]])
+ALLOWED = scipy.stats.binom.ppf(0.999, 100, 0.05)  # false alarms in 100 tries
 
 
 def test_anova_by_statsmodels_and_with_missing_cells():
-    from statsmodels.formula.api import ols
-    from statsmodels.stats.anova import anova_lm
-
     table = noisy(a_grid()).drop(index=[0, 1, 30, 31, 70])
     fit = ols("y ~ (C(learning_rate) + C(batch) + C(architecture)) ** 2", table).fit()
     expected = anova_lm(fit, typ=2).iloc[:-1]
     result = anova(table, "y", FACTORS)
     np.testing.assert_allclose(result.table["sum_sq"], expected["sum_sq"])
     np.testing.assert_allclose(result.table["p"], expected["PR(>F)"])
+    holm = multipletests(expected["PR(>F)"], method="holm")[1]
+    np.testing.assert_allclose(result.table["p_adjusted"], holm)
     table.loc[(table["batch"] == 2) & (table["architecture"] == 2), "y"] = math.nan
     result, kept = anova(table, "y", FACTORS), table.dropna()
-    assert "runs have no finite value" in result.note
     assert "4 of 36 cells have no run." in result.note
     # As R's anova() of nested fits has it: what a fit without the effect leaves, less one with it.
     others = "y ~ C(learning_rate) * C(architecture)"
@@ -218,14 +140,13 @@ def test_anova_by_statsmodels_and_with_missing_cells():
 def test_anova_calls_noise_noise():
     for table, options in ((a_grid(), {"block": "seed"}), (a_grid(seeds=1), {})):
         found = [anova(noisy(table, s), "y", FACTORS, **options).table for s in range(100)]
-        assert sum((x["significant"] == True).any() for x in found) <= allowed(100)  # noqa: E712
+        assert sum((x["significant"] == True).any() for x in found) <= ALLOWED  # noqa: E712
     table = noisy(a_grid(), means=a_grid()["learning_rate"] == 3)
     assert anova(table, "y", FACTORS).effect("learning_rate").significant is True
 
 
 def test_anova_where_nothing_can_be_said():
     one = anova(noisy(a_grid(seeds=1, levels=(4, 1, 1))), "y", FACTORS)
-    assert (one.residual_df, one.residual_sd) == (0, None)
     assert "Left out, as there is one level only: batch, architecture." in one.note
     assert "only more seeds would tell" in one.note
     assert [one.effect(name).significant for name in FACTORS] == [None] * 3
@@ -234,16 +155,14 @@ def test_anova_where_nothing_can_be_said():
     assert anova(a_grid().assign(y=math.nan), "y", FACTORS).table.empty
     sure = anova(a_grid().assign(y=lambda x: x["batch"]), "y", FACTORS)
     assert (sure.effect("batch").F, sure.effect("architecture").significant) == (math.inf, False)
-    with pytest.raises(ValueError, match=r"Received: none in \['batch'\]"):
-        anova(noisy(a_grid()).assign(batch=math.nan), "y", FACTORS)
 
 
 def test_the_best_by_tukey_and_dunnett():
     # The worst of all equal cells: the studentised range, over √2, as printed: 4.76.
-    draws = grid._chance((4,) * 9, 27)
+    draws = stats._chance((4,) * 9, 27)
     assert np.quantile(draws.max(axis=1), 0.95) * math.sqrt(2) == pytest.approx(4.76, abs=0.05)
     # One cell against eight others: Dunnett's (1955) one-sided table for 5 % and 30.
-    assert np.quantile(grid._chance((4,) * 9, 30)[:, 3], 0.95) == pytest.approx(2.50, abs=0.03)
+    assert np.quantile(stats._chance((4,) * 9, 30)[:, 3], 0.95) == pytest.approx(2.50, abs=0.03)
 
 
 def one_way(**cells):
@@ -257,24 +176,21 @@ def test_indistinguishable_cells():
     assert (result.best, result.group, result.worse) == ("b", ["b", "c"], ["d", "a"])
     assert (result.sd, result.alike, result.reason) == (pytest.approx(1.0), True, None)
     assert list(result.table["difference"]) == [0, -0.5, -10, -20]
-    lower = indistinguishable(one_way(a=x, b=x + 20, c=[0.5, math.inf]), "cell", "y", higher=False)
-    assert (lower.best, lower.group, lower.worse) == ("a", ["a", "c"], ["b"])
-    assert lower.reason == "1 of 8 runs have no finite value and are left out."
+    lost = indistinguishable(one_way(a=x + 20, b=x, c=[19.5, math.inf]), "cell", "y")
+    assert (lost.best, lost.group, lost.worse) == ("a", ["a", "c"], ["b"])
+    assert lost.reason == "1 of 8 runs have no finite value and are left out."
     same = indistinguishable(one_way(a=[1.0, 1.0], b=[2.0, 2.0], c=[2.0, 2.0]), "cell", "y")
     assert (same.group, same.worse, same.sd) == (["b", "c"], ["a"], 0.0)
-    once = indistinguishable(noisy(a_grid(seeds=1)), FACTORS, "y")
+    once = indistinguishable(noisy(a_grid(seeds=1)), "cell", "y")
     assert (len(once.group), once.worse, once.sd, once.alike) == (36, [], None, None)
     assert once.reason.startswith("One seed a cell: noise is unknown")
     assert indistinguishable(one_way(a=[math.nan]), "cell", "y").best is None
 
-
-def test_noise_that_is_not_alike_is_pointed_out():
     table = noisy(a_grid())
     table.loc[(table[FACTORS] == [3, 0, 0]).all(axis=1), "y"] *= 30
-    result = indistinguishable(table, FACTORS, "y")
+    result = indistinguishable(table, "cell", "y")
     assert result.alike is False
-    assert "Noise is not alike: highest in 3, 0, 0." in result.reason
-    assert len(result.group) + len(result.worse) == 36  # still told, by one noise for all
+    assert "Noise is not alike: highest in 3-0-0." in result.reason
 
 
 @pytest.mark.parametrize("seeds", [3, None])  # None: unequal numbers
@@ -285,15 +201,6 @@ def test_equally_good_cells_are_not_called_worse(seeds):
     for behind in (0, 1.5):
         means, wrong = np.where(table["batch"] == 0, 0, -behind), 0
         for seed in range(100):
-            worse = indistinguishable(noisy(table, seed, means), FACTORS, "y").worse
-            wrong += any(cell[1] == 0 or not behind for cell in worse)
-        assert wrong <= allowed(100)
-
-
-def test_importing_is_cheap():
-    run_python(
-        "-c",
-        "import sys, ganlib.stats\n"
-        "assert not {'scipy', 'statsmodels', 'pandas', 'keras'} & sys.modules.keys()",
-        backend="tensorflow",
-    )
+            worse = indistinguishable(noisy(table, seed, means), "cell", "y").worse
+            wrong += any(cell[2] == "0" or not behind for cell in worse)
+        assert wrong <= ALLOWED

@@ -4,8 +4,7 @@ import numpy as np
 
 from ganlib.metrics.fidelity import frechet_distance, inception_score
 
-MISSING_SHARE = 0.01  # a tenth of an even share
-SURE = 0.5  # less probable than this, a picture counts as no digit
+MISSING, SURE = 0.01, 0.5  # a tenth of an even share; less probable, a picture is no digit
 
 
 def digit_quality(classifier, images, reference):
@@ -17,14 +16,11 @@ def digit_quality(classifier, images, reference):
         reference: the same, real digits that neither the GAN nor the classifier was trained on.
 
     Returns:
-        dict with
-        `confidence`: mean probability of the class each image is taken for, in [0.1, 1],
-        `digit_score`: the Inception Score's formula over the digit classifier, in [1, 10],
-        `frechet_distance`: in the classifier's feature space, 0 for equal distributions,
-        `missing_digits`: int, how many digits make up less than 1 % of the images,
-        `histogram`: list of ten shares of the images, by the digit they are taken for,
-        `no_digit`: share of images that are taken for none, with less than 50 % confidence,
-        `n`: int.
+        dict with `confidence`, mean probability of the class each image is taken for, in [0.1, 1];
+        `digit_score`, the Inception Score's formula over the digit classifier, in [1, 10];
+        `frechet_distance` in the classifier's feature space; `missing_digits`, how many digits make
+        up less than 1 % of the images; `histogram`, list of ten shares of the images, by the digit
+        they are taken for; `no_digit`, share of those with less than 50 % confidence; `n`.
     """
     probabilities, features = classifier(images)
     confidence = probabilities.max(axis=1)
@@ -34,7 +30,7 @@ def digit_quality(classifier, images, reference):
         "confidence": float(confidence.mean()),
         "digit_score": inception_score(probabilities),
         "frechet_distance": frechet_distance(features, classifier(reference)[1]),
-        "missing_digits": int((histogram < MISSING_SHARE).sum()),
+        "missing_digits": int((histogram < MISSING).sum()),
         "histogram": histogram.tolist(),
         "no_digit": float((confidence < SURE).mean()),
         "n": len(images),
@@ -42,9 +38,5 @@ def digit_quality(classifier, images, reference):
 
 
 def noise_images(n, seed=0):
-    """The trivial baseline: returns uniform noise, float32 `(n, 28, 28, 1)` in [0, 1).
-
-    Args:
-        n, seed: ints.
-    """
+    """The trivial baseline: returns uniform noise, float32 `(n, 28, 28, 1)` in [0, 1)."""
     return np.random.default_rng(seed).random((n, 28, 28, 1), dtype="float32")

@@ -1,16 +1,15 @@
-"""How far a set of generated images is from a set of real ones, given features of both.
-
-What the numbers mean depends on the network that made the features, on the resize before it and on
-the sample size, so `evaluate` gives all three beside them.
-"""
+"""How far a set of generated images is from a set of real ones, given features of both."""
 
 import math
 
 import numpy as np
+from scipy.special import rel_entr
 
 from ganlib.metrics.checks import check_features
 from ganlib.metrics.kernel import kernel_distance
 from ganlib.metrics.neighbours import compare
+
+MOST = 20_000  # images of each set, drawn at random, for scores whose cost grows with the square
 
 
 def frechet_distance(first, second):
@@ -20,13 +19,7 @@ def frechet_distance(first, second):
     over Inception's pool features. Biased upwards on small samples: compare only at equal n.
 
     Args:
-        first, second: arrays `(n, d)` and `(m, d)` of features, n, m ≥ 2.
-
-    Returns:
-        float ≥ 0.
-
-    Raises:
-        ValueError: dimensions that differ, fewer than two rows, or values that are not finite.
+        first, second: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 2.
     """
     (mean1, root1), (mean2, root2) = map(_gaussian, check_features(first, second))
     # With C1 = R1ᵀ R1 and C2 = R2ᵀ R2, tr (C1 C2)^½ is the sum of the singular values of R1 R2ᵀ:
@@ -53,85 +46,66 @@ def _gaussian(features):
 def inception_score(probabilities):
     """exp of the mean KL divergence of each image's class probabilities from their mean.
 
-    Salimans et al., 2016, over all images at once. Called "Inception Score" only when the
-    classifier is Inception.
+    From 1 (all images look alike) to the number of classes (each certain, all as often), over all
+    images at once (Salimans et al., 2016); "Inception Score" only if Inception classifies.
 
     Args:
-        probabilities: array `(n, classes)`, rows that sum to 1.
-
-    Returns:
-        float from 1 (all images look alike) to the number of classes (each certain, all as often).
-
-    Raises:
-        ValueError: rows that are no probabilities.
+        probabilities: array `(n, classes)`, rows that sum to 1, or a ValueError is raised.
     """
-    from scipy.special import rel_entr
-
     p = np.asarray(probabilities, "float64")
     if p.ndim != 2 or not len(p) or p.min() < 0 or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
         raise ValueError(
-            "`probabilities` must be rows of class probabilities, one at least, that sum to 1 "
-            f"(apply softmax to logits first). Received: shape {p.shape}, sums "
-            f"{np.ravel(p.sum(axis=-1))[:3]}"
+            "`probabilities` must be rows that sum to 1 (apply softmax to logits first). "
+            f"Received: shape {p.shape}, sums {np.ravel(p.sum(axis=-1))[:3]}"
         )
     return float(np.exp(rel_entr(p, p.mean(axis=0)).sum(axis=1).mean()))
 
 
 def frechet_name(network):
-    """What the Fréchet distance over a network may be called: FID over Inception alone."""
+    """What the Fréchet distance may be called: FID over Inception alone."""
     return "FID" if network.name == "inception_v3" else f"Fréchet distance ({network.title})"
 
 
-def evaluate(real_features, fake_features, network, probabilities=None, seed=0, most=20_000):
-    """All scores of a set of generated images.
+def evaluate(real_features, fake_features, network, probabilities=None, seed=0):
+    """All scores of a set of generated images, with the network, resize and n they depend on.
 
     Args:
-        real_features: array `(n, d)`, of real images that the GAN was not trained on.
-        fake_features: array `(m, d)`, of generated images.
+        real_features, fake_features: arrays `(n, d)`, of real images that the GAN was not trained
+            on, and `(m, d)`; finite, n, m ≥ 6.
         network: `ganlib.features.networks.Network` that made both; it gives the name and resize.
         probabilities: array `(m, classes)`, what its classifier makes of the generated images.
-        seed: int, for the draw of `most`.
-        most: int, how many images of each set, drawn at random, the scores over pairs see (KID,
-            precision, recall, density, coverage): their cost grows with its square.
+        seed: int, for the draw of `MOST` images for the scores over pairs.
 
     Returns:
-        dict with floats "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be
-        called what `frechet_name` says), "inception_score" (None without probabilities),
-        "precision", "recall" (k = 3), "density", "coverage" (k = 5; see
-        `ganlib.metrics.neighbours`); "network", "resize", "n_real", "n_fake"; and "cautions", list
-        of str, which numbers mislead at these sample sizes, and why.
-
-    Raises:
-        ValueError: features that differ in dimension, fewer than six rows, values that are not
-            finite, or rows that are no probabilities.
+        dict with "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be called
+        what `frechet_name` says), "inception_score" (None without probabilities), "precision",
+        "recall", "density", "coverage" (see `ganlib.metrics.neighbours`); "network", "resize",
+        "n_real", "n_fake"; and "cautions", sentences on which numbers mislead at these sizes.
     """
     real_features, fake_features = np.asarray(real_features), np.asarray(fake_features)
     frechet = frechet_distance(real_features, fake_features)
     rng = np.random.default_rng(seed)
-    real, fake = (_draw(x, most, rng) for x in (real_features, fake_features))
-    kid, (precise, dense) = kernel_distance(real, fake), compare(real, fake)
+    real, fake = (
+        x if len(x) <= MOST else x[np.sort(rng.choice(len(x), MOST, replace=False))]
+        for x in (real_features, fake_features)
+    )
+    kid, (n, m) = kernel_distance(real, fake), (len(real_features), len(fake_features))
+    classified = math.inf if probabilities is None else len(probabilities)
     return {
         "kid": kid.value,
         "kid_standard_error": kid.standard_error,
         "frechet": frechet,
         "inception_score": None if probabilities is None else inception_score(probabilities),
-        **precise._asdict(),
-        **dense._asdict(),
+        **compare(real, fake),
         "network": network.title,
         "resize": f"{network.resize}, to {network.size}×{network.size}",
-        "n_real": len(real_features),
-        "n_fake": len(fake_features),
-        "cautions": _cautions(
-            min(len(real_features), len(fake_features)),
-            real_features.shape[1],
-            min(len(real), len(fake)),
-            math.inf if probabilities is None else len(probabilities),
-        ),
+        "n_real": n,
+        "n_fake": m,
+        "cautions": _cautions(min(n, m), real.shape[1], min(len(real), len(fake)), classified),
     }
 
 
 def _cautions(n, d, pairs, classified):
-    """Sentences on what the sample sizes do to the scores."""
     rank = f"a covariance of {d:,} features has no full rank, and " if n <= d else ""
     frechet = "the Fréchet distance comes out too large; read KID (Chong & Forsyth, 2020)"
     kid = "the kernel distance's standard error is itself uncertain (Bińkowski et al., 2018)"
@@ -147,9 +121,3 @@ def _cautions(n, d, pairs, classified):
     ]
     said = [f"n = {n:,} is below {least:,}: {what}." for n, least, what in limits if n < least]
     return said + [f"Scores over pairs are of {pairs:,} images drawn at random."] * (pairs < n)
-
-
-def _draw(features, most, rng):
-    if len(features) <= most:
-        return features
-    return features[np.sort(rng.choice(len(features), most, replace=False))]

@@ -18,18 +18,11 @@ def kernel_distance(real, fake):
     """Kernel Inception Distance over all pairs, with its standard error.
 
     The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / d + 1)³
-    (Bińkowski et al., 2018). The mean over random subsets, which papers report, tends to it. The
-    standard error is the jackknife's, over leaving out each image in turn (Efron & Stein, 1981):
-    right where the sets differ, and up to √2 too large where they do not.
+    (Bińkowski et al., 2018), to which means over random subsets tend. The standard error is the
+    jackknife's (Efron & Stein, 1981): up to √2 too large where the sets do not differ.
 
     Args:
-        real, fake: arrays `(n, d)` and `(m, d)` of features, n, m ≥ 3.
-
-    Returns:
-        `KernelDistance`.
-
-    Raises:
-        ValueError: dimensions that differ, fewer than three rows, or values that are not finite.
+        real, fake: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 3.
     """
     real, fake = (x.astype("float64") for x in check_features(real, fake, least=3))
     n, m = len(real), len(fake)

@@ -8,30 +8,18 @@ from keras import ops
 
 from ganlib.losses import check_same_shape
 
-LIMB = 2.0**16  # below it float32 still tells 2**-8 apart
-register = keras.saving.register_keras_serializable("ganlib")
 
-
-class Overlap(keras.metrics.Metric):
-    """Sums the intersection and both masks' areas over all pixels; a subclass has a `fraction`.
-
-    A score is made once, of the sums, so that it does not depend on the batch size, as it does for
-    the mean of each batch's ratio.
+@keras.saving.register_keras_serializable("ganlib")
+class Jaccard(keras.metrics.Metric):
+    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set.
 
     Mask values in [0, 1] are foreground above 0.5, and 255 is, too. For other values and for logits
-    that are NaN the score is NaN: `fit` can raise no error.
-
-    The score is 1 where both areas are exactly 0. A *soft* area is so only where every sigmoid
-    underflows: an empty mask's soft score is 0 for any other logits, however low.
+    that are NaN the score is NaN: `fit` can raise no error. It is 1 where both areas are exactly 0;
+    a *soft* one is so only where every sigmoid underflows: of an empty mask the score is then 0.
 
     Args:
         threshold: float in (0, 1), the probability above which a pixel counts as foreground; None:
             soft, its probability counts.
-        name: str. None: the class's, in lower case, with "_soft" where it is.
-
-    Raises:
-        ValueError: a threshold out of its range; or later, masks of another shape than the logits,
-            or sample weights.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):
@@ -40,9 +28,8 @@ class Overlap(keras.metrics.Metric):
         soft = "_soft" if threshold is None else ""
         super().__init__(name=name or type(self).__name__.lower() + soft, **kwargs)
         self.threshold = threshold
-        # float32 would lose what a batch adds to a sum of many pixels: each is kept in two parts.
-        # Rows: intersection; areas of both masks together. Columns: multiples of LIMB; the rest.
-        self.sums = self.add_weight(name="sums", shape=(2, 2), initializer="zeros")
+        # Pixels of the intersection, and of both masks together.
+        self.sums = self.add_weight(name="sums", shape=(2,), initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch of masks and logits, both `(batch_size, height, width, 1)`."""
@@ -56,50 +43,35 @@ class Overlap(keras.metrics.Metric):
             found = ops.sigmoid(logits)
         else:
             level = math.log(self.threshold) - math.log1p(-self.threshold)
-            found = ops.cast(logits > level, "float32")
-            found = ops.where(ops.isnan(logits), math.nan, found)
-        added = ops.stack([ops.sum(masks * found), ops.sum(masks) + ops.sum(found)])
-        many, rest = self.sums[:, 0], self.sums[:, 1] + added
-        carried = ops.floor(rest / LIMB)
-        self.sums.assign(ops.stack([many + carried, rest - carried * LIMB], axis=1))
+            found = ops.where(ops.isnan(logits), math.nan, ops.cast(logits > level, "float32"))
+        self.sums.assign_add(ops.stack([ops.sum(masks * found), ops.sum(masks) + ops.sum(found)]))
 
     def result(self):
         """Scalar in [0, 1], or NaN."""
-        intersection, areas = ops.unstack(self.sums[:, 0] * LIMB + self.sums[:, 1])
-        above, below = self.fraction(intersection, areas)
-        empty = below == 0  # and not `below > 0`, which NaN is not, either
-        return ops.where(empty, 1.0, above / ops.where(empty, 1.0, below))
+        intersection, areas = ops.unstack(self.sums)
+        union = areas - intersection
+        empty = union == 0  # and not `union > 0`, which NaN is not, either
+        return ops.where(empty, 1.0, intersection / ops.where(empty, 1.0, union))
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
 
 
-@register
-class Jaccard(Overlap):
-    """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set.
+@keras.saving.register_keras_serializable("ganlib")
+class Dice(Jaccard):
+    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set; as `Jaccard`."""
 
-    Args and errors as of `Overlap`.
-    """
-
-    fraction = staticmethod(lambda intersection, areas: (intersection, areas - intersection))
-
-
-@register
-class Dice(Overlap):
-    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set.
-
-    Args and errors as of `Overlap`.
-    """
-
-    fraction = staticmethod(lambda intersection, areas: (2 * intersection, areas))
+    def result(self):
+        jaccard = super().result()
+        return 2 * jaccard / (1 + jaccard)
 
 
 def score_masks(probabilities, masks, threshold=0.5):
     """Scores predicted masks; all pixels of all pictures count alike.
 
     Args:
-        probabilities: array `(n, height, width, 1)` or `(n, height, width)` in [0, 1]; or a list of
-            such pictures of different sizes.
+        probabilities: array `(n, height, width, 1)` or `(n, height, width)` in [0, 1], or a list of
+            pictures of different sizes.
         masks: the same, of 0 and 1.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
 
@@ -109,44 +81,37 @@ def score_masks(probabilities, masks, threshold=0.5):
         where both areas are exactly 0: a soft one of empty masks is 0 once a probability is not.
 
     Raises:
-        ValueError: shapes differ, probabilities leave [0, 1] or are not finite, masks hold more
-            than 0 and 1, there is no picture, or a threshold out of its range.
+        ValueError: shapes that differ or are none of these, no picture, or values out of range.
     """
     check_threshold(threshold)
     masks, probabilities = _check_masks(masks), [np.asarray(p) for p in probabilities]
-    first, second = ([x.shape for x in pictures] for pictures in (probabilities, masks))
-    if first != second:
-        received = f"{len(first)} of {set(first)} and {len(second)} of {set(second)}"
-        raise ValueError(f"Probabilities and masks must have the same shapes. Received: {received}")
+    shapes = [[x.shape for x in pictures] for pictures in (probabilities, masks)]
+    if shapes[0] != shapes[1]:
+        received = " and ".join(f"{len(x)} of {set(x)}" for x in shapes)
+        raise ValueError(f"Probabilities and masks must share shapes. Received: {received}")
     sums = np.zeros((2, 2))  # rows: above the threshold, soft; columns: intersection, areas
     for p, mask in zip(probabilities, masks, strict=True):
         if not (p.min() >= 0 and p.max() <= 1):  # NaN, too
             raise ValueError(
-                "Probabilities must be finite and lie in [0, 1]; a U-Net of ganlib gives logits, "
-                f"which need a sigmoid. Received: values from {p.min()} to {p.max()}"
+                "Probabilities must lie in [0, 1]; a U-Net of ganlib gives logits, which need a "
+                f"sigmoid. Received: values from {p.min()} to {p.max()}"
             )
         for row, found in zip(sums, (p > threshold, p.astype("float64")), strict=True):
             row += (found * mask).sum(), found.sum() + mask.sum()
     return {**_ratios(*sums), "foreground": _foreground(masks), "n": len(masks)}
 
 
-def baselines(masks, share=None):
+def baselines(masks, share=0.5):
     """What predictors score that have not looked at the picture, from the foreground's share alone.
 
     Args:
         masks: as for `score_masks`.
-        share: float in [0, 1], the foreground's share in the training set. None: 0.5.
+        share: float in [0, 1], the foreground's share in the training set.
 
     Returns:
         dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`), each with
-        `jaccard`, `jaccard_soft`, `dice` and `dice_soft` at a threshold of 0.5.
-
-    Raises:
-        ValueError: masks as for `score_masks`, or `share` out of its range.
+        the four scores at a threshold of 0.5.
     """
-    share = 0.5 if share is None else share
-    if not 0 <= share <= 1:
-        raise ValueError(f"`share` must lie in [0, 1]. Received: share={share}")
     truth = _foreground(_check_masks(masks))
 
     def scores(p):  # areas as shares of all pixels
@@ -162,12 +127,10 @@ def check_threshold(threshold):
 
 
 def _ratios(hard, soft):
-    """Scores of two pairs of intersection and areas."""
     scores = {}
-    for suffix, (intersection, areas) in (("", hard), ("_soft", soft)):
-        union = areas - intersection
-        scores[f"jaccard{suffix}"] = 1.0 if areas == 0 else float(intersection / union)
-        scores[f"dice{suffix}"] = 1.0 if areas == 0 else float(2 * intersection / areas)
+    for suffix, (both, areas) in (("", hard), ("_soft", soft)):
+        scores[f"jaccard{suffix}"] = float(both / (areas - both)) if areas else 1.0
+        scores[f"dice{suffix}"] = float(2 * both / areas) if areas else 1.0
     return scores
 
 
@@ -176,18 +139,11 @@ def _foreground(masks):
 
 
 def _check_masks(masks):
-    """A list of boolean masks."""
     masks = [np.asarray(mask) for mask in masks]
-    shaped = all(m.ndim == 2 or (m.ndim == 3 and m.shape[-1] == 1) for m in masks)
-    if not masks or not shaped or not all(m.size for m in masks):
+    if not masks or not all(m.shape[2:] in ((), (1,)) and np.isin(m, (0, 1)).all() for m in masks):
         raise ValueError(
-            "Masks must be (n, height, width, 1) or (n, height, width), one at least, or a list "
-            f"of single ones. Received: {[m.shape for m in masks[:3]]}"
+            "Masks must be (n, height, width, 1) or (n, height, width), n ≥ 1, of 0 and 1 only; "
+            "`masks > 127` makes such of bytes. Received: shapes and highest values "
+            f"{[(m.shape, m.max()) for m in masks[:3]]}"
         )
-    for mask in masks:
-        if not np.isin(mask, (0, 1)).all():
-            raise ValueError(
-                "Masks must hold 0 and 1 only; `masks > 127` makes such of bytes. Received: "
-                f"values from {mask.min()} to {mask.max()}"
-            )
     return [mask.astype(bool) for mask in masks]

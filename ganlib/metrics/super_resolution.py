@@ -12,12 +12,7 @@ FIDELITY = ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")
 
 
 def low_resolution(image, scale):
-    """Returns a picture's small version, and the original cropped to a multiple of the scale.
-
-    Args:
-        image: uint8 array `(h, w, 3)`.
-        scale: int, how many times smaller.
-    """
+    """Returns a picture's small version, and the original cropped to a multiple of the scale."""
     high = crop_to_multiple(image, scale)
     return downscale(high, scale), high
 
@@ -25,24 +20,21 @@ def low_resolution(image, scale):
 def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
     """Scores an upscaler on photographs.
 
-    Each is cropped to a multiple of the scale, made small by MATLAB's antialiased bicubic, rounded
-    to 8 bits and enlarged; `scale` pixels at each border are left out of the comparison.
+    Each is cropped, made small by MATLAB's antialiased bicubic, rounded to 8 bits and enlarged;
+    `scale` pixels at each border are left out of the comparison.
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: `ganlib.data.Images` of three channels and any sizes.
+        photos: `ganlib.data.Images` of three channels and any sizes; a DataError is raised where
+            there are none, or one is too small.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
-        check: bool, refuse pictures that are plainly in a wrong value range.
+        check: bool, raise a ValueError for pictures that are plainly in a wrong value range.
 
     Returns:
         List of dicts, one a photograph: `name`; `psnr_y`, `psnr_rgb` in dB; `ssim_y`, `ssim_rgb`;
-        `sharpness`, see `sharpness`; with features also `perceptual`, lower is better.
-
-    Raises:
-        DataError: there is no photograph, or one is too small.
-        ValueError: the upscaler's pictures are in a wrong value range.
+        `sharpness`; with features also `perceptual`, lower is better.
     """
     check_images(photos, channels=3, at_least=max(SMALLEST, 12 + 2 * scale))
     rows = []
@@ -53,26 +45,21 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
         row["sharpness"] = sharpness(large, high)
         if features is not None:
             tops = [max(0, (length - (side or length)) // 2) for length in high.shape[:2]]
-            down, across = (slice(top, None if side is None else top + side) for top in tops)
-            pair = (convert(x[down, across], "byte", "unit")[np.newaxis] for x in (large, high))
+            centre = tuple(slice(top, top + (side or high.size)) for top in tops)
+            pair = (convert(x[centre], "byte", "unit")[np.newaxis] for x in (large, high))
             row["perceptual"] = float(features.distance(*pair))
         rows.append(row)
     return rows
 
 
 def mean_scores(rows):
-    """Returns the mean of each score over the photographs, `n`, and `n_infinite`.
+    """Returns the mean of each score of `evaluate` over the photographs, `n`, and `n_infinite`.
 
     A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
     relative to none. `n_infinite` photographs have such scores, which are left out of the means.
-
-    Args:
-        rows: what `evaluate` returned.
     """
-    keys = [key for key in rows[0] if key != "name"]
-    means = {key: finite_mean([row[key] for row in rows]) for key in keys}
-    infinite = sum(any(row[key] == math.inf for key in keys) for row in rows)
-    return {**means, "n": len(rows), "n_infinite": infinite}
+    means = {key: finite_mean([row[key] for row in rows]) for key in rows[0] if key != "name"}
+    return {**means, "n": len(rows), "n_infinite": sum(math.inf in row.values() for row in rows)}
 
 
 def finite_mean(values):
@@ -81,25 +68,16 @@ def finite_mean(values):
 
 
 def sharpness(image, original):
-    """Mean gradient of the picture's luma over its original's: 1 is as sharp, 0 flat.
+    """Mean gradient of the luma of a uint8 picture over its original's: 1 is as sharp, 0 flat.
 
-    Noise counts as sharp, too: read it beside a perceptual distance.
-
-    Returns infinity where the original is flat, which says nothing of the picture.
-
-    Args:
-        image, original: uint8 arrays `(h, w, 3)` of one shape.
+    Noise counts as sharp, too: read it beside a perceptual distance. Infinity over a flat original.
     """
     mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
     return float(mine / its) if its else math.inf
 
 
 def flat_grey(scale):
-    """Returns the upscaler that knows least: the picture's mean grey level, everywhere.
-
-    Args:
-        scale: int.
-    """
+    """Returns the upscaler that knows least: the picture's mean grey level, everywhere."""
 
     def enlarge(low):
         height, width, channels = low.shape
@@ -109,11 +87,6 @@ def flat_grey(scale):
 
 
 def printed_scores(image, original, mistake):
-    """Returns what a comparison with a mistaken value range prints: a row of `range_mistakes`.
-
-    Args:
-        image, original: uint8 arrays of one shape.
-        mistake: name in `ganlib.images.RANGE_MISTAKES`, or "none".
-    """
+    """Returns what a comparison of uint8 pictures prints with one of `RANGE_MISTAKES` or "none"."""
     unit = (convert(x, "byte", "unit") for x in (image, original))
     return range_mistakes(*unit, only=mistake)[0]

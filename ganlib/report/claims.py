@@ -4,18 +4,14 @@ import dataclasses
 import html
 import math
 
+import pandas
+
 SUPPORTED, REFUTED, CANNOT_TELL = "supported", "refuted", "cannot tell"
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """Something that a write-up stated, and what our runs say to it.
-
-    Attributes:
-        statement: the claim, in the write-up's sense.
-        verdict: "supported", "refuted" or "cannot tell".
-        evidence: the numbers, with n.
-    """
+    """What a write-up stated, our verdict of the three, and the evidence: numbers, with n."""
 
     statement: str
     verdict: str
@@ -24,11 +20,7 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Claims:
-    """A claims table: numbers in HTML for the reader, verdicts alone in text.
-
-    Attributes:
-        items: tuple of `Claim`.
-    """
+    """`Claim` items as a table: numbers in HTML for the reader, none in text."""
 
     items: tuple
 
@@ -36,13 +28,9 @@ class Claims:
         return iter(self.items)
 
     def table(self):
-        """A `pandas.DataFrame` with a row a claim."""
-        import pandas
-
         return pandas.DataFrame([dataclasses.asdict(claim) for claim in self.items])
 
     def count(self):
-        """How many claims came out which way."""
         verdicts = [claim.verdict for claim in self.items]
         return {v: verdicts.count(v) for v in (SUPPORTED, REFUTED, CANNOT_TELL)}
 
@@ -59,46 +47,28 @@ class Claims:
 
 
 def judge(holds):
-    """Returns the verdict on a condition.
-
-    Args:
-        holds: True, False, or None where nobody can tell.
-    """
+    """Returns the verdict on a condition: True, False, or None where nobody can tell."""
     return {True: SUPPORTED, False: REFUTED, None: CANNOT_TELL}[holds]
 
 
 def judge_interval(interval, low=-math.inf, high=math.inf):
-    """Returns the verdict on "the value lies between low and high".
+    """Returns the verdict on "the value lies between low and high", by a `ganlib.stats.Interval`.
 
-    Supported if the whole interval lies inside, refuted if it lies outside, undecided if it
-    straddles an end, and with one seed, whose interval is unknown.
-
-    Args:
-        interval: `ganlib.stats.Interval`.
-        low, high: floats.
+    Supported if the whole interval lies inside, refuted if outside, and undecided if it straddles
+    an end or is unknown, as with one seed.
     """
     if interval.low is None:
         return CANNOT_TELL
     if low <= interval.low and interval.high <= high:
         return SUPPORTED
-    if interval.high < low or interval.low > high:
-        return REFUTED
-    return CANNOT_TELL
+    return REFUTED if interval.high < low or interval.low > high else CANNOT_TELL
 
 
 def judge_positive(interval):
-    """Returns the verdict on "the value is above zero"; where it is exactly zero, it is not.
-
-    Args:
-        interval: `ganlib.stats.Interval`.
-    """
+    """Returns the verdict on "the value is above zero"; where it is exactly zero, it is not."""
     return judge_interval(interval, low=math.nextafter(0, 1))
 
 
 def judge_negative(interval):
-    """Returns the verdict on "the value is below zero"; where it is exactly zero, it is not.
-
-    Args:
-        interval: `ganlib.stats.Interval`.
-    """
+    """Returns the verdict on "the value is below zero"; where it is exactly zero, it is not."""
     return judge_interval(interval, high=-math.nextafter(0, 1))

@@ -194,8 +194,8 @@ def _neighbours(images, features, recipe, data, run, folder):
     """Distances to the nearest training pictures; saves the nearest pairs of all."""
     parts = ("train", "validation")
     train, held_out = (seen(data, part, recipe.network, folder).features for part in parts)
-    indices, distances = (part[:, 0] for part in nearest(features, train))
-    usual = nearest(held_out, train)[1][:, 0]
+    indices, distances = nearest(features, train)
+    usual = nearest(held_out, train)[1]
     order = np.argsort(distances)
     # One picture each: some training pictures are the nearest of many.
     closest = order[np.sort(np.unique(indices[order], return_index=True)[1])[:NEIGHBOURS]]

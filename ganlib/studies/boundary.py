@@ -144,7 +144,7 @@ class Criteria:
         self.real = data.validation.as_range("unit")
         self.trained = data.train.subset(slice(len(self.real))).as_range("unit")
         self.latents = draw_latents(gan, recipe.judged)
-        self.ceiling = metrics.s3_ceiling(self.real, *self.how).value
+        self.ceiling = metrics.s3_ceiling(self.real, *self.how)
 
     def __call__(self):
         """Scores for the history; None where D or the pictures are not finite."""
@@ -153,7 +153,7 @@ class Criteria:
         if logits is None:
             return None
         fake, real, trained = logits
-        alike = metrics.s3(images, self.real, *self.how).value
+        alike = metrics.s3(images, self.real, *self.how)
         scores = {"s1": metrics.s1(real), "s2": metrics.s2(fake), "s3": alike}
         scores["score"] = math.prod(scores.values())
         # Of as many pictures that D has seen: far above s1, D has learnt them by heart.
@@ -179,7 +179,7 @@ def examine(gan, best, recipe, data, run):
     metrics.s3(images, test, "unit", recipe.similarity)
     seconds = time.perf_counter() - start
     some = {name: slice(SLOW.get(name)) for name in metrics.SIMILARITIES}
-    alike = {n: metrics.s3(images[s], test[s], "unit", n).value for n, s in some.items()}
+    alike = {n: metrics.s3(images[s], test[s], "unit", n) for n, s in some.items()}
     eye, folder = networks.get(recipe.network), run.path.parent / "features"
     reference, real = (networks.cached(eye, part, folder) for part in (data.test, data.validation))
     quality = {}

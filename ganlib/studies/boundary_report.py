@@ -227,7 +227,7 @@ class BoundaryResults(Results):
                     look = {"color": "0.4", "ls": "--", "lw": 0.6, "label": "counts as high"}
                     ax.axhline(first["metrics"]["high"][key], **look)
             for (label, level), line in zip(limits.items(), ("--", ":"), strict=True):
-                axes[2].axhline(level.value, color="k", ls=line, lw=0.9, label=label)
+                axes[2].axhline(level, color="k", ls=line, lw=0.9, label=label)
             axes[0].set_ylabel("validation pictures")
             draw.legend_below(figure, axes, 4)
         return figure

@@ -15,7 +15,7 @@ from ganlib.metrics import boundary, fidelity, super_resolution
 from ganlib.metrics.digits import digit_quality, noise_images
 from ganlib.metrics.segmentation import baselines, score_masks
 from ganlib.studies.digits import load_data
-from ganlib.studies.srgan import best_linear_kernel, enlarge_linearly
+from ganlib.studies.srgan import enlarge_linearly, linear_kernel
 
 LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
 
@@ -154,7 +154,7 @@ def score_upscaler(model, high):
     wanted = {"channels": 3, "any_size": True}
     part = "test" if str(high) in ("photos", "embedded:photos") else None
     photos = load(high, part, **wanted)
-    kernel = best_linear_kernel(load("embedded:photos", "train", **wanted), scale)
+    kernel = linear_kernel(load("embedded:photos", "train", **wanted), scale)
     upscalers = {
         "model": lambda low: apply.upscale_image(model, low),
         "bicubic": lambda low: upscale(low, scale),

@@ -31,11 +31,7 @@ WATCHED = "validation_psnr_y"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a super-resolution trial depends on, except its data and seed.
-
-    The generator minimises `pixel` · content + `perceptual` · features + `adversarial` ·
-    adversarial loss. The defaults are what the repaired recipe is made of.
-    """
+    """G minimises `pixel`·content + `perceptual`·features + `adversarial`·adversarial loss."""
 
     scale: int = 4
     generator: str = "residual"  # or "paper"
@@ -47,12 +43,10 @@ class Recipe:
     patch: int = 96  # pixels of a high-resolution patch's side
     batch_size: int = 16
     steps: int = 1000  # an epoch
-    # Pixel pretraining: mean absolute error, Adam, cosine decay.
-    pretraining_epochs: int = 0
+    pretraining_epochs: int = 0  # on pixels: mean absolute error, Adam, cosine decay
     pretraining_rate: float = 2e-3
     pretraining_beta_2: float = 0.95
-    # The adversarial phase.
-    epochs: int = 0
+    epochs: int = 0  # of the adversarial phase
     loss: str = "hinge"
     pixel: float = 1.0
     distance: str = "l1"
@@ -63,7 +57,6 @@ class Recipe:
     d_learning_rate: float = 1e-4
     beta_1: float = 0.9
     ema: float = 0.0
-    # Scoring.
     judge: str = "filters"  # whose features measure the perceptual distance
     judged_side: int | None = None  # pixels of the centre that it looks at
     mistake: str = "none"  # of value range, in the scores that the trial's author prints
@@ -73,33 +66,24 @@ class Recipe:
         return "signed" if self.generator == "paper" else "unit"
 
 
-# fmt: off
 # The repaired recipe by profile; in quick's three hundred steps D has to learn something.
-PROFILES = {
-    "quick": {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8,
-        "steps": 100, "pretraining_epochs": 6, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99,
-        "judged_side": 96},
-    "cpu": {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 500,
-        "pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995,
-        "judged_side": 128},
-    "full": {"filters": 96, "blocks": 16, "patch": 192, "steps": 1000, "pretraining_epochs": 30,
-        "pretraining_rate": 5e-4, "epochs": 10, "g_learning_rate": 1e-4, "ema": 0.999},
-}
+_QUICK = {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8, "steps": 100}
+_QUICK |= {"pretraining_epochs": 6, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99}
+_CPU = {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 500}
+_CPU |= {"pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995}
+_FULL = {"filters": 96, "blocks": 16, "patch": 192, "pretraining_epochs": 30, "epochs": 10}
+_FULL |= {"pretraining_rate": 5e-4, "g_learning_rate": 1e-4, "ema": 0.999}
+PROFILES = {"quick": _QUICK | {"judged_side": 96}, "cpu": _CPU | {"judged_side": 128}}
+PROFILES |= {"full": _FULL}
 # As submitted: SRGAN from scratch, no pixel pretraining, the loss 1 - D(x) + D(G(z)).
-SUBMITTED = {"generator": "paper", "linear_start": False, "loss": "absolute_error",
-    "distance": "l2", "mistake": "denormalised twice"}  # what fits the write-up's scores
-_SIZES = ("filters", "blocks", "d_filters", "patch", "batch_size", "steps")
-SUBMITTED_SIZES = {
-    "quick": dict(zip(_SIZES, (16, 2, 8, 48, 4, 16), strict=True)),
-    "cpu": dict(zip(_SIZES, (32, 4, 16, 64, 8, 40), strict=True)),
-    "full": dict(zip(_SIZES, (64, 16, 64, 96, 16, 400), strict=True)),
-}
-# fmt: on
-# How many of the write-up's epochs are one of ours (a log line, a checkpoint), and the factor on
-# its learning rates, because a shorter attempt takes fewer steps.
+SUBMITTED = {"generator": "paper", "linear_start": False, "loss": "absolute_error"}
+SUBMITTED |= {"distance": "l2", "mistake": "denormalised twice"}  # fits the write-up's scores
+SIZES = ("filters", "blocks", "d_filters", "patch", "batch_size", "steps")
+SUBMITTED_SIZES = {"quick": (16, 2, 8, 48, 4, 16), "cpu": (32, 4, 16, 64, 8, 40)}
+SUBMITTED_SIZES |= {"full": (64, 16, 64, 96, 16, 400)}
+# The write-up's epochs in one of ours; the factor on its rates, as a short attempt has fewer steps.
 EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
 RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
-RATES = ("g_learning_rate", "d_learning_rate")
 # Feature distances differ in size from network to network: these weights make them count alike.
 PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1, "vgg19": 0.1}
 
@@ -107,27 +91,22 @@ PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1, "vgg19": 0.1}
 def variations(study):
     """The repaired recipe, first because it takes longest, and the seven attempts."""
     judge = perceptual.best_at_hand()
-    # A deep network costs more than all the rest of a small one's step.
-    features = judge if study.profile == FULL else "filters"
+    features = judge if study.profile == FULL else "filters"  # a deep network's would cost the most
     common = {"features": features, "judge": judge}
     repaired = dataclasses.replace(study.base, perceptual=PERCEPTUAL[features], **common)
     recipes, profile = {"repaired": repaired}, study.profile
+    common |= SUBMITTED | dict(zip(SIZES, SUBMITTED_SIZES[profile], strict=True))
+    common["judged_side"] = study.base.judged_side
     for attempt in ATTEMPTS:
-        rates = {key: RATE_FACTOR[profile] * attempt.settings[key] for key in RATES}
-        recipes[attempt.name] = Recipe(
-            **(common | SUBMITTED | SUBMITTED_SIZES[profile] | attempt.settings | rates),
-            epochs=attempt.epochs // EPOCHS_A_LOG[profile],
-            judged_side=study.base.judged_side,
-        )
+        settings = common | attempt.settings | {"epochs": attempt.epochs // EPOCHS_A_LOG[profile]}
+        for rate in ("g_learning_rate", "d_learning_rate"):
+            settings[rate] *= RATE_FACTOR[profile]
+        recipes[attempt.name] = Recipe(**settings)
     return recipes
 
 
 def load(spec, study):
-    """Photographs in three parts that share no picture, nor scene where it is known.
-
-    Raises:
-        DataError: there are none, or one is smaller than a patch.
-    """
+    """Photographs in three parts that share no picture; DataError if one is below a patch."""
     parts = load_parts(spec, channels=3, any_size=True)
     check(parts.train, at_least=max(recipe.patch for recipe in study.recipes.values()))
     for part in (parts.validation, parts.test):
@@ -135,27 +114,22 @@ def load(spec, study):
     return parts
 
 
-def best_linear_kernel(photos, scale):
+@functools.cache
+def linear_kernel(photos, scale):
     """The best linear upscaler of `Images`; see `ganlib.models.linear.fit_kernel`."""
     pairs = (metrics.low_resolution(image, scale) for image in photos.images)
     return fit_kernel(([convert(x, "byte", "unit") for x in pair] for pair in pairs), scale)
 
 
-@functools.cache
-def linear_kernel(data, scale):
-    """The best linear upscaler of the training pictures of `Parts`."""
-    return best_linear_kernel(data.train, scale)
-
-
 def enlarge_linearly(low, kernel, scale):
-    """A uint8 picture through a linear upscaler, as uint8."""
+    """Enlarges a uint8 picture by a linear upscaler."""
     return convert(apply_kernel(convert(low, "byte", "unit"), kernel, scale), "unit", "byte")
 
 
 @functools.cache
 def baselines(data, recipe):
     """Scores on the test pictures of what needs no network, as a recipe's are measured."""
-    scale, kernel = recipe.scale, linear_kernel(data, recipe.scale)
+    scale, kernel = recipe.scale, linear_kernel(data.train, recipe.scale)
     upscalers = {"flat grey": metrics.flat_grey(scale), "bicubic": lambda low: upscale(low, scale)}
     upscalers["linear"] = lambda low: enlarge_linearly(low, kernel, scale)
     judging = data.test, scale, perceptual.get(recipe.judge), recipe.judged_side
@@ -165,7 +139,8 @@ def baselines(data, recipe):
 def train(trial, data, run):
     """Pretrains on pixels, then adversarially, and scores; see `Study.train`."""
     recipe, seed = trial.recipe, trial.seed
-    generator, discriminator = build_players(recipe, seed, linear_kernel(data, recipe.scale))
+    players = build_players(recipe, seed, linear_kernel(data.train, recipe.scale))
+    generator = players[0]
     patches = Patches(data.train, recipe.scale, recipe.patch, recipe.value_range)
     batches = Batches(patches, recipe.batch_size, seed, steps=recipe.steps)
     epochs = recipe.pretraining_epochs + recipe.epochs
@@ -177,10 +152,9 @@ def train(trial, data, run):
         save_generator(generator, run.model)
     if recipe.epochs:
         phase = run.phase("", recipe.pretraining_epochs, epochs)
-        before = results.get("findings", [])
-        gan = build_gan(generator, discriminator, recipe, seed)
-        results |= train_adversarially(gan, batches, trial, data, phase)
-        results["findings"] = before + results["findings"]
+        gan, found = train_adversarially(*players, batches, trial, data, phase)
+        found["findings"] = results.get("findings", []) + found["findings"]
+        results |= found
         results["scores"]["adversarial"] = score(gan.sampler, recipe, data, phase)
         # Of two phases the first has the smaller error, and the second its own file.
         name = "adversarial.keras" if recipe.pretraining_epochs else run.model.name
@@ -191,15 +165,14 @@ def train(trial, data, run):
 def build_players(recipe, seed, kernel):
     """The generator and the discriminator of a recipe; `kernel` is the linear upscaler."""
     keras.utils.set_random_seed(seed)
-    sizes = {"scale": recipe.scale, "filters": recipe.filters, "blocks": recipe.blocks}
+    sizes = recipe.scale, recipe.filters, recipe.blocks
     if recipe.generator == "paper":
-        generator = models.build_paper_generator(**sizes, seed=seed)
+        generator = models.build_paper_generator(*sizes, seed=seed)
     else:
         kernel = kernel if recipe.linear_start else None
-        generator = models.build_generator(**sizes, kernel=kernel, seed=seed)
-    return generator, models.build_discriminator(
-        recipe.d_filters, levels=recipe.d_levels, seed=seed
-    )
+        generator = models.build_generator(*sizes, kernel=kernel, seed=seed)
+    d = models.build_discriminator(recipe.d_filters, levels=recipe.d_levels, seed=seed)
+    return generator, d
 
 
 def pretrain(generator, batches, recipe, data, run):
@@ -209,53 +182,43 @@ def pretrain(generator, batches, recipe, data, run):
     optimizer = keras.optimizers.Adam(schedule, beta_2=recipe.pretraining_beta_2)
     training.compile_supervised(generator, optimizer, "mean_absolute_error")
 
-    pairs = [metrics.low_resolution(image, recipe.scale) for image in data.validation.images]
-    measure = functools.partial(psnr, value_range="byte", border=recipe.scale, luma_only=True)
+    scale = recipe.scale
+    pairs = [metrics.low_resolution(image, scale) for image in data.validation.images]
+    measure = functools.partial(psnr, value_range="byte", border=scale, luma_only=True)
 
     def validation():
-        values = [measure(enlarged(generator, low, recipe.scale), high) for low, high in pairs]
-        return {WATCHED: float(np.mean(values))}
+        values = [measure(enlarged(generator, low, scale), high) for low, high in pairs]
+        return {WATCHED: metrics.finite_mean(values)}  # of a blank picture it is infinite
 
     path = run.path / "best.npz"
     best = KeepBest(generator, path, validation, WATCHED, lower=False, epochs=epochs)
-    # Training may start from something good, so the weights before the first epoch compete, too.
-    best.value = validation()[WATCHED]
+    best.value = validation()[WATCHED]  # training may start from something good: that competes, too
     expected = {"learning_rate": rate, "batch_size": recipe.batch_size}
-    callbacks = [best, StopWhenLost()]
-    options = {"epochs": epochs, "expected": expected, "callbacks": callbacks}
+    options = {"epochs": epochs, "expected": expected, "callbacks": [best, StopWhenLost()]}
     history = training.fit(generator, batches, run, **options)
     best.restore()
-    return {
-        "pretraining_loss": float(history["loss"].iloc[-1]),
-        "pretraining_seconds": float(history["seconds"].sum()),
-        "best_epoch": best.epoch,
-        WATCHED: best.value,
-        **training.findings(history),
-    }
+    found = {"pretraining_loss": float(history["loss"].iloc[-1])}
+    found |= {"pretraining_seconds": float(history["seconds"].sum())}
+    return found | {"best_epoch": best.epoch, WATCHED: best.value, **training.findings(history)}
 
 
-def build_gan(generator, discriminator, recipe, seed):
-    """The `Adversarial` of a recipe, not compiled."""
+def train_adversarially(generator, discriminator, batches, trial, data, run):
+    """Fits the GAN of a recipe under the health monitor; returns it, and what came out."""
+    recipe = trial.recipe
     weights = recipe.pixel, recipe.distance, recipe.perceptual
     content = ContentLoss(*weights, recipe.features, recipe.value_range)
-    # Shared: the same low-resolution patches make the same pictures.
-    options = {"update": "shared", "ema": recipe.ema, "content": content, "seed": seed}
-    options["adversarial_weight"] = recipe.adversarial
-    return Adversarial(generator, discriminator, losses.get(recipe.loss), **options)
-
-
-def train_adversarially(gan, batches, trial, data, run):
+    options = {"content": content, "adversarial_weight": recipe.adversarial, "ema": recipe.ema}
+    options |= {"update": "shared", "seed": trial.seed}  # the same patches make the same pictures
+    gan = Adversarial(generator, discriminator, losses.get(recipe.loss), **options)
     # The same patches in every run; no training reaches their epoch.
     seen = [batches.batch(2**31, step) for step in range(-(-SEEN // batches.batch_size))]
     low, high = (np.concatenate(part)[:SEEN] for part in zip(*seen, strict=True))
     monitor = HealthMonitor(high, latents=low, stop_on=("non_finite_loss",))
     history, outcome = training.fit_gan(gan, data, trial, run, images=batches, monitor=monitor)
     last = history.iloc[-1]
-    return {
-        **outcome,
-        **{key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")},
-        "d_accuracy": float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2),
-    }
+    outcome |= {key: float(last[key]) for key in ("g_loss", "g_content", "d_loss")}
+    outcome["d_accuracy"] = float((last["d_accuracy_real"] + last["d_accuracy_fake"]) / 2)
+    return gan, outcome
 
 
 def score(generator, recipe, data, run):
@@ -272,7 +235,7 @@ def score(generator, recipe, data, run):
     originals = [metrics.low_resolution(image, scale)[1] for image in data.test.images]
     pairs = zip(kept, originals, strict=True)
     printed = [metrics.printed_scores(*pair, recipe.mistake) for pair in pairs]
-    means = {f"printed_{k}": float(np.mean([p[k] for p in printed])) for k in ("psnr", "ssim")}
+    means = {f"printed_{k}": metrics.finite_mean([p[k] for p in printed]) for k in ("psnr", "ssim")}
     for name, large in zip(data.test.names[:KEPT], kept, strict=False):
         Image.fromarray(large).save(run.samples / f"{safe_name(name)}.png")
     return {**metrics.mean_scores(rows), **means, "pictures": rows}
@@ -283,15 +246,12 @@ def enlarged(generator, low, scale):
     try:
         return upscale_image(generator, low)
     except DataError:
-        height, width, channels = low.shape
-        return np.zeros((scale * height, scale * width, channels), "uint8")
+        return np.zeros_like(low).repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def save_generator(generator, path):
     """Saves the network alone: whoever loads it to use it needs no optimizer and no metric."""
-    copy = type(generator).from_config(generator.get_config())
-    copy.set_weights(generator.get_weights())
-    copy.save(path)
+    keras.Model(generator.inputs[0], generator.outputs[0], name=generator.name).save(path)
 
 
 def safe_name(name):

@@ -5,43 +5,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """One note of the write-up.
+    """One note of the write-up; what it doesn't say, or we don't measure, is not judged."""
 
-    Attributes:
-        name: of its trials.
-        settings: dict, what the note sets; see `ganlib.studies.srgan.Recipe`.
-        epochs: int, epochs that we take the attempt to have run.
-        printed: dict of the note's numbers: PSNR in dB and SSIM of training and validation
-            pictures, and the last losses.
-        expectation: the note's own words; "" where it says none.
-        expects: keys of the scores that should by those words be above the attempt before's. What
-            the note doesn't say, or we don't measure, is not judged.
-        resolved: how we read what the note leaves out or contradicts; "" where it is clear.
-    """
-
-    name: str
-    settings: dict
-    epochs: int
-    printed: dict
-    expectation: str = ""
-    expects: tuple = ()
-    resolved: str = ""
-
-
-# fmt: off
-# The table of attempt 4: what changes, what it should improve, and what would be a warning sign.
-WARNING_SIGNS = (
-    ("Generator LR ↑ (5e-6 → 5e-5)", "Faster learning, sharper details",
-        "Unstable training, artifacts appear"),
-    ("Discriminator LR ↓ (1e-5 → 5e-6)", "Generator catches up, better textures",
-        "Discriminator gets too weak (check loss <0.5)"),
-    ("Adv. Loss Weight ↑ (0.001 → 0.01)", "More realistic textures",
-        "Artifacts in generated images"),
-    ("Perceptual Loss ↓ (0.3 → 0.05)", "Better pixel accuracy (PSNR ↑)",
-        "Slight drop in SSIM (less feature-matching)"),
-    ("2000 → 3000 Epochs", "More refinement in textures", "If loss plateaus, might not help"),
-)
-# fmt: on
+    name: str  # of its trials
+    settings: dict  # what the note sets; see `ganlib.studies.srgan.Recipe`
+    epochs: int  # that we take the attempt to have run
+    printed: dict  # PSNR in dB and SSIM of training and validation pictures, and the last losses
+    expectation: str = ""  # the note's own words
+    expects: tuple = ()  # scores that should by those words be above the attempt before's
+    resolved: str = ""  # how we read what the note leaves out or contradicts
 
 
 def _attempt(number, rates_and_weight, epochs, printed, *said):
@@ -63,8 +35,10 @@ ATTEMPTS = (
         "details: sharper edges, curves, colors; LR image → SR image which should be ~ HR image",
         ("ssim_y", "sharpness")),
     _attempt(4, (5e-6, 5e-6, 0.05), 3000, (7.29, 0.4506, 9.92, 0.3523, 0.4302, 1.0005),
-        "; ".join(f"{change}: {hope}" for change, hope, _ in WARNING_SIGNS),
-        ("psnr_y", "sharpness"),
+        "Generator LR ↑ (5e-6 → 5e-5): Faster learning, sharper details; Discriminator LR ↓ (1e-5 "
+        "→ 5e-6): Generator catches up, better textures; Adv. Loss Weight ↑ (0.001 → 0.01): More "
+        "realistic textures; Perceptual Loss ↓ (0.3 → 0.05): Better pixel accuracy (PSNR ↑); 2000 "
+        "→ 3000 Epochs: More refinement in textures", ("psnr_y", "sharpness"),
         "G's learning rate is 5e-6 in the text and 5e-5 in its table: the text's is run. Pictures, "
         "losses and scores are those of attempt 3, to the last digit: a copy."),
     _attempt(5, (1e-4, 2e-6, 0.10), 3000, (7.31, 0.3831, 10.2, 0.3602, 0.3109, 1.0005),
@@ -82,8 +56,3 @@ ATTEMPTS = (
         "No settings are noted: those of attempt 6 are run, for the 4000 epochs noted."),
 )
 # fmt: on
-
-
-def get(name):
-    """The attempt of that name, or None."""
-    return next((attempt for attempt in ATTEMPTS if attempt.name == name), None)

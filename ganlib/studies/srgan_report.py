@@ -5,31 +5,28 @@ import itertools
 
 import numpy as np
 import pandas
+from PIL import Image
 
-from ganlib.images import convert, range_mistakes, upscale
+from ganlib.images import RANGE_MISTAKES, convert, range_mistakes, upscale
 from ganlib.losses import LOSSES, AbsoluteError
-from ganlib.metrics.super_resolution import low_resolution, mean_scores
-from ganlib.report.claims import (
-    Claim,
-    judge,
-    judge_interval,
-    judge_negative,
-    judge_positive,
-)
+from ganlib.metrics.super_resolution import finite_mean, low_resolution, mean_scores
+from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
+from ganlib.report.figures import PAGE, legend_below, picture_table, style
 from ganlib.stats import brief, mean_interval
-from ganlib.studies import srgan_figures
 from ganlib.studies.results import Contents, Results, by_interval, weakest
-from ganlib.studies.srgan import KEPT, Recipe, baselines, safe_name
+from ganlib.studies.srgan import KEPT, Recipe, baselines, enlarge_linearly, linear_kernel, safe_name
 from ganlib.studies.srgan_attempts import ATTEMPTS
-from ganlib.studies.srgan_figures import PHASES
 
 SCORES = {"psnr_y": "PSNR (Y)", "psnr_rgb": "PSNR (RGB)", "ssim_y": "SSIM (Y)"}
 SCORES |= {"ssim_rgb": "SSIM (RGB)", "sharpness": "sharpness", "perceptual": "perceptual distance"}
-CEILING = ("∞", "∞", "1", "1", "1", "0")  # the original's scores
+CEILING = dict(zip(SCORES.values(), ("∞", "∞", "1", "1", "1", "0"), strict=True))  # the original's
+PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}
+TABLES = ("scores", "mistakes", "chances", "findings", "losses", "trials")
 FIRST, LAST = ATTEMPTS[0].name, ATTEMPTS[-1].name
 NEAR_CHANCE = 0.01  # of D's loss, relative
 GOAL = 0.4  # dB over bicubic that the repaired recipe sets out for
 MARGIN = 1.0  # dB: less is no movement worth the name
+CROP = 80  # pixels of a panel's side
 
 
 class SRResults(Results):
@@ -39,16 +36,12 @@ class SRResults(Results):
         super().__init__(study, results, data, out)
         self.recipe = Recipe(**self.results[0]["recipe"])
         self.attempts = [attempt for attempt in ATTEMPTS if self.of(attempt.name)]
-        one = self.of(self.attempts[0].name)[0]["recipe"] if self.attempts else {}
-        self.mistake = one.get("mistake", "none")
-
-    @functools.cached_property
-    def baselines(self):
-        """Rows a picture, of flat grey, bicubic and linear."""
-        return baselines(self.data, self.recipe)
-
-    def baseline(self, name):
-        return mean_scores(self.baselines[name])
+        self.attempted = [r for attempt in self.attempts for r in self.of(attempt.name)]
+        self.mistake = self.attempted[0]["recipe"]["mistake"] if self.attempts else "none"
+        self.baselines = baselines(data, self.recipe)  # rows a picture
+        self.baseline = {name: mean_scores(rows) for name, rows in self.baselines.items()}
+        pairs = zip(data.test.names[:KEPT], data.test.images, strict=False)  # of the panels
+        self.shown = [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def metric(self, result, key):
         """A number of the last phase's scores, or else of the result."""
@@ -62,17 +55,16 @@ class SRResults(Results):
         return [scores for scores in found if scores]
 
     def gain(self, key, over="pretrained"):
-        """Interval over test pictures: a score of the repaired recipe less an earlier one.
-
-        Over "pretrained" that of its adversarial phase, over a baseline that of pretraining.
-        """
+        """Interval over test pictures: adversarial phase less pretraining; or that less `over`."""
 
         def pictures(phase):
             runs = [scores["pictures"] for scores in self.after(phase)] or [self.baselines[phase]]
             return np.mean([[row[key] for row in rows] for rows in runs], axis=0)
 
         later = "adversarial" if over == "pretrained" else "pretrained"
-        return mean_interval(pictures(later) - pictures(over))
+        with np.errstate(invalid="ignore"):  # of a blank picture both may be infinite
+            gains = pictures(later) - pictures(over)
+        return mean_interval(gains[np.isfinite(gains)])
 
     def changes(self, before, after):
         """What two variations' recipes differ in, as text; read from the runs, not from notes."""
@@ -81,14 +73,18 @@ class SRResults(Results):
         return ", ".join(f"{key} {a[key]:g} → {b[key]:g}" for key in changed) or "no setting"
 
     def statements(self):
-        return _claims(self)
+        if self.attempts:
+            yield from _of_attempts(self)
+        if self.of(FIRST) and self.of(LAST):
+            yield from _of_progress(self)
+        yield from _of_settings(self)
+        if self.of("repaired"):
+            yield from _of_the_repaired(self)
 
     def contents(self):
-        figures = [srgan_figures.panel, srgan_figures.trade]
+        figures, tables = [panel, trade], TABLES
         if self.attempts:
-            figures += [srgan_figures.mistake, srgan_figures.printed]
-        ledger = {"ledger": "The seven attempts, from their run directories."}
-        tables = TABLES | (ledger if self.attempts else {})
+            figures, tables = [*figures, mistake, printed], (*tables, "ledger")
         return Contents({draw.__name__: draw for draw in figures}, tables)
 
     def ledger(self):
@@ -103,7 +99,7 @@ class SRResults(Results):
             row |= {"printed then": f"{then['psnr']} dB, {then['ssim']}"}
             row |= {"printed by ours": f"{ours('printed_psnr'):.2f} dB, {ours('printed_ssim'):.3f}"}
             row |= self.row(name, {"psnr_rgb": "PSNR (RGB)"}, ".2f")
-            below = ours("psnr_y") - self.baseline("bicubic")["psnr_y"]
+            below = ours("psnr_y") - self.baseline["bicubic"]["psnr_y"]
             row |= {"less bicubic (Y)": f"{below:+.2f} dB", "G loss": f"{ours('g_loss'):.4f}"}
             row |= {"D loss": f"{ours('d_loss'):.4f}", "D right": f"{ours('d_accuracy'):.0%}"}
             row |= {"verdict": verdicts.get(name, "not judged"), "resolved": attempt.resolved}
@@ -112,7 +108,7 @@ class SRResults(Results):
 
     def scores(self):
         """Every method between flat grey and the original, in the right value range."""
-        found = {name: [self.baseline(name)] for name in self.baselines}
+        found = {name: [scores] for name, scores in self.baseline.items()}
         found |= {a.name: self.after("adversarial", a.name) for a in self.attempts}
         found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
         rows = []
@@ -121,17 +117,15 @@ class SRResults(Results):
                 row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
                 row["seeds"] = "" if name in self.baselines else len(runs)
                 rows.append({"method": name, **row, "pictures": len(self.data.test)})
-        ceiling = dict(zip(SCORES.values(), CEILING, strict=True))
-        rows.append({"method": "original (ceiling)", **ceiling})
+        rows.append({"method": "original (ceiling)", **CEILING})
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
     @functools.cached_property
     def mistakes(self):
         """What each mistake of value range prints, beside what the write-up printed."""
         sources = {"bicubic": [upscale(low, self.recipe.scale) for _, low, _ in self.shown]}
-        if self.attempts:
-            last = self.attempts[-1].name
-            sources[last] = [self.enlarged(last, name) for name, _, _ in self.shown]
+        for attempt in self.attempts[-1:]:
+            sources[attempt.name] = [self.enlarged(attempt.name, name) for name, _, _ in self.shown]
         rows = [
             {"pictures of": source, "n": len(images), **row}
             for source, images in sources.items()
@@ -139,7 +133,7 @@ class SRResults(Results):
             for row in range_mistakes(*(convert(x, "byte", "unit") for x in (image, high)))
         ]
         by = ["pictures of", "mistake", "n"]
-        table = pandas.DataFrame(rows).groupby(by, sort=False).mean().reset_index()
+        table = pandas.DataFrame(rows).groupby(by, sort=False).agg(finite_mean).reset_index()
         for key in ("psnr", "ssim"):
             span = [a.printed[part + key] for a in ATTEMPTS for part in ("train_", "")]
             table[f"the write-up's {key.upper()}"] = f"{min(span)}…{max(span)}"
@@ -149,180 +143,209 @@ class SRResults(Results):
     def chances(self):
         """What D's loss is without information, by loss; the write-up's lies around 1.000."""
         losses = {name.replace("_", " "): cls().chance for name, cls in LOSSES.items()}
-        losses["hinge, halved"] = losses["hinge"] / 2
-        losses["non saturating, mean of both"] = losses["non saturating"] / 2
-        losses["squares without ½, constant 0 or 1"] = 1.0
+        losses |= {"hinge, halved": losses["hinge"] / 2}
+        losses |= {"non saturating, mean of both": losses["non saturating"] / 2}
+        losses |= {"squares without ½, constant 0 or 1": 1.0}
         table = pandas.DataFrame(losses.items(), columns=["loss", "D's loss without information"])
         printed = [attempt.printed["d_loss"] for attempt in ATTEMPTS]
-        fits = f"fits {min(printed)}…{max(printed)}"
-        table[fits] = (table["D's loss without information"] - 1).abs() < 0.01
-        return table
+        near = (table["D's loss without information"] - 1).abs() < 0.01
+        return table.assign(**{f"fits {min(printed)}…{max(printed)}": near})
 
     def losses(self):
         """Every epoch of every trial: the losses that the write-up kept by hand."""
-        parts = []
+        parts = {}
         for r in self.results:
             for path in sorted(self.folders[r["id"]].glob("**/history.csv")):
                 phase = path.parent.name if path.parent.name == "pretraining" else "adversarial"
-                about = {"variation": r["name"], "seed": r["seed"], "phase": phase}
-                parts.append(pandas.read_csv(path).assign(**about))
-        table = pandas.concat(parts, ignore_index=True)
-        return table[[*about, *(column for column in table if column not in about)]]
+                parts[r["name"], r["seed"], phase] = pandas.read_csv(path)
+        about = ["variation", "seed", "phase"]
+        return pandas.concat(parts, names=about).droplevel(-1).reset_index()
 
     def trials(self):
         """Every number of every trial, a row a trial and phase."""
         return super().trials("phase").rename(columns=lambda c: SCORES.get(c, c.replace("_", " ")))
 
-    @functools.cached_property
-    def shown(self):
-        """The test pictures in the panels: (name, low, high), the latter two uint8."""
-        test = self.data.test
-        pairs = zip(test.names[:KEPT], test.images, strict=False)
-        return [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
-
     def enlarged(self, variation, picture, phase=""):
         """A test picture as a trial's first seed enlarged it, uint8."""
-        from PIL import Image
-
         folder = self.folders[self.of(variation)[0]["id"]] / phase / "samples"
         return np.asarray(Image.open(folder / f"{safe_name(picture)}.png"))
 
     def caption(self, name, label):
         """PSNR (Y) of a test picture by a method, as text; "" where there is none."""
-        phase, variation = (label, "repaired") if label in PHASES else ("adversarial", label)
-        rows = next((s["pictures"] for s in self.after(phase, variation)), [])
-        rows = self.baselines.get(label, rows)
+        asked = (label,) if label in PHASES else ("adversarial", label)
+        rows = next((s["pictures"] for s in self.after(*asked)), self.baselines.get(label, ()))
         return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
 
 
-def _claims(found):
-    """The write-up's statements, and one of ours, as far as there are runs for them."""
-    if found.attempts:
-        runs = [r for attempt in found.attempts for r in found.of(attempt.name)]
-        weights = sorted({f"{r['recipe']['adversarial']:g}" for r in runs})
-        yield _weak_discriminator(found)
-        yield Claim(
-            "Two more warning signs: artefacts mean that w_adv is too high, a small drop of SSIM "
-            "that w_perc is too low.",
-            judge(None),
-            f"All attempts have w_adv = {', '.join(weights)}, and w_perc never changes alone: "
-            "nothing in them can show it.",
-        )
-        yield _balance([r["metrics"] for r in runs])
-    if found.of(FIRST) and found.of(LAST):
-        yield from _progress(found)
-    if found.of("attempt-3") and found.of("attempt-4"):
-        pairs = zip(*(found.values(f"attempt-{i}", "g_loss") for i in (3, 4)), strict=False)
-        apart = [abs(a / b - 1) for a, b in pairs]
-        yield Claim(
-            "Attempts 3 and 4 end with the same losses and scores, to the last digit.",
-            judge(max(apart) < 1e-4),
-            f"G's last losses differ by {min(apart):.0%} or more; the settings do, too: "
-            f"{found.changes('attempt-3', 'attempt-4')}.",
-        )
-    for before, attempt in itertools.pairwise(ATTEMPTS):
-        if attempt.expects and found.of(before.name) and found.of(attempt.name):
-            yield _expectation(found, before, attempt)
-    if found.of("repaired"):
-        yield from _repaired(found)
-
-
-def _weak_discriminator(found):
-    loss = AbsoluteError()
+def _of_attempts(found):
+    loss, metrics = AbsoluteError(), [r["metrics"] for r in found.attempted]
     epochs = pandas.concat([h for a in found.attempts for h in found.history(a.name)])
     low = epochs[epochs["d_loss"] < 0.5]
-    seen = f"It was in {len(low)} epochs of our runs"
+    text = f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
+    text += f"wrong: below 0.5 D is strong. It was in {len(low)} epochs of our runs"
     if len(low):
-        accuracy = (low["d_accuracy_real"].mean() + low["d_accuracy_fake"].mean()) / 2
-        seen += f", and D was right on {accuracy:.0%} there"
-    return Claim(
-        "A D loss below 0.5 is a warning sign: D is too weak.",
-        judge(loss.chance < 0.5),
-        f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
-        f"wrong: below 0.5 D is strong. {seen}.",
-    )
+        right = low[["d_accuracy_real", "d_accuracy_fake"]].mean(axis=None)
+        text += f", and D was right on {right:.0%} there"
+    statement = "A D loss below 0.5 is a warning sign: D is too weak."
+    yield Claim(statement, judge(loss.chance < 0.5), f"{text}.")
+    weights = sorted({f"{r['recipe']['adversarial']:g}" for r in found.attempted})
+    statement = "Two more warning signs: artefacts mean that w_adv is too high, a small drop of "
+    statement += "SSIM that w_perc is too low."
+    text = f"All attempts have w_adv = {', '.join(weights)}, and w_perc never changes alone: "
+    yield Claim(statement, judge(None), text + "nothing in them can show it.")
+    right = [m["d_accuracy"] for m in metrics if abs(m["d_loss"] - 1) <= NEAR_CHANCE]
+    seen = f"; there D is right on {np.mean(right):.0%} (a coin: 50 %)" if right else ""
+    text = f"1 - D(x) + D(G(z)) is 1 for any constant D. Of our runs {len(right)} end within "
+    verdict = judge(bool(abs(np.mean(right) - 0.5) > 0.05) if right else None)
+    statement = "D's loss of 1.000 shows a balance of G and D."
+    yield Claim(statement, verdict, text + f"{NEAR_CHANCE:.0%} of it{seen}.")
 
 
-def _progress(found):
+def _of_progress(found):
     right, seen = (mean_interval(found.values(LAST, k)) for k in ("psnr_rgb", "printed_psnr"))
-    grey = found.baseline("flat grey")["psnr_rgb"]
-    yield Claim(
-        f"The best attempt reaches {ATTEMPTS[-1].printed['psnr']:.1f} dB.",
-        judge(right.mean - seen.mean < MARGIN),
-        f"Its pictures have {right:.2f} dB in the right range (RGB); compared as “{found.mistake}” "
-        f"the same pictures print {seen:.2f} dB. Flat grey has {grey:.2f} dB.",
-    )
+    grey = found.baseline["flat grey"]["psnr_rgb"]
+    text = f"Its pictures have {right:.2f} dB in the right range (RGB); compared as "
+    text += f"“{found.mistake}” the same pictures print {seen:.2f} dB. Flat grey has {grey:.2f} dB."
+    statement = f"The best attempt reaches {ATTEMPTS[-1].printed['psnr']:.1f} dB."
+    yield Claim(statement, judge(right.mean - seen.mean < MARGIN), text)
     gain = right.mean - found.mean(FIRST, "psnr_rgb")
     moved = seen.mean - found.mean(FIRST, "printed_psnr")
     fall = found.mean(FIRST, "g_loss") / found.mean(LAST, "g_loss")
-    yield Claim(
-        "PSNR that stays while G's loss falls means that the pictures no longer improve.",
-        judge(False if gain > MARGIN and gain > 2 * abs(moved) else None),
-        f"From attempt 1 to 7 G's loss falls {fall:.1f}-fold and PSNR rises by {gain:+.2f} dB; as "
-        f"printed it moves by {moved:+.2f} dB, for a wrong range hides most of any gain.",
-    )
+    text = f"From attempt 1 to 7 G's loss falls {fall:.1f}-fold and PSNR rises by {gain:+.2f} dB; "
+    text += f"as printed it moves by {moved:+.2f} dB, for a wrong range hides most of any gain."
+    verdict = judge(False if gain > MARGIN and gain > 2 * abs(moved) else None)
+    statement = "PSNR that stays while G's loss falls means that the pictures no longer improve."
+    yield Claim(statement, verdict, text)
 
 
-def _balance(metrics):
-    right = [m["d_accuracy"] for m in metrics if abs(m["d_loss"] - 1) <= NEAR_CHANCE]
-    seen = f"; there D is right on {np.mean(right):.0%} (a coin: 50 %)" if right else ""
-    return Claim(
-        "D's loss of 1.000 shows a balance of G and D.",
-        judge(bool(abs(np.mean(right) - 0.5) > 0.05) if right else None),
-        f"1 - D(x) + D(G(z)) is 1 for any constant D. Of our runs {len(right)} end within "
-        f"{NEAR_CHANCE:.0%} of it{seen}.",
-    )
+def _of_settings(found):
+    if found.of("attempt-3") and found.of("attempt-4"):
+        pairs = zip(*(found.values(f"attempt-{i}", "g_loss") for i in (3, 4)), strict=False)
+        apart = [abs(a / b - 1) for a, b in pairs]
+        text = f"G's last losses differ by {min(apart):.0%} or more; the settings do, too: "
+        text += f"{found.changes('attempt-3', 'attempt-4')}."
+        statement = "Attempts 3 and 4 end with the same losses and scores, to the last digit."
+        yield Claim(statement, judge(max(apart) < 1e-4), text)
+    for earlier, attempt in itertools.pairwise(ATTEMPTS):
+        before, name = earlier.name, attempt.name
+        if attempt.expects and found.of(before) and found.of(name):
+            rises = {key: found.paired(name, key, before) for key in attempt.expects}
+            told = "; ".join(f"{SCORES[key]} {rise:+.3g}" for key, rise in rises.items())
+            text = f"Less {before}: {told}. Changed at once: {found.changes(before, name)}."
+            verdict = weakest([judge_positive(rise) for rise in rises.values()])
+            yield Claim(f"{name}: “{attempt.expectation}”", verdict, text)
 
 
-def _expectation(found, before, attempt):
-    """Whether all rose that the note expected to."""
-    differences = {key: found.paired(attempt.name, key, before.name) for key in attempt.expects}
-    told = "; ".join(f"{SCORES[key]} {value:+.3g}" for key, value in differences.items())
-    return Claim(
-        f"{attempt.name}: “{attempt.expectation}”",
-        weakest([judge_positive(difference) for difference in differences.values()]),
-        f"Less {before.name}: {told}. Changed at once: {found.changes(before.name, attempt.name)}.",
-    )
-
-
-def _repaired(found):
+def _of_the_repaired(found):
     over = "Adversarial phase less pretraining, over the test pictures: "
     psnr, linear = found.gain("psnr_y"), found.gain("psnr_y", "linear")
-    yield by_interval(
-        "The adversarial loss makes edges sharper.",
-        found.gain("sharpness"),
-        judge_positive,
-        over + "mean gradient relative to the original's {:+.3f}.",
-    )
-    yield by_interval(
-        "The adversarial loss adds texture that looks right.",
-        found.gain("perceptual"),
-        judge_negative,
-        over + f"perceptual distance ({found.recipe.judge}) {{:+.4f}}.",
-    )
-    yield by_interval(
-        "With it SSIM rises while PSNR may fall a little.",
-        found.gain("ssim_y"),
-        judge_positive,
-        over + f"SSIM {{:+.4f}}, PSNR {psnr:+.3f} dB (Y).",
-    )
-    yield by_interval(
-        f"Our own: pixel pretraining alone beats bicubic by {GOAL} dB (Y).",
-        found.gain("psnr_y", "bicubic"),
-        lambda gain: judge_interval(gain, low=GOAL),
-        "Pixel pretraining less bicubic: {:+.2f} dB (Y), over the test pictures; less the linear "
-        f"upscaler: {linear:+.2f} dB.",
-    )
+    statement = "The adversarial loss makes edges sharper."
+    text = over + "mean gradient relative to the original's {:+.3f}."
+    yield by_interval(statement, found.gain("sharpness"), judge_positive, text)
+    statement = "The adversarial loss adds texture that looks right."
+    text = over + f"perceptual distance ({found.recipe.judge}) {{:+.4f}}."
+    yield by_interval(statement, found.gain("perceptual"), judge_negative, text)
+    statement = "With it SSIM rises while PSNR may fall a little."
+    text = over + f"SSIM {{:+.4f}}, PSNR {psnr:+.3f} dB (Y)."
+    yield by_interval(statement, found.gain("ssim_y"), judge_positive, text)
+    bicubic = found.gain("psnr_y", "bicubic")
+    text = f"Pixel pretraining less bicubic: {bicubic:+.2f} dB (Y), over the test pictures; less "
+    statement = f"Our own: pixel pretraining alone beats bicubic by {GOAL} dB (Y)."
+    verdict = judge_interval(bicubic, low=GOAL)
+    yield Claim(statement, verdict, text + f"the linear upscaler: {linear:+.2f} dB.")
 
 
-TABLES = {
-    "scores": "Every method between flat grey and the original, in the right value range.",
-    "mistakes": "What mistakes of value range print.",
-    "chances": "What D's loss is without information.",
-    "findings": "What the health monitor found.",
-    "losses": "Every epoch of every trial.",
-    "trials": "All numbers of all trials.",
-}
+def crop(low, high):
+    """Slices of the part of a picture where the small one still shows most detail."""
+    scale = high.shape[0] // low.shape[0]
+    side = CROP // scale
+    detail = np.hypot(*np.gradient(low.mean(axis=-1)))
+    ranges = (range(0, max(1, length - side), side // 4) for length in low.shape[:2])
+    corners = itertools.product(*ranges)
+    y, x = max(corners, key=lambda at: detail[at[0] :, at[1] :][:side, :side].mean())
+    return slice(y * scale, y * scale + CROP), slice(x * scale, x * scale + CROP)
+
+
+def panel(found):
+    """LR, bicubic, linear, an attempt, both phases of the repaired recipe, and the original."""
+    scale, rows, captions = found.recipe.scale, {}, {}
+    kernel = linear_kernel(found.data.train, scale)
+    for i, (name, low, high) in enumerate(found.shown, 1):
+        cells = {"low resolution": low.repeat(scale, axis=0).repeat(scale, axis=1)}
+        cells |= {"bicubic": upscale(low, scale), "linear": enlarge_linearly(low, kernel, scale)}
+        cells |= {a.name: found.enlarged(a.name, name) for a in found.attempts[-1:]}
+        if found.of("repaired"):
+            cells["pretrained"] = found.enlarged("repaired", name, "pretraining")
+            cells["adversarial"] = found.enlarged("repaired", name)
+        cells["original"] = high
+        window, label = crop(low, high), f"picture {i}"
+        rows[label] = [image[window] for image in cells.values()]
+        captions[label] = [found.caption(name, method) for method in cells]
+    return picture_table(rows, list(cells), captions)
+
+
+def mistake(found):
+    """One picture of each attempt: as it is, and as its author's comparison saw it."""
+    name, low, high = found.shown[0]
+    window, rows = crop(low, high), {}
+    for label, kind in (("as it is", "none"), ("as compared", found.mistake)):
+        seen = RANGE_MISTAKES.get(kind, lambda u: u)
+        made = (convert(found.enlarged(a.name, name), "byte", "unit") for a in found.attempts)
+        made = [convert(np.clip(seen(image), 0, 1), "unit", "byte") for image in made]
+        rows[label] = [image[window] for image in (*made, high)]
+    return picture_table(rows, [*(a.name for a in found.attempts), "original"])
+
+
+def printed(found):
+    """PSNR of the attempts: as the write-up printed it, as ours print it, and as it is."""
+    x, names = np.arange(len(found.attempts)) + 1, [attempt.name for attempt in found.attempts]
+    lines = {"the write-up": [attempt.printed["psnr"] for attempt in found.attempts]}
+    lines |= {f"ours, “{found.mistake}”": [found.mean(name, "printed_psnr") for name in names]}
+    lines |= {"ours, right range": [found.mean(name, "psnr_rgb") for name in names]}
+    with style() as plt:
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
+        for label, values in lines.items():
+            axes[0].plot(x, values, "o-", label=label)
+        for name, mark in (("flat grey", ":"), ("bicubic", "--")):
+            level = found.baseline[name]["psnr_rgb"]
+            axes[0].axhline(level, color="0.4", ls=mark, lw=0.9, label=name)
+        axes[0].set(xlabel="attempt", ylabel="PSNR (RGB), dB", xticks=x)
+        for name in names:
+            history = pandas.concat(found.history(name)).groupby("epoch")["d_loss"].mean()
+            axes[1].plot(history.index / history.index.max(), history, lw=1, label=name)
+        axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9, label="no information")
+        axes[1].set(xlabel="share of training", ylabel="D's loss, 1 - D(x) + D(G(z))")
+        legend_below(figure, axes, 4)
+    return figure
+
+
+def trade(found):
+    """Perception against distortion: closer to the original is to the right."""
+    points = []
+    for name in (attempt.name for attempt in found.attempts):
+        seeds = found.after("adversarial", name)
+        points.append(("attempts, by number", f"${name[-1]}$", "C1", seeds))
+    for name, marker in (("bicubic", "s"), ("linear", "D")):
+        points.append((name, marker, "C2", [found.baseline[name]]))
+    for phase, marker in zip(PHASES, "v^", strict=True):
+        points.append((phase, marker, "C0", found.after(phase)))
+    with style() as plt:
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
+        for ax, key in zip(axes, ("perceptual", "sharpness"), strict=True):
+            for label, marker, color, seeds in points:
+                values = np.array([[s["psnr_y"], s[key]] for s in seeds])
+                if len(values) > 1:
+                    ax.plot(*values.T, "o", ms=2, color=color, alpha=0.35, mew=0)
+                if len(values):
+                    look = {"ms": 6, "ls": "", "mew": 0.5, "color": color, "label": label}
+                    ax.plot(*values.mean(axis=0, keepdims=True).T, marker=marker, **look)
+            ax.set(xlabel="PSNR (Y), dB: closer to the original →")
+            ax.margins(0.1)
+        axes[0].set_ylabel(f"perceptual distance ({found.recipe.judge}): ↓ better")
+        axes[1].set_ylabel("sharpness (1 = original)")
+        axes[1].axhline(1.0, color="0.4", ls="--", lw=0.9)
+        legend_below(figure, axes[:1], 5)
+    return figure
 
 
 def write_report(study, results, data, out="runs", reports="reports"):

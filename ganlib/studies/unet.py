@@ -16,7 +16,6 @@ from ganlib.backends import variables as weights
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import Augment, Batches, load_parts
-from ganlib.data.parts import Parts
 from ganlib.experiment import fit as training
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, STOPPED, Run
@@ -32,17 +31,12 @@ GRID = tuple(itertools.product(ARCHITECTURES, BATCH_SIZES, LEARNING_RATES))
 LONGER = {"quick": 2, "cpu": 4, "full": 4}  # times the grid's epochs: at least 100 in full
 MISPAIRED = "mispaired"
 SECOND = Source("membranes", None, ("second", "isbi", "membranes"), needed=False)
-WATCHED = "val_jaccard"
-BEST = "best.npz"
+WATCHED, BEST = "val_jaccard", "best.npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Everything that a trial of the grid depends on, except its data and seed.
-
-    The defaults are the write-up's, and of the grid its recommended middle. It says nothing of
-    augmentation: square pictures without up or down are turned and mirrored.
-    """
+    """What a trial of the grid depends on, except its data and seed; by default the write-up's."""
 
     architecture: str = "unet"
     learning_rate: float = 1e-3
@@ -70,94 +64,60 @@ class Recipe:
     start: str = ""  # name of the trial whose weights this one begins with; none: at random
 
 
-# fmt: off
-PROFILES = {
-    # Small networks and pictures; what is left of an epoch's meaning is the number of steps.
-    "quick": {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32, "epochs": 6,
-        "plateau_patience": 2, "patience": 4},
-    # Small networks on a part of the pictures, with the write-up's epochs.
-    "cpu": {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64},
-    "full": {},
-}
-# fmt: on
+_QUICK = {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32, "epochs": 6}
+_QUICK |= {"plateau_patience": 2, "patience": 4}
+_CPU = {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64}
+PROFILES = {"quick": _QUICK, "cpu": _CPU, "full": {}}
 
 
 def name_of(recipe):
-    """A cell's name, for people. Nothing ever reads a setting back out of it."""
+    """A cell's name, for people: nothing ever reads a setting back out of it."""
     return f"{recipe.architecture}-lr{recipe.learning_rate:g}-bs{recipe.batch_size}"
 
 
 def variations(study):
-    """The grid's 36 cells with two controls; or, after them, what follows from the best cell.
-
-    The controls are the write-up's earlier setting, and masks that belong to other pictures.
-
-    Raises:
-        ValueError: a change of what the grid itself varies.
-    """
-    if fixed := set(FIELDS) & set(study.changes):
-        raise ValueError(
-            f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
-            f"'unet-lr0.001-bs16'. Received: {', '.join(sorted(fixed))}"
-        )
+    """The grid's 36 cells with controls; or, after them, what follows from the best cell."""
+    if fixed := sorted(set(FIELDS) & set(study.changes)):
+        told = f"The grid itself varies {', '.join(FIELDS)}: choose cells with --trials, such as "
+        raise ValueError(f"{told}'unet-lr0.001-bs16'. Received: {', '.join(fixed)}")
     make = functools.partial(dataclasses.replace, study.base)
     if study.after:
-        best = make(**study.after)
-        second = dataclasses.replace(best, second=True)
+        best = functools.partial(make, **study.after)
         return {
-            "longer": dataclasses.replace(best, times=LONGER[study.profile]),
-            "second-from-scratch": second,
-            "second-fine-tuned": dataclasses.replace(second, start=name_of(best)),
+            "longer": best(times=LONGER[study.profile]),
+            "second-from-scratch": best(second=True),
+            "second-fine-tuned": best(second=True, start=name_of(best())),
         }
-    # Those of one shape behind one another.
-    recipes = [make(**dict(zip(FIELDS, cell, strict=True))) for cell in GRID]
-    recipes = {name_of(recipe): recipe for recipe in recipes}
-    for name in ARCHITECTURES:
+    cells = [make(**dict(zip(FIELDS, cell, strict=True))) for cell in GRID]
+    recipes = {name_of(recipe): recipe for recipe in cells}
+    for name in ARCHITECTURES:  # the write-up's earlier setting
         recipes[f"earlier-{name}"] = make(architecture=name, learning_rate=1e-2, batch_size=8)
     return {**recipes, MISPAIRED: make(mispaired=True)}
 
 
 def best_cell(study, results):
-    """The settings of the cell with the best validation Jaccard, mean over its seeds.
-
-    Returns:
-        dict of the recipe's fields that the grid varies; None where no cell has a result.
-    """
+    """Field → value of the cell with the best mean validation Jaccard; None where none has one."""
     scores = collections.defaultdict(list)
     for result in results:
         settings = tuple(result["recipe"][field] for field in FIELDS)
         if settings in GRID and result["name"] != MISPAIRED and "jaccard" in result["metrics"]:
             scores[settings].append(result["metrics"]["jaccard"])
-    if not scores:
-        return None
-    best = max(scores, key=lambda settings: statistics.mean(scores[settings]))
-    return dict(zip(FIELDS, best, strict=True))
+    best = max(scores, key=lambda settings: statistics.mean(scores[settings]), default=None)
+    return best and dict(zip(FIELDS, best, strict=True))
 
 
-@dataclasses.dataclass(eq=False)
 class TileData:
-    """Tiles with their masks: those of the grid, and of the set on which its best cell is tried."""
+    """Tiles with masks, as `Parts`: the grid's, and those on which its best cell is tried."""
 
-    first: Parts
-    second: Parts
-
-    def __post_init__(self):
+    def __init__(self, first, second):
+        self.first, self.second = first, second
         for name in ("train", "validation", "test", "name", "origin", "synthetic"):
-            setattr(self, name, getattr(self.first, name))
+            setattr(self, name, getattr(first, name))
         self.checksum = self.first.checksum + self.second.checksum
-
-    def of(self, recipe):
-        """The data that a recipe trains on."""
-        return self.second if recipe.second else self.first
 
 
 def load(spec, study):
-    """Both sets, divided; no image is in two parts.
-
-    `spec` is what `ganlib.data.load` takes: "nuclei" (embedded, synthetic), "membranes", a folder
-    of images and masks, a TIFF stack, an .npz, or a set of TFDS. After a comma the second set, as
-    "a.npz,b.npz"; by default the other embedded one.
-    """
+    """Both sets, divided; `spec` may name the second after a comma, as "a.npz,b.npz"."""
     first, _, second = spec.partition(",") if isinstance(spec, str) else (spec, "", "")
     if not second:
         other = "nuclei" if first == "membranes" else "membranes"
@@ -166,12 +126,12 @@ def load(spec, study):
     most = {"train": recipe.most, "validation": recipe.held_out, "test": recipe.held_out}
     most = {part: count for part, count in most.items() if count}
     options = {"tile": recipe.size, "channels": recipe.channels, "most": most}
-    return TileData(load_parts(first, **options), load_parts(second, **options))
+    return TileData(*(load_parts(spec, **options) for spec in (first, second)))
 
 
 def train(trial, data, run):
     """Trains and scores one trial; see `ganlib.experiment.study.Study`."""
-    recipe, tiles = trial.recipe, data.of(trial.recipe)
+    recipe, tiles = trial.recipe, data.second if trial.recipe.second else data.first
     try:
         model = prepare(recipe, trial.seed)
         results = {"parameters": model.count_params()}
@@ -184,7 +144,6 @@ def train(trial, data, run):
     except Exception:
         _compiled.cache_clear()  # what ran out of memory must not hold on to what it had
         raise
-    # For figures and ensembles, which then need no model.
     np.savez_compressed(run.path / "predictions.npz", probabilities=found.astype("float16"))
     keras.Model(model.inputs[0], model.outputs[0], name=model.name).save(run.model)
     results["baselines"] = baselines(tiles.test.masks, tiles.train.foreground)
@@ -192,11 +151,7 @@ def train(trial, data, run):
 
 
 def start_from(trial, model, run):
-    """Gives a model the best weights of the trial that its own begins with, of the same seed.
-
-    Raises:
-        StudyError: that trial has not finished, or its weights can't be read.
-    """
+    """Gives a model the best weights of the trial that its own begins with; StudyError if none."""
     recipe = dataclasses.replace(trial.recipe, second=False, start="")
     name = Trial(trial.recipe.start, recipe, trial.seed, trial.data).id
     other = Run(run.path.parent / name)
@@ -206,14 +161,13 @@ def start_from(trial, model, run):
             raise FileNotFoundError(result["status"])
         weights.load(other.path / BEST, model.weights)
     except (FileNotFoundError, ValueError) as error:
-        raise StudyError(
-            f"This trial begins with the weights of {name}, which can't be read: run that one "
-            f"first, with --trials {name} --fresh. Received: {error}"
-        ) from error
+        told = "This trial begins with the weights of another, which can't be read: run that one "
+        told += f"first, with --trials {name} --fresh. Received: {error}"
+        raise StudyError(told) from error
 
 
 def shape_of(recipe):
-    """What decides the compiled programs and the memory that they need: a recipe with no rate."""
+    """What decides the compiled programs and the memory that they need."""
     free = {"learning_rate": 0.0, "mispaired": False, "start": "", "second": False, "epochs": 1}
     return dataclasses.replace(recipe, **free, times=1)
 
@@ -221,13 +175,12 @@ def shape_of(recipe):
 def prepare(recipe, seed):
     """A compiled model with initial weights of its own, and an optimizer that knows nothing.
 
-    Compiling takes as long as several epochs. So a process keeps the last model, whose programs
-    serve every learning rate and seed: those are numbers in variables. TensorFlow's serve every
-    batch size, too; JAX compiles anew for each.
+    Compiling takes as long as several epochs: a process keeps the last programs, for every rate.
     """
     fresh = _build(recipe, seed)
     model = _compiled(dataclasses.replace(shape_of(recipe), batch_size=1))
-    for variable, value in zip(_state(model), _state(fresh), strict=True):
+    states = ([*m.weights, *training.random_states(m)] for m in (model, fresh))
+    for variable, value in zip(*states, strict=True):
         variable.assign(keras.ops.convert_to_numpy(value))
     for variable in model.optimizer.variables:
         variable.assign(np.zeros(variable.shape, "float32"))
@@ -236,23 +189,17 @@ def prepare(recipe, seed):
 
 
 def _build(recipe, seed):
-    settings = ("filters", "depth", "channels", "dropout", "momentum")
-    settings = {name: getattr(recipe, name) for name in settings}
-    return build_unet(recipe.architecture, **settings, seed=seed)
+    names = ("architecture", "filters", "depth", "channels", "dropout", "momentum")
+    return build_unet(**{name: getattr(recipe, name) for name in names}, seed=seed)
 
 
 @functools.lru_cache(maxsize=1)
 def _compiled(recipe):
     model = _build(recipe, seed=0)
     optimizer = keras.optimizers.Adam(1.0, recipe.beta_1, clipnorm=recipe.clipnorm)
-    metrics = [Jaccard(), Jaccard(threshold=None)]
-    loss = losses.BinaryFocal(recipe.focal_gamma)
+    loss, metrics = losses.BinaryFocal(recipe.focal_gamma), [Jaccard(), Jaccard(threshold=None)]
     training.compile_supervised(model, optimizer, loss, metrics)
     return model
-
-
-def _state(model):
-    return [*model.weights, *training.random_states(model)]
 
 
 def fit(model, trial, tiles, run):
@@ -266,39 +213,28 @@ def fit(model, trial, tiles, run):
     plateau = {"factor": recipe.plateau_factor, "min_lr": recipe.least_learning_rate, **rules}
     slower = ReduceOnPlateau(patience=recipe.times * recipe.plateau_patience, **plateau)
     enough = StopOnPlateau(patience=recipe.times * recipe.patience, **rules)
-    meter = Meter()
-    change = Augment(recipe.augment) if recipe.augment else None
-    history = training.fit(
-        model,
-        Batches((images, masks), recipe.batch_size, seed, change=change),
-        run,
-        epochs=epochs,
-        expected={
-            "learning_rate": recipe.learning_rate,
-            "batch_size": min(recipe.batch_size, len(images)),
-        },
-        validation=validation,
-        callbacks=[best, slower, enough, StopWhenLost(), meter],
-    )
+    meter, change = Meter(), Augment(recipe.augment) if recipe.augment else None
+    batches = Batches((images, masks), recipe.batch_size, seed, change=change)
+    size = min(recipe.batch_size, len(images))
+    expected = {"learning_rate": recipe.learning_rate, "batch_size": size}
+    options = {"epochs": epochs, "expected": expected, "validation": validation}
+    callbacks = [best, slower, enough, StopWhenLost(), meter]
+    history = training.fit(model, batches, run, **options, callbacks=callbacks)
     kept = history.iloc[max(0, best.epoch - 1)]  # 0: no epoch was better than nothing
     lost = not np.isfinite(kept["val_loss"])  # from the first epoch on, or another would be kept
+    steady = np.isfinite(history["val_loss"]).all()  # or there is no spread, and no reason to fail
     return {
         **training.outcome(model, history),
         "best_epoch": best.epoch,
         "jaccard": float(kept["val_jaccard"]),
         "jaccard_soft": 0.0 if lost else float(kept["val_jaccard_soft"]),
-        "loss_std": _spread(std, history["val_loss"]),
-        "loss_mad": _spread(mad, history["val_loss"]),
+        "loss_std": std(history["val_loss"]) if steady else math.nan,
+        "loss_mad": mad(history["val_loss"]) if steady else math.nan,
         "gap": float(kept["val_loss"] - kept["loss"]),
         "gap_last": float(history["val_loss"].iloc[-1] - history["loss"].iloc[-1]),
         "processor_seconds_per_epoch": float(history["processor_seconds"].median()),
         **meter.costs(),
     }
-
-
-def _spread(measure, values):
-    """A measure of spread; NaN where a training has lost its way, which is no reason to fail."""
-    return measure(values) if np.isfinite(values).all() else math.nan
 
 
 def shuffled(masks, seed):
@@ -307,10 +243,7 @@ def shuffled(masks, seed):
 
 
 def score(model, tiles, recipe):
-    """Scores on tiles, and the probabilities `(n, size, size, 1)` behind them.
-
-    What is not a number is no foreground: so little is a network worth that has lost its way.
-    """
+    """Scores on tiles, and the probabilities `(n, size, size, 1)`; 0 where they are no numbers."""
     found = np.nan_to_num(predict(model, tiles.arrays()[0], recipe.batch_size), nan=0.0)
     return score_masks(found, tiles.masks), found
 

@@ -1,86 +1,62 @@
-"""Figures of the U-Net grid study; `found` is a `UnetResults`.
-
-Each is a matplotlib figure, or None where the trials that it needs are missing.
-"""
+"""Figures of the U-Net grid study, of `UnetResults`; None where the trials for one are missing."""
 
 import math
 
 import numpy as np
+import pandas
 
-from ganlib.models.unet import ARCHITECTURES
 from ganlib.report.figures import PAGE, SMALL, curve, legend_below, picture_table, style
-from ganlib.studies.unet import BATCH_SIZES, LEARNING_RATES, MISPAIRED
+from ganlib.studies import unet
 
-HEATS = {  # measure → label, and whether colours run on a logarithmic scale
-    "jaccard": ("validation Jaccard", False),
-    "loss_std": ("std of validation loss", True),
-    "best_epoch": ("epochs to the best", False),
-}
-SPOKEN = ("UNet", "Attention UNet", "Attention ResUNet")
-SPOKEN = dict(zip(ARCHITECTURES, SPOKEN, strict=True))
-COLOURS = dict(zip(ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
-MARKS = dict(zip(ARCHITECTURES, "os^", strict=True))
+HEATS = {"jaccard": "validation Jaccard", "loss_std": "std of validation loss"}
+HEATS |= {"best_epoch": "epochs to the best"}
+SPOKEN = dict(zip(unet.ARCHITECTURES, ("UNet", "Attention UNet", "Attention ResUNet"), strict=True))
+COLOURS = dict(zip(unet.ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
+MARKS = dict(zip(unet.ARCHITECTURES, "os^", strict=True))
 EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
-SHOWN = 6  # test tiles
-# Of a found mask, in the examples.
+SHOWN = 6  # test tiles, with a found mask in these colours
 ERRORS = {"found": (1, 1, 1), "missed": (0.84, 0.37, 0), "invented": (0.34, 0.71, 0.91)}
 
 
 def _by_architecture(runs):
-    """Each architecture with the look of its line and its rows."""
-    for architecture in ARCHITECTURES:
+    for architecture in unet.ARCHITECTURES:
         look = {"color": COLOURS[architecture], "marker": MARKS[architecture]}
         yield architecture, look, runs[runs["architecture"] == architecture]
 
 
 def _setting(row):
-    """A cell for people, as "1e-3, batch 8"."""
     mantissa, exponent = f"{row.learning_rate:e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}, batch {row.batch_size}"
 
 
 def heatmaps(found):
-    """Three measures over learning rate and batch size for each architecture, means over seeds.
-
-    A row has one colour scale. The small number is n where seeds were repeated; a cell that ran out
-    of memory says so.
-    """
-    counts = found.grid.groupby(["architecture", "batch_size", "learning_rate"]).size()
-    lost = found.out_of_memory()
-    with style() as plt:
-        figure, axes = plt.subplots(3, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True)
-        for row, (key, (label, logarithmic)) in zip(axes, HEATS.items(), strict=True):
-            means = found.cell_means(key)
-            norm = _scale(means, logarithmic)
-            for ax, architecture in zip(row, ARCHITECTURES, strict=True):
-                grid = [
-                    [means.get((architecture, batch, rate), np.nan) for rate in LEARNING_RATES]
-                    for batch in BATCH_SIZES
-                ]
-                heat = ax.imshow(grid, norm=norm, aspect="auto")
-                ax.grid(visible=False)
-                for i, batch in enumerate(BATCH_SIZES):
-                    for j, rate in enumerate(LEARNING_RATES):
-                        cell = architecture, batch, rate
-                        _annotate(ax, j, i, grid[i][j], norm, counts.get(cell, 0), cell in lost)
-            row[0].set_ylabel("batch size")
-            figure.colorbar(heat, ax=row, label=label, fraction=0.05, pad=0.01)
-        for ax, architecture in zip(axes[0], ARCHITECTURES, strict=True):
-            ax.set_title(SPOKEN[architecture])
-        for ax in axes[-1]:
-            ax.set(xlabel="learning rate", xticks=range(4), yticks=range(3))
-            ax.set_xticklabels([f"{rate:g}" for rate in LEARNING_RATES])
-            ax.set_yticklabels([str(batch) for batch in BATCH_SIZES])
-    return figure
-
-
-def _scale(values, logarithmic):
+    """Three measures over learning rate and batch size for each architecture, means over seeds."""
     from matplotlib.colors import LogNorm, Normalize
 
-    low, high = float(values.min()), float(values.max())
-    if logarithmic and low > 0:
-        return LogNorm(low, max(high, low * 1.01))
-    return Normalize(low, max(high, low + 1e-9))
+    cells = pandas.MultiIndex.from_tuples(unet.GRID)
+    counts = found.grid.groupby(list(unet.FIELDS)).size().reindex(cells, fill_value=0)
+    with style() as plt:
+        figure, axes = plt.subplots(3, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True)
+        for row, (key, label) in zip(axes, HEATS.items(), strict=True):
+            means = found.cell_means(key).reindex(cells)
+            scale = LogNorm if key == "loss_std" and means.min() > 0 else Normalize
+            norm = scale(means.min(), means.max())  # one for the row
+            for ax, architecture in zip(row, unet.ARCHITECTURES, strict=True):
+                heat = ax.imshow(means[architecture].unstack(), norm=norm, aspect="auto")
+                ax.grid(visible=False)
+                for (batch, rate), value in means[architecture].items():
+                    cell = architecture, batch, rate
+                    at = unet.LEARNING_RATES.index(rate), unet.BATCH_SIZES.index(batch)
+                    _annotate(ax, *at, value, norm, counts[cell], cell in found.out_of_memory)
+            row[0].set_ylabel("batch size")
+            figure.colorbar(heat, ax=row, label=label, fraction=0.05, pad=0.01)
+        for ax, low, architecture in zip(axes[0], axes[-1], unet.ARCHITECTURES, strict=True):
+            ax.set_title(SPOKEN[architecture])
+            low.set_xlabel("learning rate")
+        first = axes[0, 0]  # whose ticks all share
+        first.set_xticks(range(4), [f"{rate:g}" for rate in unet.LEARNING_RATES])
+        first.set_yticks(range(3), [str(batch) for batch in unet.BATCH_SIZES])
+    return figure
 
 
 def _annotate(ax, x, y, value, norm, n, lost):
@@ -95,24 +71,21 @@ def _annotate(ax, x, y, value, norm, n, lost):
 
 
 def interactions(found):
-    """Jaccard over the learning rate, a panel a batch size: the earlier setting, too.
-
-    Lines are means over seeds, dots single runs.
-    """
+    """Jaccard over the learning rate, a panel a batch size: the earlier setting, too."""
     with style() as plt:
         figure, axes = plt.subplots(1, 3, figsize=(PAGE, 2.5), sharey=True)
-        for ax, batch in zip(axes, BATCH_SIZES, strict=True):
+        for ax, batch in zip(axes, unet.BATCH_SIZES, strict=True):
             some = found.grid[found.grid["batch_size"] == batch]
             for architecture, look, runs in _by_architecture(some):
                 means = runs.groupby("learning_rate")["jaccard"].mean()
                 ax.plot(means.index, means, label=SPOKEN[architecture], **look)
                 if len(runs) > len(means):
-                    dots = {"ls": "", "marker": ".", "alpha": 0.4, "mew": 0, "color": look["color"]}
-                    ax.plot(runs["learning_rate"], runs["jaccard"], **dots)
+                    dots = {"marker": ".", "alpha": 0.4, "mew": 0, "color": look["color"]}
+                    ax.plot(runs["learning_rate"], runs["jaccard"], ls="", **dots)
                 if batch == 8 and found.of(name := f"earlier-{architecture}"):
                     ax.plot([EARLIER], [found.mean(name, "jaccard")], mfc="none", ls="", **look)
             ax.set(xscale="log", xlabel="learning rate", title=f"batch size {batch}")
-        if any(found.of(f"earlier-{architecture}") for architecture in ARCHITECTURES):
+        if any(name.startswith("earlier-") for name in found.names):
             axes[0].plot([], [], color="0.3", marker="o", mfc="none", ls="", label=BEFORE)
         axes[0].set_ylabel("validation Jaccard")
         legend_below(figure, axes, 4)
@@ -120,10 +93,7 @@ def interactions(found):
 
 
 def stability(found):
-    """Std and median absolute deviation of the validation loss against batch size.
-
-    Thick: mean over the learning rates; thin: each of them.
-    """
+    """Std and median absolute deviation of the validation loss against batch size."""
     if not (found.grid["loss_std"] > 0).any():  # one epoch has no spread
         return None
     labels = {"loss_std": "std", "loss_mad": "median absolute deviation"}
@@ -131,14 +101,14 @@ def stability(found):
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
         for ax, (key, label) in zip(axes, labels.items(), strict=True):
             for architecture, look, runs in _by_architecture(found.grid):
-                for _, part in runs.groupby("learning_rate"):
+                for _, part in runs.groupby("learning_rate"):  # thin; thick: their mean
                     means = part.groupby("batch_size")[key].mean()
                     ax.plot(means.index, means, color=look["color"], lw=0.5, alpha=0.5)
                 logs = np.log(runs[key].where(runs[key] > 0))
                 means = np.exp(logs.groupby(runs["batch_size"]).mean())
                 ax.plot(means.index, means, label=SPOKEN[architecture], lw=2, **look)
             ax.set(xscale="log", yscale="log", xlabel="batch size", title=label)
-            ax.set_xticks(BATCH_SIZES, [str(batch) for batch in BATCH_SIZES])
+            ax.set_xticks(unet.BATCH_SIZES, [str(batch) for batch in unet.BATCH_SIZES])
             ax.xaxis.set_minor_locator(plt.NullLocator())
         axes[0].set_ylabel("of the validation loss")
         legend_below(figure, axes, 3)
@@ -147,18 +117,16 @@ def stability(found):
 
 def pareto(found):
     """Jaccard against training time, a mark a cell; the line joins those that none beats."""
-    columns = ["architecture", "learning_rate", "batch_size", "training_seconds", "jaccard"]
-    cells = found.grid.groupby("name")[columns]
-    means = cells.agg(dict.fromkeys(columns[:3], "first") | dict.fromkeys(columns[3:], "mean"))
-    front = means.loc[sorted(found.pareto())].sort_values("training_seconds")
+    measures = dict.fromkeys(unet.FIELDS, "first")
+    measures |= dict.fromkeys(("training_seconds", "jaccard"), "mean")
+    means = found.grid.groupby("name").agg(measures)
+    front = means.loc[sorted(found.pareto)].sort_values("training_seconds")
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 3.2))
-        for architecture, look, part in _by_architecture(means):
-            at = part["training_seconds"], part["jaccard"]
-            ax.plot(*at, ls="", label=SPOKEN[architecture], **look)
+        for name, look, part in _by_architecture(means):
+            ax.plot(part["training_seconds"], part["jaccard"], ls="", label=SPOKEN[name], **look)
         ax.step(front["training_seconds"], front["jaccard"], "k-", where="post", lw=0.8, zorder=0)
-        # Numbers with a key beside them: settings would cover one another.
-        key = {}
+        key = {}  # numbers with a key beside them: settings would cover one another
         for i, row in enumerate(front.itertuples(), 1):
             at = row.training_seconds, row.jaccard
             ax.plot(*at, MARKS[row.architecture], color=COLOURS[row.architecture], ms=8)
@@ -166,8 +134,8 @@ def pareto(found):
             key[f"{i}  {SPOKEN[row.architecture]}, {_setting(row)}"] = plt.Line2D([], [], ls="")
         place = {"loc": "outside right upper", "handlelength": 0, "fontsize": SMALL}
         figure.legend(key.values(), key, title="not beaten", title_fontsize=SMALL, **place)
-        ax.set(xscale="log", ylabel="validation Jaccard")
-        ax.set_xlabel("processor- or GPU-seconds of training")
+        ax.set(xscale="log", xlabel="processor- or GPU-seconds of training")
+        ax.set_ylabel("validation Jaccard")
         for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
             formatter(plt.FuncFormatter(lambda x, _: f"{x:g}"))
         ax.tick_params(axis="x", which="minor", labelsize=5)
@@ -177,19 +145,17 @@ def pareto(found):
 
 def ranking(found):
     """All cells by their mean, the best at the top: dots are seeds; grey can't be told from it."""
-    table = found.group.table
+    table, labels = found.group.table, []
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 1.0 + 0.115 * len(table)))
-        labels = []
         for y, row in enumerate(table.itertuples()):
             runs = found.grid[found.grid["name"] == row.cell]
             cell = next(runs.itertuples())
-            look = {"color": COLOURS[cell.architecture]}
+            color, label = COLOURS[cell.architecture], SPOKEN[cell.architecture]
             if row.in_group:
                 ax.axhspan(y - 0.5, y + 0.5, color="0.93", lw=0)
-            ax.plot(runs["jaccard"], [y] * len(runs), ".", alpha=0.6, mew=0, **look)
-            label = SPOKEN[cell.architecture]
-            ax.plot([row.mean], [y], "|", ms=7, mew=1.5, label=label, **look)
+            ax.plot(runs["jaccard"], [y] * len(runs), ".", alpha=0.6, mew=0, color=color)
+            ax.plot([row.mean], [y], "|", ms=7, mew=1.5, label=label, color=color)
             labels.append(_setting(cell))
         ax.set_yticks(range(len(table)), labels, fontsize=5)
         ax.set(xlabel="validation Jaccard", ylim=(len(table) - 0.5, -0.5))
@@ -204,7 +170,7 @@ def curves(found):
     """Validation loss and Jaccard over epochs: each architecture's best cell, and before."""
     with style() as plt:
         figure, axes = plt.subplots(2, 3, figsize=(PAGE, 3.4), sharex=True, sharey="row")
-        for (upper, lower), architecture in zip(axes.T, ARCHITECTURES, strict=True):
+        for (upper, lower), architecture in zip(axes.T, unet.ARCHITECTURES, strict=True):
             best = found.best_of.get(architecture)
             names = {"best cell": best, BEFORE: f"earlier-{architecture}"}
             for i, (label, name) in enumerate(names.items()):
@@ -227,49 +193,32 @@ def examples(found):
     test = found.data.test
     predicted = found.predictions(found.of(found.best)[0]["id"]) > 0.5
     masks = np.asarray(test.masks) > 0
-    inside = (predicted & masks).sum(axis=(1, 2, 3))
-    scores = inside / np.maximum((predicted | masks).sum(axis=(1, 2, 3)), 1)
-    # Where there is nothing to find, 1 or 0 says little.
-    full = np.flatnonzero(masks.any(axis=(1, 2, 3)))
+    both, either = predicted & masks, predicted | masks
+    scores = both.sum(axis=(1, 2, 3)) / np.maximum(either.sum(axis=(1, 2, 3)), 1)
+    full = np.flatnonzero(masks.any(axis=(1, 2, 3)))  # where there is something to find
     if not len(full):
         return None
     ordered = full[np.argsort(scores[full])]
     chosen = ordered[np.linspace(0, len(ordered) - 1, SHOWN).astype(int)]
-    rows = {
-        "image": [test.images[i] for i in chosen],
-        "mask": [masks[i] for i in chosen],
-        "found": [_errors(predicted[i], masks[i]) for i in chosen],
-    }
+    parts = both, masks & ~predicted, predicted & ~masks
+    found = sum(part * np.array(color) for part, color in zip(parts, ERRORS.values(), strict=True))
+    rows = {"image": test.images[chosen], "mask": masks[chosen], "found": found[chosen]}
     figure = picture_table(rows, [f"Jaccard {scores[i]:.2f}" for i in chosen])
     with style() as plt:
         for label, color in ERRORS.items():
-            look = {"fc": color, "ec": "0.4", "lw": 0.5}
-            figure.axes[0].add_patch(plt.Rectangle((0, 0), 0, 0, label=label, **look))
+            patch = plt.Rectangle((0, 0), 0, 0, label=label, fc=color, ec="0.4", lw=0.5)
+            figure.axes[0].add_patch(patch)
         legend_below(figure, figure.axes[:1], len(ERRORS))
     return figure
 
 
-def _errors(found, truth):
-    """A colour picture of a found mask; see `ERRORS`."""
-    found, truth = np.squeeze(found, -1), np.squeeze(truth, -1)
-    picture = np.zeros((*truth.shape, 3))
-    for pixels, color in zip(
-        (found & truth, truth & ~found, found & ~truth), ERRORS.values(), strict=True
-    ):
-        picture[pixels] = color
-    return picture
-
-
 def mispaired(found):
     """Validation Jaccard with masks of other pictures, beside the same recipe with its own."""
-    if not found.of(MISPAIRED):
+    control = found.of(unet.MISPAIRED)
+    same = unet.name_of(unet.Recipe(**control[0]["recipe"])) if control else None
+    if not found.of(same):
         return None
-    recipe = found.of(MISPAIRED)[0]["recipe"]
-    fields = ["architecture", "batch_size", "learning_rate"]
-    same = found.grid[(found.grid[fields] == [recipe[field] for field in fields]).all(axis=1)]
-    if not len(same):
-        return None
-    names = {"masks paired by name": same["name"].iloc[0], "masks of other pictures": MISPAIRED}
+    names = {"masks paired by name": same, "masks of other pictures": unet.MISPAIRED}
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE / 2, 2.2))
         for i, (label, name) in enumerate(names.items()):
@@ -281,5 +230,5 @@ def mispaired(found):
     return figure
 
 
-_DRAWN = (heatmaps, interactions, stability, pareto, ranking, curves, examples, mispaired)
-FIGURES = {draw.__name__: draw for draw in _DRAWN}
+FIGURES = (heatmaps, interactions, stability, pareto, ranking, curves, examples, mispaired)
+FIGURES = {draw.__name__: draw for draw in FIGURES}

@@ -1,25 +1,22 @@
-"""Tables and statistics of the U-Net grid study, from its run directories alone."""
+"""Tables, statistics and claims of the U-Net grid study, from its run directories alone."""
 
 import functools
 import math
+import operator
 import statistics
 
 import numpy as np
 import pandas
+from scipy.stats import chi2
 
+from ganlib import stats
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, OUT_OF_MEMORY, STOPPED, results
 from ganlib.metrics.segmentation import score_masks
-from ganlib.stats import (
-    anova,
-    detectable_difference,
-    indistinguishable,
-    mean_interval,
-    pareto_front,
-)
-from ganlib.studies import unet_claims, unet_figures
-from ganlib.studies.results import Contents, Results
-from ganlib.studies.unet import FIELDS, GRID, MISPAIRED
+from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
+from ganlib.studies import unet_figures
+from ganlib.studies.results import Contents, Results, by_interval, weakest
+from ganlib.studies.unet import ARCHITECTURES, BATCH_SIZES, FIELDS, GRID, LEARNING_RATES, MISPAIRED
 
 ENSEMBLE = 5  # of the best cells, whose probabilities are averaged
 OF_CELLS = {"jaccard": "Jaccard", "test_jaccard": "test Jaccard", "test_dice": "test Dice"}
@@ -29,158 +26,89 @@ RESPONSES = {"jaccard": "validation Jaccard", "loss_std": "std of the validation
 RESPONSES |= {"best_epoch": "epochs to the best"}
 TESTED = {"jaccard": "Jaccard", "jaccard_soft": "soft Jaccard", "dice": "Dice"}
 SPOKEN = {"p_adjusted": "p (Holm)", "omega2_partial": "partial ω²", "gib": "GiB"}
-TABLES = {
-    "scores": "Each architecture's best cell and all else, on test tiles.",
-    "cells": "All cells, the best first; intervals over seeds.",
-    "variances": "Type-II analysis of variance over the grid.",
-    "guidelines": "What the grid advises.",
-    "speed": "Seconds an epoch, beside the published 1,980 patches of 256×256 with 64 filters.",
-    "trials": "All numbers of all trials.",
-}
-# Of the published grid: an epoch of 1,980 patches of 256×256 pixels, 64 filters.
+TABLES = ("scores", "cells", "variances", "guidelines", "speed", "trials")
 PUBLISHED_SECONDS = {"unet": 31, "attention_unet": 44, "attention_resunet": 50}
-PUBLISHED_PIXELS = 1980 * 256**2
+PUBLISHED_PIXELS = 1980 * 256**2  # of an epoch that took so long, with 64 filters
+EXPECTED_RATE = {"unet": 5e-4, "attention_unet": 1e-3, "attention_resunet": 1e-3}
+CALMER, MATCH = 0.5, 0.01  # "> 50 % lower"; a Jaccard as near as that "matches"
+CONSISTENT = 0.02  # standard deviation of the Jaccard over seeds that counts as consistent
+UNFINISHED = "The cells that it compares have not all finished."
 
 
 class UnetResults(Results):
-    """The finished trials of a grid study; see `Results`.
-
-    Attributes:
-        lost: results of trials that failed or ran out of memory.
-        after: `Results` of what followed the grid; None where none of it has finished.
-
-    Raises:
-        StudyError: no cell of the grid has finished.
-    """
+    """The finished trials of a grid study; see `Results`. StudyError if no cell has finished."""
 
     def __init__(self, study, found, data, out="runs"):
         super().__init__(study, found, data, out)
+        self.runs = pandas.DataFrame([_row(result) for result in self.results])
+        cells = zip(*(self.runs[field] for field in FIELDS), strict=True)
+        inside = np.array([cell in GRID for cell in cells]) & (self.runs["name"] != MISPAIRED)
+        self.grid = self.runs[inside].reset_index(drop=True)  # of the 36 cells
         if not len(self.grid):
-            raise StudyError(
-                "No cell of the grid has finished: there is nothing to compare. Received: "
-                f"{', '.join(self.names)}"
-            )
+            raise StudyError(f"No cell of the grid has finished. Received: {', '.join(self.names)}")
+        self.seeds = int(self.grid.groupby("name").size().min())  # of the cell with the fewest
+        self.group = stats.indistinguishable(self.grid, "name", "jaccard")
+        self.members = list(self.group.table["cell"][:ENSEMBLE])
+        means = self.grid.groupby(["architecture", "name"], sort=False)["jaccard"]
+        means = means.agg(statistics.mean).sort_values(ascending=False, kind="stable")
+        first = means.reset_index().drop_duplicates("architecture")
+        # Architecture → its best cell, the best one first; of equal ones that of `best_cell`.
+        self.best_of = dict(zip(first["architecture"], first["name"], strict=True))
+        self.best = next(iter(self.best_of.values()))
+        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
+        self.pareto = set(means.index[stats.pareto_front(*means.to_numpy().T)])
+        block = {"block": "seed"} if self.seeds > 1 else {}
+        self.variance = {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
+        self.baselines = self.results[0]["metrics"]["baselines"]
         every, finished = results(study, out), {result["id"] for result in self.results}
         self.lost = [result for result in every if result["id"] not in finished]
+        lost = (result["recipe"] for result in self.lost if result["status"] == OUT_OF_MEMORY)
+        self.out_of_memory = {tuple(recipe[field] for field in FIELDS) for recipe in lost}
         complete = len(finished) + len(self.lost) == len(study.trials)
         following = study.next(self.results) if complete else None
         came = results(following, out) if following else []
-        self.after = None
-        if any(result["status"] in (DONE, STOPPED) for result in came):
-            self.after = Results(following, came, data, out)
-
-    @functools.cached_property
-    def runs(self):
-        """A `pandas.DataFrame` with a row a finished trial: settings and measures."""
-        return pandas.DataFrame([_row(result) for result in self.results])
-
-    @functools.cached_property
-    def grid(self):
-        """The rows of `runs` that belong to the 36 cells."""
-        inside = [cell in GRID for cell in zip(*(self.runs[f] for f in FIELDS), strict=True)]
-        return self.runs[np.array(inside) & (self.runs["name"] != MISPAIRED)].reset_index(drop=True)
-
-    @property
-    def seeds(self):
-        """How many seeds the cell with the fewest has."""
-        return int(self.grid.groupby("name").size().min())
+        some = any(result["status"] in (DONE, STOPPED) for result in came)
+        self.after = Results(following, came, data, out) if some else None  # of the next stage
 
     def cell_means(self, key):
         """A `pandas.Series` of a measure's mean over seeds, by the settings of the cell."""
         return self.grid.groupby(list(FIELDS))[key].mean()
 
-    def out_of_memory(self):
-        """Settings of the cells of which a trial ran out of memory."""
-        lost = (r["recipe"] for r in self.lost if r["status"] == OUT_OF_MEMORY)
-        return {tuple(recipe[field] for field in FIELDS) for recipe in lost}
+    def by(self, setting, levels, key="jaccard"):
+        """These means, a column a level of one setting and a row a pair of the others."""
+        return self.cell_means(key).unstack(setting).reindex(columns=list(levels))
 
-    @functools.cached_property
-    def variance(self):
-        """Measure → type-II analysis of variance over the grid, with seeds as blocks."""
-        block = {"block": "seed"} if self.seeds > 1 else {}
-        return {key: anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
-
-    @functools.cached_property
-    def group(self):
-        """The cells that can't be told from the best; see `ganlib.stats.indistinguishable`."""
-        return indistinguishable(self.grid, "name", "jaccard")
-
-    def detectable(self):
-        """The difference between the best cell and another that such a grid would find, or None."""
-        k = len(self.group.table)
-        if self.group.sd is None or k < 2:
-            return None
-        return detectable_difference(self.group.sd, self.seeds, k, comparisons=k - 1)
-
-    def pareto(self):
-        """Names of the cells that no other beats in both Jaccard and training time."""
-        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
-        return set(means.index[pareto_front(means["training_seconds"], means["jaccard"])])
-
-    @functools.cached_property
-    def best_of(self):
-        """Architecture → name of its best cell by validation Jaccard; the best one first.
-
-        Of equal ones the first of the study, as in `ganlib.studies.unet.best_cell`.
-        """
-        means = self.grid.groupby(["architecture", "name"], sort=False)["jaccard"]
-        means = means.agg(statistics.mean).sort_values(ascending=False, kind="stable")
-        found = {}
-        for architecture, name in means.index:
-            found.setdefault(architecture, name)
-        return found
-
-    @functools.cached_property
-    def best(self):
-        """Name of the grid's best cell."""
-        return next(iter(self.best_of.values()))
-
-    @property
-    def baselines(self):
-        """Scores on the test tiles of what needs no network."""
-        return self.results[0]["metrics"]["baselines"]
-
-    @functools.cache  # noqa: B019  lives as long as the results, which a process makes once
     def predictions(self, run_id):
         """Probabilities on the test tiles, float32 `(n, size, size, 1)`."""
         with np.load(self.folders[run_id] / "predictions.npz") as file:
             return file["probabilities"].astype("float32")
 
-    @property
-    def members(self):
-        """Names of the best cells, which an ensemble consists of."""
-        return list(self.group.table["cell"][:ENSEMBLE])
-
-    @functools.cache  # noqa: B019
+    @functools.cached_property
     def ensemble(self):
         """Seed → scores of the mean probability of the best cells' models, where all are there."""
-        runs = self.grid[self.grid["name"].isin(self.members)]
-        return {
-            int(seed): score_masks(
-                np.mean([self.predictions(i) for i in some["id"]], axis=0), self.data.test.masks
-            )
-            for seed, some in runs.groupby("seed")
-            if len(some) == len(self.members)
-        }
+        runs = self.grid[self.grid["name"].isin(self.members)].groupby("seed")["id"]
+        whole = {int(seed): ids for seed, ids in runs if len(ids) == len(self.members)}
+        means = {s: np.mean([self.predictions(i) for i in ids], axis=0) for s, ids in whole.items()}
+        return {seed: score_masks(mean, self.data.test.masks) for seed, mean in means.items()}
 
     def statements(self):
-        return unet_claims.claims(self)
+        yield from (*_of_effects(self), *_of_noise(self))
+        if all(self.of(f"earlier-{name}") for name in self.best_of):
+            yield from _against_earlier(self)
+        yield from _of_others(self)
 
     def contents(self):
-        following = {"following": "What followed the grid."} if self.after else {}
-        return Contents(unet_figures.FIGURES, TABLES | following)
+        return Contents(unet_figures.FIGURES, (*TABLES, *(["following"] if self.after else ())))
 
     def scores(self):
         """On test tiles: each architecture's best cell, what else was tried, and the baselines."""
-        cells = set(self.grid["name"])
-        rows = []
+        cells, rows = set(self.grid["name"]), []
         for name in (*self.best_of.values(), *(name for name in self.names if name not in cells)):
-            tests = [result["metrics"]["test"] for result in self.of(name)]
             row = {"trained": name, "validation Jaccard": _brief(self.values(name, "jaccard"))}
-            rows.append({**row, **_tested(tests)})
-        if ensemble := list(self.ensemble().values()):
+            rows.append(row | _tested(self.values(name, "test")))
+        if ensemble := list(self.ensemble.values()):
             row = {"trained": f"mean of the {len(self.members)} best cells"}
-            rows.append({**row, **_tested(ensemble)})
+            rows.append(row | _tested(ensemble))
         for name, scores in self.baselines.items():
             rows.append({"trained": f"no network: {name}", **_tested([scores]), "seeds": ""})
         n = self.results[0]["metrics"]["test"]["n"]
@@ -188,63 +116,50 @@ class UnetResults(Results):
 
     def cells(self):
         """A row a cell of the grid, the best first."""
-        rows, front = [], self.pareto()
+        rows = []
         for name in self.group.table["cell"]:
             runs = self.grid[self.grid["name"] == name]
             row = {field.replace("_", " "): runs[field].iloc[0] for field in FIELDS}
             row |= {label: _brief(runs[key]) for key, label in OF_CELLS.items()}
-            row["not told from the best"] = "yes" if name in self.group.group else "no"
-            row["Pareto"] = "yes" if name in front else "no"
+            row |= {"not told from the best": "yes" if name in self.group.group else "no"}
+            row |= {"Pareto": "yes" if name in self.pareto else "no"}
             rows.append({**row, "seeds": len(runs)})
         return pandas.DataFrame(rows)
 
     def variances(self):
         """The analyses of variance, one below the other."""
-        parts = [found.table.assign(response=RESPONSES[k]) for k, found in self.variance.items()]
-        table = pandas.concat([part.astype(object) for part in parts], ignore_index=True)
-        table.insert(0, "response", table.pop("response"))
-        return _spoken(table)
+        tables = {RESPONSES[key]: each.table.astype(object) for key, each in self.variance.items()}
+        return _spoken(pandas.concat(tables, names=["response"]).droplevel(1).reset_index())
 
     def guidelines(self):
         """What the grid advises for each architecture, and how firmly."""
         rows = []
-        for architecture, highest in self.best_of.items():
+        for architecture, setting in self.best_of.items():
             runs = self.grid[self.grid["architecture"] == architecture]
-            best = indistinguishable(runs, "name", "jaccard")
-            told = best.sd is not None
-            means = runs.groupby("name")[
-                ["training_seconds", "jaccard", "seconds_per_epoch"]
-            ].mean()
-            cheapest = means.loc[best.group if told else [highest], "training_seconds"].idxmin()
+            best = stats.indistinguishable(runs, "name", "jaccard")
+            means = runs.groupby("name").mean(numeric_only=True)
             firmness = "A hint: the highest of one run a cell, which may be luck."
-            if told:
-                firmness = (
-                    f"{len(best.group)} of {len(best.table)} cells are as good as can be told; "
-                )
-                firmness += f"this is the one soonest done. {best.reason or ''}"
-            row = {"architecture": architecture, "setting": cheapest}
-            row["Jaccard"] = float(means.loc[cheapest, "jaccard"])
-            row["s per epoch"] = float(means.loc[cheapest, "seconds_per_epoch"])
-            row["avoid"] = ", ".join(best.worse) or "none that can be told"
-            rows.append({**row, "firmness": firmness.strip()})
+            if best.sd is not None:
+                setting = means.loc[best.group, "training_seconds"].idxmin()
+                firmness = f"{len(best.group)} of {len(best.table)} cells are as good as can be "
+                firmness += f"told; this is the one soonest done. {best.reason or ''}".rstrip()
+            row = {"architecture": architecture, "setting": setting}
+            measured, avoid = means.loc[setting], ", ".join(best.worse) or "none that can be told"
+            row |= {"Jaccard": measured["jaccard"], "s per epoch": measured["seconds_per_epoch"]}
+            rows.append({**row, "avoid": avoid, "firmness": firmness})
         return pandas.DataFrame(rows)
 
     def speed(self):
         """Seconds an epoch of each architecture beside the published ones, as pixels a second."""
         n, size = self.data.train.images.shape[:2]
-        shape = {"tiles": n, "size": size, "filters": self.results[0]["recipe"]["filters"]}
-        device = self.results[0].get("environment", {}).get("device", "")
-        rows = []
-        for architecture, published in PUBLISHED_SECONDS.items():
-            runs = self.grid[self.grid["architecture"] == architecture]
-            if len(runs):
-                seconds = float(runs["seconds_per_epoch"].median())
-                row = {"architecture": architecture, "device": device, "s per epoch": seconds}
-                row |= {**shape, "megapixels per s": n * size**2 / seconds / 1e6}
-                row["published s per epoch"] = published
-                row["published megapixels per s"] = PUBLISHED_PIXELS / published / 1e6
-                rows.append(row)
-        return pandas.DataFrame(rows)
+        recipe, environment = (self.results[0].get(k, {}) for k in ("recipe", "environment"))
+        seconds = self.grid.groupby("architecture", sort=False)["seconds_per_epoch"].median()
+        then = pandas.Series(PUBLISHED_SECONDS)[seconds.index]
+        table = {"device": environment.get("device", ""), "s per epoch": seconds, "tiles": n}
+        table |= {"size": size, "filters": recipe["filters"]}
+        table |= {"megapixels per s": n * size**2 / seconds / 1e6, "published s per epoch": then}
+        table |= {"published megapixels per s": PUBLISHED_PIXELS / then / 1e6}
+        return pandas.DataFrame(table, seconds.index).reset_index()
 
     def trials(self):
         """`runs`, with nothing in place of numbers that there are not."""
@@ -254,21 +169,19 @@ class UnetResults(Results):
         """What followed the grid, each beside what it is to be compared with."""
         rows = []
         for name in self.after.names if self.after else ():
-            metrics = [result["metrics"] for result in self.after.of(name)]
-            second = self.after.of(name)[0]["recipe"]["second"]
-            row = {"trained": name, "on": (self.data.second if second else self.data).name}
-            row |= {"cell": self.best, "epochs": _brief(self.after.values(name, "epochs"))}
-            row |= _tested([m["test"] for m in metrics])
-            before = [m["before"]["jaccard"] for m in metrics if "before" in m]
-            row["Jaccard before any training"] = _brief(before)
-            row["all foreground"] = metrics[0]["baselines"]["foreground"]["jaccard"]
-            rows.append(row)
+            runs, of = self.after.of(name), functools.partial(self.after.values, name)
+            data = self.data.second if runs[0]["recipe"]["second"] else self.data
+            row = {"trained": name, "on": data.name, "cell": self.best}
+            row |= {"epochs": _brief(of("epochs")), **_tested(of("test"))}
+            before = [r["metrics"]["before"]["jaccard"] for r in runs if "before" in r["metrics"]]
+            row |= {"Jaccard before any training": _brief(before)}
+            rows.append({**row, "all foreground": of("baselines")[0]["foreground"]["jaccard"]})
         return pandas.DataFrame(rows)
 
 
 def _row(result):
     recipe, metrics = result["recipe"], result["metrics"]
-    row = {"id": result["id"], "name": result["name"], "seed": result["seed"]}
+    row = {key: result[key] for key in ("id", "name", "seed")}
     row |= {field: recipe[field] for field in FIELDS}
     measures = {k: v for k, v in metrics.items() if not isinstance(v, dict | list)}
     row |= {key: math.nan if value is None else value for key, value in measures.items()}
@@ -283,11 +196,10 @@ def _row(result):
 def _brief(values):
     """The mean with its interval as text; of no number, as the std over one epoch, nothing."""
     values = [value for value in values if math.isfinite(value)]
-    return mean_interval(values).brief() if values else ""
+    return stats.mean_interval(values).brief() if values else ""
 
 
 def _tested(scores):
-    """Test scores of some runs as cells of a table."""
     row = {label: _brief([each[key] for each in scores]) for key, label in TESTED.items()}
     return {**row, "seeds": len(scores)}
 
@@ -296,6 +208,168 @@ def _spoken(table):
     """A table with names for people, and nothing in place of numbers that there are not."""
     named = table.rename(columns=lambda name: SPOKEN.get(name, name.replace("_", " ")))
     return named.where(named.notna(), "")
+
+
+def _of_effects(found):
+    variance = found.variance["jaccard"]
+    effect = variance.effect("learning_rate")
+    text = variance.note or "No such effect."
+    if effect.significant is not None:
+        text = f"F = {effect.F:.3g}, p = {effect.p_adjusted:.2g} (Holm), partial ω² = "
+        text += f"{effect.omega2_partial:.2f}, n = {variance.n}."
+    statement = "The learning rate changes the Jaccard (the published grid's was never set)."
+    yield Claim(statement, judge(bool(effect.significant) or None), text)
+    rates = found.by("learning_rate", LEARNING_RATES)
+    middle = rates[[5e-4, 1e-3]].mean(axis=1, skipna=False)
+    margins = {"Jaccard above that of 1e-4:": middle - rates[1e-4]}
+    margins["of 5e-3:"] = middle - rates[5e-3]
+    yield _above_zero("H1: learning rates of 5e-4 to 1e-3 give the best Jaccard.", margins)
+    for architecture, rate in EXPECTED_RATE.items():
+        runs = found.grid[found.grid["architecture"] == architecture]
+        best = stats.indistinguishable(runs, "learning_rate", "jaccard")
+        holds, text = None, best.reason or UNFINISHED
+        if rate in (known := best.group + best.worse) and len(known) > 1:
+            if best.alike is not False:
+                holds = False if rate in best.worse else (best.group == [rate] or None)
+            text = f"Highest mean at {best.best:g}; not told from it: "
+            text += f"{', '.join(f'{x:g}' for x in best.group)} (n = {len(runs)}, batch sizes "
+            text += f"taken as repetitions). {best.reason or ''}"
+        statement = f"H1: the best rate for {architecture} is {rate:g}."
+        yield Claim(statement, judge(holds), text.strip())
+    stds = found.by("batch_size", BATCH_SIZES, "loss_std")
+    logs = np.log(stds.where(stds > 0))
+    ratios = {"log ratio of batch 8 to 16:": logs[8] - logs[16]}
+    ratios["of 16 to 32:"] = logs[16] - logs[32]
+    statement = "H2: the std of the validation loss falls with the batch size: 32 < 16 < 8."
+    yield _above_zero(statement, ratios)
+    calmed = (logs[8] - logs[32]).unstack("architecture")
+    words = "Log ratio of the std at batch 8 to 32, less that of {}:"
+    yield _highest("H2: larger batches calm UNet most of all.", calmed, "unet", words)
+    lost, large = found.out_of_memory, {cell for cell in GRID if cell[1] == 32}
+    came = large <= set(found.cell_means("jaccard").index)  # then it is refuted
+    text = f"{len(lost)} cells ran out of memory, {len(lost & large)} of them at 32; the most that "
+    text += f"a run held was {found.grid['gib'].max():.2g} GiB."
+    holds = True if lost & large else False if came else None
+    yield Claim("H2: memory limits batch 32.", judge(holds), text)
+    batches = found.by("batch_size", BATCH_SIZES)
+    gain = (batches[32] - batches[8]).unstack("architecture")
+    words = "Jaccard at batch 32 less that at 8, less that of {}:"
+    statement = "H3: Attention_UNet gains most from large batches."
+    yield _highest(statement, gain, "attention_unet", words)
+    # Std of the Jaccard over those cells that all architectures have: a row a seed.
+    over = ["seed", "batch_size", "learning_rate"]
+    table = found.grid.pivot_table(index=over, columns="architecture", values="jaccard")
+    table = table.reindex(columns=list(ARCHITECTURES)).dropna().groupby("seed").std().dropna()
+    listed = ", ".join(f"{name} {values.mean():.3g}" for name, values in table.items())
+    text = f"Std of the Jaccard over an architecture's cells: {listed}; margins {{}}, by seed."
+    text += " One seed does not tell how much of it is noise." if len(table) == 1 else ""
+    yield _highest("H3: UNet is the most sensitive to its settings.", table, "unet", text=text)
+    statement = "H3: Attention_ResUNet is the most robust."
+    yield _highest(statement, -table, "attention_resunet", text=text)
+
+
+def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
+    """A claim that contrasts (words → `pandas.Series` over matched cells) are all above zero."""
+    contrasts = {words: values.dropna() for words, values in contrasts.items()}
+    if not all(map(len, contrasts.values())):
+        return Claim(statement, judge(None), UNFINISHED)
+    intervals = {words: stats.mean_interval(values) for words, values in contrasts.items()}
+    told = "; ".join(f"{words} {interval:.3g}" for words, interval in intervals.items())
+    verdict = weakest([judge_positive(interval) for interval in intervals.values()])
+    return Claim(statement, verdict, text.format(told))
+
+
+def _highest(statement, table, architecture, words="to {}:", **text):
+    table = table.reindex(columns=list(ARCHITECTURES))
+    others = [name for name in ARCHITECTURES if name != architecture]
+    margins = {words.format(name): table[architecture] - table[name] for name in others}
+    return _above_zero(statement, margins, **text)
+
+
+def _of_noise(found):
+    related = stats.correlation(found.grid["loss_std"], found.grid["jaccard"])
+    text = f"Spearman's correlation of std and Jaccard over the grid's runs: {related:.2f}."
+    statement = "The steadier the validation loss, the better the Jaccard."
+    yield Claim(statement, judge_negative(related), text)  # no interval: nobody can tell
+    group, k, n, sd = found.group, len(found.group.table), len(found.grid), found.group.sd
+    text = f"{len(group.group)} cells can't be told from the best, {group.best}."
+    if alone := len(group.group) == 1 < k:
+        text = f"{group.best} stands alone, n = {n} runs."
+    elif sd is not None and k > 1:
+        least = stats.detectable_difference(sd, found.seeds, k, comparisons=k - 1)
+        text += f" The grid would have found differences of {least:.2g} with a power of 80 %."
+    verdict = judge(True if alone and group.alike is not False else None)
+    text = f"{text} {group.reason or ''}".strip()
+    yield Claim(f"One of the {k} cells is the best.", verdict, text)
+    holds, text = None, "One seed a cell: nothing was repeated."
+    if sd is not None:
+        low, high = (sd * math.sqrt((n - k) / chi2.ppf(q, n - k)) for q in (0.975, 0.025))
+        holds = True if high <= CONSISTENT else False if low > CONSISTENT else None
+        text = f"Pooled std {sd:.3g} [{low:.3g}, {high:.3g}] (n = {n} runs)."
+    statement = f"Results are consistent over runs (std over seeds at most {CONSISTENT:g})."
+    yield Claim(statement, judge(holds), text)
+
+
+def _test(result):
+    return result["metrics"]["test"]["jaccard"]
+
+
+def _by_seed(statement, pairs, text, judged=judge_positive, of=_test, compare=operator.sub):
+    """A claim on how results differ from others (pairs of lists) of the same seeds."""
+    values = []
+    for mine, others in pairs:
+        base = {result["seed"]: of(result) for result in others}
+        values += [compare(of(r), base[r["seed"]]) for r in mine if r["seed"] in base]
+    values = [value for value in values if math.isfinite(value)]
+    return by_interval(statement, stats.paired_interval(values, [0.0] * len(values)), judged, text)
+
+
+def _against_earlier(found):
+    pairs = [(found.of(name), found.of(f"earlier-{a}")) for a, name in found.best_of.items()]
+    loss_std, epochs = (functools.partial(found.metric, key=k) for k in ("loss_std", "best_epoch"))
+    halved = functools.partial(judge_interval, high=math.log(CALMER))
+
+    def late_std(result):
+        losses = found.histories[result["id"]]["val_loss"]
+        return stats.std(losses[len(losses) // 2 :])
+
+    def log_ratio(a, b):
+        return math.log(a / b) if a and b else math.nan  # of one epoch there is none
+
+    text = f"Log ratio {{:.3g}}, half is {math.log(CALMER):.2f}; by architecture and seed."
+    statement = "The best cells' validation loss has a std at most half of that before (1e-2, batch"
+    yield _by_seed(f"{statement} 8).", pairs, text, halved, loss_std, log_ratio)
+    # The write-up's std is mostly how far the loss falls in the first epochs.
+    statement = "The same of the second half of the epochs, where the loss no longer falls."
+    yield _by_seed(statement, pairs, text, halved, late_std, log_ratio)
+    text = "Test Jaccard less the earlier one's: {:.3g}, by architecture and seed; down to "
+    text += f"-{MATCH:g} counts as a match."
+    statement = "The best cells match or beat the earlier setting on test tiles."
+    yield _by_seed(statement, pairs, text, functools.partial(judge_interval, low=-MATCH))
+    text = "Epochs to the best less the earlier one's: {:.3g}, by architecture and seed."
+    statement = "The best cells converge in fewer epochs than the earlier setting."
+    yield _by_seed(statement, pairs, text, judge_negative, epochs)
+
+
+def _of_others(found):
+    best, level = found.of(found.best), found.baselines["foreground"]["jaccard"]
+    if runs := found.of(MISPAIRED):
+        statement = "With the masks of other pictures a network is no better than marking every "
+        interval = stats.mean_interval([_test(run) for run in runs])
+        text = f"Test Jaccard {interval:.3g}; every pixel marked gives {level:.3g}."
+        yield Claim(f"{statement}pixel.", judge_interval(interval, high=level), text)
+    if len(found.members) > 1 and found.ensemble:
+        mean = [{"seed": seed, "metrics": {"test": s}} for seed, s in found.ensemble.items()]
+        text = "Test Jaccard of the mean probability less the best cell's: {:.3g}, by seed."
+        statement = f"An ensemble of the {len(found.members)} best cells beats the best one."
+        yield _by_seed(statement, [(mean, best)], text)
+    if found.after:
+        of, recipe = found.after.of, found.after.study.recipes["longer"]
+        text = "Difference of test Jaccard {:.3g}, by seed."
+        statement = f"The best cell is better with up to {recipe.times * recipe.epochs} epochs."
+        yield _by_seed(statement, [(of("longer"), best)], text)
+        statement = "On a second set it helps to begin with the best cell's weights."
+        yield _by_seed(statement, [(of("second-fine-tuned"), of("second-from-scratch"))], text)
 
 
 def write_report(study, results, data, out="runs", reports="reports"):
