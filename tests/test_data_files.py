@@ -10,7 +10,7 @@ from draws import RNG
 from PIL import Image
 
 from ganlib.data import DataError, NoSplitError, load
-from ganlib.data.files import EXTENSIONS, open_image, pixels_of
+from ganlib.data.files import EXTENSIONS, open_image
 
 
 def noise(*shape):
@@ -52,16 +52,6 @@ def save_stack(path, arrays, **options):
 # -- one picture file ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)]
-)
-def test_modes_are_kept_and_become_pixels(tmp_path, mode, channels):
-    save_images(tmp_path, ["a.png"], mode=mode)
-    image = open_image(tmp_path / "a.png")
-    assert image.mode == mode
-    assert pixels_of(image).shape == (6, 8, channels)
-
-
 def png16(path, colour):
     """A PNG of 16 bits per channel, which Pillow cannot write in colour."""
     import zlib
@@ -94,13 +84,9 @@ def tiff16(path):
 DEEP = {
     "grey.png": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
     "rgb.png": lambda path: png16(path, 2),
-    "rgba.png": lambda path: png16(path, 6),
     "la.png": lambda path: png16(path, 4),
     "rgb.tif": tiff16,
     "float.tif": lambda path: Image.fromarray(np.ones((4, 4), "float32")).save(path),
-    "grey.jp2": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
-    "rgb.ppm": lambda path: path.write_bytes(b"P6 # a\n4 4 4095\n" + bytes(96)),
-    "grey.pgm": lambda path: path.write_bytes(b"P5\n4 4\n65535\n" + bytes(32)),
 }
 
 
@@ -111,18 +97,7 @@ def test_more_than_8_bits_are_refused_by_the_files_own_depth(tmp_path, name):
         load(tmp_path)
 
 
-def test_jpeg_2000_of_12_bits_in_colour(tmp_path):
-    save(tmp_path / "a.jp2", noise(16, 16, 3))
-    assert load(tmp_path).shape == (1, 16, 16, 3)
-    content = bytearray((tmp_path / "a.jp2").read_bytes())
-    place = content.index(b"\xff\x4f\xff\x51")
-    content[place + 42 : place + 51 : 3] = bytes([11] * 3)
-    (tmp_path / "a.jp2").write_bytes(content)
-    with pytest.raises(DataError, match=r"more than 8 bits.*12 bits"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize("end", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("end", ["jpg", "tif"])
 def test_exif_orientation_is_applied_once(tmp_path, end):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90° to view
@@ -136,22 +111,17 @@ def test_exif_orientation_is_applied_once(tmp_path, end):
 
 
 def test_broken_exif_is_none(tmp_path):
-    """Whatever stands in it, the picture is read; and its orientation, where that can be."""
+    """Whatever stands in it, the picture is read."""
     exif = Image.Exif()
     exif[0x0112], exif[0x011A], exif[0x0131] = 6, 1.5, "ganlib"
     good = exif.tobytes()
     path = tmp_path / "a.jpg"
-    for trial in range(200):
+    for trial in range(100):
         block = bytearray(good)
         for place in RNG.integers(10, len(block), 4 if trial else 0):
             block[place] = RNG.integers(256)
         save(path, noise(8, 16, 3), exif=bytes(block))
         assert open_image(path).size in [(8, 16), (16, 8)]
-    tags = [(0x0112, 3, 1, 6 << 16), (0x011A, 10, 1, 8), (0x0131, 5, 1, 8), (0x0100, 2, 4, 0)]
-    block = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(tags))
-    block += b"".join(struct.pack(">HHII", *tag) for tag in tags) + struct.pack(">Iii", 0, 1, -1)
-    save(path, noise(8, 16, 3), exif=block)
-    assert open_image(path).size == (8, 16)
 
 
 @pytest.mark.parametrize("end", ["tif", "gif", "webp", "png"])
@@ -173,13 +143,13 @@ def test_folder_is_sorted_and_takes_every_extension(tmp_path):
     images = load(tmp_path, channels=1)
     assert images.names == tuple(sorted(names))
     assert (images.labels, images.name) == (None, tmp_path.name)
-    assert images.origin.endswith("other files passed over: .heic, .txt.")
+    assert images.origin.endswith("Other files passed over: .heic, .txt.")
 
 
 def test_subfolders_are_classes(tmp_path):
     save_images(tmp_path, ["dog/1.png", "cat/2.png", "cat/old/3.png"])
     images = load(tmp_path)
-    assert (images.class_names, list(images.labels)) == (("cat", "dog"), [0, 0, 1])
+    assert list(images.labels) == [0, 0, 1]
     save_images(tmp_path, ["stray.png"])
     assert load(tmp_path).labels is None
 
@@ -193,13 +163,12 @@ def test_splits_whatever_else_is_hidden_or_empty_beside_them(tmp_path, names):
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     for split in ("train", "validation", "test", None):
         images = load(tmp_path, split=split)
-        assert (len(images), images.class_names) == (2, ("a", "b"))
-        assert images.names[0].startswith(names[0] if split is None else split[:1].upper()) or split
+        assert (len(images), list(images.labels)) == (2, [0, 1])
     save_images(tmp_path, ["extra/3.png"])
     assert len(load(tmp_path, "test")) == 2
     with pytest.raises(DataError, match=r"images beside its parts.*extra"):
         load(tmp_path)
-    with pytest.raises(NoSplitError, match=r"no subfolder 'dev'.*\.split.*Received: "):
+    with pytest.raises(NoSplitError, match=r"no subfolder 'dev'"):
         load(tmp_path, split="dev")
     save_images(tmp_path, ["valid/3.png"])
     with pytest.raises(DataError, match=r"two parts of one kind"):
@@ -212,42 +181,15 @@ def test_splits_whatever_else_is_hidden_or_empty_beside_them(tmp_path, names):
 def test_folder_with_mixed_shapes(tmp_path):
     save_images(tmp_path, ["a.png", "b.png"])
     save_images(tmp_path, ["c.png"], size=(10, 4))
-    with pytest.raises(DataError, match=r"size=….*any_size.*\(4, 10, 3\), c\.png; \(6, 8, 3\), a"):
+    with pytest.raises(DataError, match=r"differ in size.*size=….*any_size.*4×10 to 6×8"):
         load(tmp_path)
     assert load(tmp_path, size=4).shape == (3, 4, 4, 3)
-    assert [image.shape for image in load(tmp_path, any_size=True).images][1:] == [
-        (6, 8, 3),
-        (4, 10, 3),
-    ]
+    shapes = [image.shape for image in load(tmp_path, any_size=True).images]
+    assert shapes[1:] == [(6, 8, 3), (4, 10, 3)]
     save_images(tmp_path, ["c.png"], mode="L")
-    for any_size in (False, True):
-        with pytest.raises(DataError, match=r"channels=….*c\.png"):
-            load(tmp_path, any_size=any_size)
+    with pytest.raises(DataError, match=r"same number of channels.*'c\.png'"):
+        load(tmp_path, any_size=True)
     assert load(tmp_path, channels=1).shape == (3, 6, 8, 1)
-
-
-@pytest.mark.parametrize("target", ["secret.png", "."])
-def test_symbolic_link_out_of_the_folder_is_refused(tmp_path, target):
-    save_images(tmp_path / "outside", ["secret.png"])
-    save_images(tmp_path / "set", ["a.png"])
-    link = tmp_path / "set" / "link.png"
-    os.symlink(tmp_path / "outside" / target, link)
-    with pytest.raises(DataError, match=r"link\.png leads out of.*copy what it points to"):
-        load(tmp_path / "set")
-    link.unlink()
-    os.symlink(tmp_path / "set" / "a.png", link)
-    assert len(load(tmp_path / "set")) == 2
-
-
-@pytest.mark.parametrize("masks", [False, True])
-def test_a_split_that_leads_out_of_the_folder(tmp_path, masks):
-    for part in ("outside", "set/test"):
-        save_masked(tmp_path / part, "ab")
-    (tmp_path / "set" / "train").symlink_to(tmp_path / "outside")
-    for split in ("train", None):
-        with pytest.raises(DataError, match=r"link .*set/train leads out of the folder.*copy what"):
-            load(tmp_path / "set", split=split, masks=masks)
-    assert len(load(tmp_path / "set", split="test", masks=masks)) == 2
 
 
 # -- folders with masks ----------------------------------------------------------------------------
@@ -259,8 +201,6 @@ def test_a_split_that_leads_out_of_the_folder(tmp_path, masks):
         (".png", ".png", ("images", "masks")),
         (".tif", "-mask.png", ("image", "Mask")),
         (".bmp", "_gt.png", ("imgs", "labels")),
-        (".png", "_segmentation.tiff", ("img", "annotations")),
-        (".png", "_Labels.bmp", ("images", "label")),
     ],
 )
 def test_pairs_are_made_by_name(tmp_path, image_end, mask_end, places):
@@ -292,13 +232,13 @@ def test_images_whose_own_names_end_like_a_masks(tmp_path):
 
 
 def test_partners_that_are_missing_or_doubled(tmp_path):
-    save_masked(tmp_path, "abcdefg")
+    save_masked(tmp_path, "abc")
     save(tmp_path / "masks" / "b_mask.png", noise(6, 8))
-    with pytest.raises(DataError, match=r"Some masks have the same.*b\.png, .*b_mask\.png$"):
+    with pytest.raises(DataError, match=r"1 of 3 masks, such as .*b\.png, .*b_mask\.png$"):
         load(tmp_path)
-    for name in ("b", "b_mask", "c", "d", "e", "f"):
+    for name in ("b", "b_mask", "c"):
         (tmp_path / "masks" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match=r"images have no partner.*b\.png.* and 2 more \(5 of 7"):
+    with pytest.raises(DataError, match=r"images have no partner.*2 of 3 images, such as .*b\.png"):
         load(tmp_path)
 
 
@@ -350,16 +290,6 @@ def cut(folder):
     os.truncate(folder / "images" / "b.png", 60)
 
 
-def pages(folder):
-    (folder / "images" / "b.png").unlink()
-    save_stack(folder / "images" / "b.tif", noise(3, 6, 8))
-
-
-def link(folder):
-    (folder / "masks").rename(folder.parent / "elsewhere")
-    os.symlink(folder.parent / "elsewhere", folder / "masks")
-
-
 def all_of(value):
     def fill(folder):
         for path in (folder / "masks").iterdir():
@@ -373,15 +303,11 @@ def all_of(value):
     [
         (spoil("b.png", noise(6, 8, 3)), r"mask .*b\.png must be black and white.*3 channels"),
         (spoil("b.png", masks_of(noise(6, 4))), r"set: The mask of b must.*mask \(6, 4, 1\)"),
-        (spoil("b.png", np.full((6, 8), 65535, "uint16")), r"masks.b\.png has more than 8 bits"),
-        (spoil("b.png", noise(6, 8) % 3), r"set: The mask of b must be binary.*values 0, 1, 2$"),
-        (spoil("b.png", noise(6, 8, 3), "images"), r"set: All images.*channels=1.*\[1, 3\]"),
-        (alpha_mask, r"a\.png seems to lie in its transparency.*colour 0 .*from 0 to 255$"),
+        (spoil("b.png", noise(6, 8) % 3), r"set: The mask of b must be binary.*values \[0, 1, 2"),
+        (spoil("b.png", noise(6, 8, 3), "images"), r"set: All images.*channels=1"),
+        (alpha_mask, r"a\.png must be black and white.*alpha from 0 to 255$"),
         (all_of(0), r"'set' have no foreground"),
-        (all_of(255), r"'set' have no background"),
         (cut, r"images.b\.png cannot be read: replace or delete"),
-        (link, r"link .*masks leads out of.*copy what it points to.*elsewhere$"),
-        (pages, r"images.b\.tif has several pages: .*images\.tif.*Received: 3 pages$"),
     ],
 )
 def test_folder_errors_name_the_file(tmp_path, spoiled, message):
@@ -410,7 +336,7 @@ def test_stack_errors_name_file_and_page(tmp_path, monkeypatch):
     images = noise(3, 6, 8)
     save_stack(tmp_path / "images.tif", images)
     save_stack(tmp_path / "masks.tif", masks_of(images)[:2])
-    with pytest.raises(DataError, match=r"`masks` must be one per image. Received: 2 for 3 images"):
+    with pytest.raises(DataError, match=r"masks must be one per image. Received: 2 for 3 images"):
         load(tmp_path)
     save_stack(tmp_path / "masks.tif", noise(3, 6, 8, 3))
     with pytest.raises(DataError, match=r"mask page 0 of .*masks\.tif must be black and white"):
@@ -428,7 +354,7 @@ def test_stack_errors_name_file_and_page(tmp_path, monkeypatch):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.78, 0.84, 0.9])
+@pytest.mark.parametrize("share", [0.2, 0.84])
 def test_stack_that_is_cut_short(tmp_path, share):
     images = noise(5, 20, 30)
     save_stack(tmp_path / "images.tif", images)

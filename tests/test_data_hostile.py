@@ -5,7 +5,6 @@ import os
 import pickle
 import struct
 import tracemalloc
-import types
 import zipfile
 import zlib
 
@@ -14,13 +13,10 @@ import pytest
 from draws import RNG
 from PIL import Image
 
-from ganlib.backends import variables as weights
-from ganlib.data import load
-from ganlib.data.npz import check_members, read_arrays, read_headers
+from ganlib.data import load, npz
 
 MOST = 48 * 2**20  # bytes that a refusal may take; the least of the bombs is larger
 SIDE = 50_000  # pixels
-GB_100 = (10, 10**5, 10**5)
 
 
 def noise(*shape):
@@ -67,45 +63,35 @@ def damaged(path):
     path.write_bytes(content)
 
 
-OTHER = "|can't be read as weights"
+CUT = r"'x\.npy' is cut off or made to fill the memory"
 NPZ_FILES = {
-    "100 GB": (archive(**{"x.npy": npy(GB_100)}), r"would expand to 93\.1 GiB"),
-    "12 GB": (archive(**{"x.npy": npy((3, 64, 2**26))}), r"cut off or made to fill the memory"),
-    "negative": (archive(**{"x.npy": npy((-1, 2**50))}), r"not a whole.*negative"),
+    "100 GB": (archive(**{"x.npy": npy((10, 10**5, 10**5))}), CUT),
+    "negative": (archive(**{"x.npy": npy((-1, 2**50))}), CUT),
     "long header": (
         archive(**{"x.npy": npy((1,), length=2**31, content=bytes(65 * 2**20))}),
         r"not a whole .npz archive",
     ),
-    "wide dtype": (archive(**{"x.npy": npy((1,), "|V2000000000")}), r"cut off or made to fill"),
-    "outside": (archive(**{"../x.npy": npy((1,))}), r"leads out of its folder.*'\.\./x\.npy'"),
+    "wide dtype": (archive(**{"x.npy": npy((1,), "|V2000000000")}), CUT),
     "objects": (
         lambda path: np.savez(path, x=np.array([Mark(path.parent)] * 2, object)),
-        r"Python objects.*save plain arrays",
+        r"plain arrays.*allow_pickle=False",
     ),
-    "pickle": (pickled, r"not a whole .npz archive.*not a zip file"),
+    "pickle": (pickled, r"not a whole .npz archive"),
     "damaged": (damaged, r"not a whole .npz archive"),
     "no array": (archive(**{"x.npy": b"no array at all"}), r"not a whole .npz archive"),
 }
 
 
-def weights_of(path):
-    """Loads as many variables as the file has arrays, of the shapes it declares: the worst case."""
-    headers = read_headers(path).values()
-    weights.load(path, [types.SimpleNamespace(shape=shape) for shape, _ in headers])
-
-
-@pytest.mark.parametrize("read", [load, read_arrays, weights_of])
 @pytest.mark.parametrize(("write", "message"), NPZ_FILES.values(), ids=NPZ_FILES)
-def test_an_archive_is_refused_in_one_line(tmp_path, write, message, read):
-    check_refusal(tmp_path / "hostile.npz", write, read, message + OTHER)
+def test_an_archive_is_refused_in_one_line(tmp_path, write, message):
+    check_refusal(tmp_path / "hostile.npz", write, load, message)
 
 
-def test_an_archive_may_expand_to_what_it_is_worth(tmp_path):
-    archive(x=bytes(65 * 2**20))(tmp_path / "a.zip")
-    with zipfile.ZipFile(tmp_path / "a.zip") as file:
-        assert check_members(tmp_path / "a.zip", file) == 65 * 2**20
-        with pytest.raises(ValueError, match=r"would expand to 0\.1 GiB.*get the file again"):
-            check_members(tmp_path / "a.zip", file, packed=100)
+def test_an_archive_of_too_many_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "LIMIT", 500)
+    np.savez(tmp_path / "a.npz", x=noise(9, 8, 8))
+    with pytest.raises(ValueError, match=r"would expand to more than"):
+        load(tmp_path / "a.npz")
 
 
 # -- images ----------------------------------------------------------------------------------------
@@ -138,29 +124,20 @@ IMAGE_FILES = {
     "pickle": (pickled, r"cannot be read: replace or delete"),
     "cut": (cut_png, r"cannot be read: replace or delete"),
     "pipe": (os.mkfifo, r"no image file there"),
-    "to itself": (lambda path: path.symlink_to(path.name), r"leads nowhere: remove"),
 }
 
 
-def in_folder(*places):
-    """A reader of a folder in which the file lies at some place."""
-
-    def read(path):
-        folder = path.parent / "set"
-        for place in places:
-            (folder / place).mkdir(parents=True)
-            for name in (path.name, "b.png"):
-                Image.fromarray(noise(8, 8)).save(folder / place / name)
-        os.replace(path, folder / places[0] / path.name)
-        return load(folder)
-
-    return read
-
-
-@pytest.mark.parametrize("places", [(".",), ("cats",), ("images", "masks"), ("masks", "images")])
+@pytest.mark.parametrize("place", [".", "images"])
 @pytest.mark.parametrize(("write", "message"), IMAGE_FILES.values(), ids=IMAGE_FILES)
-def test_an_image_is_refused_in_one_line(tmp_path, write, message, places):
-    check_refusal(tmp_path / "hostile.png", write, in_folder(*places), message)
+def test_an_image_is_refused_in_one_line(tmp_path, write, message, place):
+    def read(path):
+        for folder in {place, "masks" if place == "images" else place}:
+            (tmp_path / "set" / folder).mkdir(parents=True)
+            Image.fromarray(noise(8, 8)).save(tmp_path / "set" / folder / path.name)
+        os.replace(path, tmp_path / "set" / place / path.name)
+        return load(tmp_path / "set")
+
+    check_refusal(tmp_path / "hostile.png", write, read, message)
 
 
 def test_a_stack_with_a_bomb_among_its_pages(tmp_path):
@@ -192,4 +169,3 @@ def check_refusal(path, write, read, message):
     assert path.name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (path.parent / "ran").exists()
-    assert not (path.parent.parent / "x").exists()

@@ -1,7 +1,6 @@
 """Draws nuclei and membranes, one image at a time; see `ganlib.data.cells`.
 
-Brightness is a float from 0 (black) to 1 until the last line. All is computed in float64: rounding
-that differs between machines then has no part in the bytes.
+All is computed in float64: rounding that differs between machines has no part in the bytes.
 """
 
 import numpy as np
@@ -91,7 +90,6 @@ def _ellipse(size, x, y, a, b, turn, reach=6.0):
 
 
 def _add_ghosts(rng, image, exposure):
-    """Wide dim blobs, of cells far out of focus."""
     size = len(image)
     for _ in range(rng.poisson(2.0 * (size / 128) ** 2)):
         x, y = rng.uniform(0.0, size, 2)
@@ -101,7 +99,6 @@ def _add_ghosts(rng, image, exposure):
 
 
 def _add_debris(rng, image, exposure):
-    """Bright specks, and threads."""
     size = len(image)
     specks = rng.poisson(5.0 * (size / 128) ** 2)
     threads = rng.poisson(1.0 * (size / 128) ** 2)
@@ -113,7 +110,6 @@ def _add_debris(rng, image, exposure):
 
 
 def _light(rng, size):
-    """Uneven light: a slope, and a fall to the corners."""
     place = np.linspace(-1.0, 1.0, size)
     x, y = place[None, :], place[:, None]
     cx, cy, sx, sy = rng.uniform(-0.3, 0.3, 4)
@@ -121,10 +117,7 @@ def _light(rng, size):
 
 
 def _walls(rng, size):
-    """Each pixel's distance to the nearest wall, its cell, and how faint that wall is.
-
-    The cells are those of Voronoi in a plane that is stretched and bent.
-    """
+    """Each pixel's distance to the nearest wall, its Voronoi cell, and how faint that wall is."""
     stretch, turn = rng.uniform(1.0, 1.5), rng.uniform(0.0, np.pi)
     axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     axes *= np.array([[stretch], [1.0 / stretch]])
@@ -148,7 +141,6 @@ def _walls(rng, size):
 
 
 def _add_organelles(rng, image, distance):
-    """Mitochondria with a dark rim and cristae, and vesicles, where a cell has room for them."""
     size = len(image)
     for _ in range(rng.poisson(9.0 * (size / 128) ** 2)):
         x, y = rng.integers(0, size, 2)

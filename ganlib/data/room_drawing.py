@@ -26,10 +26,7 @@ _AHEAD = 4.0  # nearness at which walls and floor have left the picture
 def draw(factors, jitter, size):
     """Draws pictures, uint8 `(n, size, size, 3)`.
 
-    Args:
-        factors: dict of integers `(n,)`, see `ganlib.data.rooms.factors`.
-        jitter: floats `(n, 40)` in [0, 1); 0.5 throughout is the plainest picture of a style.
-        size: int, height and width in pixels.
+    `factors` is as of `ganlib.data.rooms`, `jitter` floats `(n, 40)` in [0, 1), plainest at 0.5.
     """
     n = len(jitter)
     rows = [{name: int(values[i]) for name, values in factors.items()} for i in range(n)]
@@ -43,7 +40,6 @@ def draw(factors, jitter, size):
 
 
 def _flat(row, wiggle, size):
-    """One picture without light; `wiggle` lies in [-1, 1)."""
     side = size * _OVERSAMPLING
     horizon, top, bottom = CAMERA[row["camera"]] + 0.01 * wiggle[:3]
     left, right = np.array([0.14, 0.86]) + 0.01 * wiggle[3:5]

@@ -4,7 +4,6 @@ import numpy as np
 
 from ganlib.data.container import Images
 from ganlib.data.embedded import check_split
-from ganlib.data.errors import DataError
 
 FACTORS = {
     "wall": ("beige", "blue", "green", "rose"),
@@ -25,24 +24,14 @@ _ORIGIN = "Bedrooms drawn by ganlib with known style factors; no photographs, no
 def rooms(split=None, size=64, train=2000, test=500):
     """Synthetic pictures of bedrooms, `(n, size, size, 3)` bytes, the same on every call.
 
-    Each picture is a room in perspective with a bed. Seven style factors (`FACTORS`) make 1,152
-    styles; each 1,152 pictures of a split, from its start, hold each style once. Light, colours and
-    positions vary besides, from picture to picture.
+    Seven style factors (`FACTORS`) make 1,152 styles; each 1,152 pictures of a split, from its
+    start, hold each style once. Light, colours and positions vary besides.
 
     Args:
         split: "train" or "test", which share no picture; `None` for both, train first.
         size: int from 32 to 128, height and width in pixels.
-        train: int, number of pictures in "train".
-        test: int, number of pictures in "test".
-
-    Returns:
-        `Images`; `factors(room_indices(split))` are their styles.
+        train, test: int, number of pictures in "train" and in "test".
     """
-    if size not in SIZES:
-        raise DataError(
-            f"Rooms are drawn {SIZES[0]} to {SIZES[-1]} pixels wide; for other sizes resize them: "
-            f'load("rooms", size=…). Received: size={size}'
-        )
     from ganlib.data.room_drawing import draw
 
     indices = room_indices(split, train, test)

@@ -8,16 +8,19 @@ import numpy as np
 def sides(images, fraction, seed):
     """Masks `(n,)` of the first and of the second side; a stack has an image on neither."""
     n = len(images)
+    rng = np.random.default_rng(seed)
     if images.stack and images.groups is None:
         count = int(np.clip(round(fraction * (n - 1)), 1, max(n - 2, 1)))
-        place = np.arange(n)
-        if np.random.default_rng(seed).integers(2):
-            place = place[::-1]
+        place = np.arange(n)[::-1] if rng.integers(2) else np.arange(n)
         return place < count, place > count  # neighbours look alike
     units = _units(images)
     sizes = np.bincount(units, minlength=1)
-    classes = _majority(units, images.labels, len(sizes))
-    rng = np.random.default_rng(seed)
+    classes = np.zeros(len(sizes), int)
+    if images.labels is not None:  # the most frequent class of each unit
+        values, codes = np.unique(images.labels, return_inverse=True)
+        table = np.zeros((len(sizes), len(values)), int)
+        np.add.at(table, (units, codes), 1)
+        classes = table.argmax(axis=1)
     chosen = np.zeros(len(sizes), bool)
     for label in np.unique(classes):
         members = rng.permutation(np.flatnonzero(classes == label))
@@ -50,13 +53,3 @@ def _units(images):
         if a != b:
             same[b] = a
     return np.unique([root(unit) for unit in units.tolist()], return_inverse=True)[1]
-
-
-def _majority(units, labels, n_units):
-    """The most frequent class of each unit."""
-    if labels is None:
-        return np.zeros(n_units, int)
-    values, codes = np.unique(labels, return_inverse=True)
-    table = np.zeros((n_units, len(values)), int)
-    np.add.at(table, (units, codes), 1)
-    return table.argmax(axis=1)

@@ -123,7 +123,7 @@ def styles(found):
     counted = {n: [r["metrics"]["styles"] for r in found.of(n)] for n in found.names}
     if not all(all(each) for each in counted.values()):
         return None  # of other pictures than rooms there is nothing to count
-    real = vars(style_coverage(found.data.train))
+    real = style_coverage(found.data.train)
     rows = {
         f"{name} ({np.mean([s['clear'] / s['n'] for s in each]):.0%} clear)": np.mean(
             [[n / s["n"] for f in FACTORS for n in s["counts"][f]] for s in each], axis=0
