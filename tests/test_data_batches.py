@@ -234,17 +234,6 @@ def test_pairs_lie_at_the_same_place_and_the_same_way_up(scale):
     assert len(orientations) >= 4  # of 8, among 12 pairs
 
 
-def test_patches_of_small_and_large_pictures_alike():
-    images = [np.full((16, 16, 3), 10, "uint8"), np.full((32, 24, 3), 200, "uint8")]
-    images[1][[0, -1]] = images[1][:, [0, -1]] = 255
-    low, high = make_patches(images=Images(images), n=2000, high_range="signed").batch(0, 0)
-    assert (low.dtype, low.shape, high.shape) == ("float32", (2000, 8, 8, 3), (2000, 16, 16, 3))
-    assert (low.min() > 0, high.min() < -0.9, high.max()) == (True, True, 1)
-    large = high[high.max(axis=(1, 2, 3)) > 0]
-    assert len(large) / 2000 == pytest.approx(0.5, abs=0.04)
-    assert ((large == 1).sum(axis=(1, 2, 3)) == 3 * (16 + 15)).any()  # a corner
-
-
 def test_errors():
     with pytest.raises(ValueError, match=r"orientation, mirror, intensity. Received: \['turn'\]"):
         Augment(("turn",))

@@ -40,15 +40,6 @@ def right(images, indices):
     return {name: float(np.mean(found[name] == true[name])) for name in FACTORS}
 
 
-def test_rooms_are_both_parts_and_no_two_alike():
-    both = load("rooms")
-    assert repr(both) == "Images('rooms', 2500 × 64×64×3, byte, synthetic)"
-    parts = [load("rooms", split=split).images for split in ("train", "test")]
-    np.testing.assert_array_equal(both.images, np.concatenate(parts))
-    assert len({image.tobytes() for image in both.images}) == 2500
-    assert load("rooms", "test", size=16, channels=1).shape == (500, 16, 16, 1)
-
-
 def test_known_rooms():
     """A picture depends on its index alone."""
     expected = [[1, 0, 0, 1, 1, 1, 0], [1, 2, 0, 2, 0, 1, 0], [1, 1, 1, 3, 1, 0, 0]]

@@ -15,7 +15,6 @@ from PIL import Image
 
 from ganlib.data import load, npz
 
-MOST = 48 * 2**20  # bytes that a refusal may take; the least of the bombs is larger
 SIDE = 50_000  # pixels
 
 
@@ -115,8 +114,8 @@ def cut_png(path):
 
 
 IMAGE_FILES = {
-    "bomb": (png, r"larger than .* pixels.*shrink the file, or raise PIL.Image.MAX_IMAGE_PIXELS"),
-    "bomb below twice": (lambda path: png(path, 12_000), r"larger than .* pixels.*shrink the file"),
+    "bomb": (png, r"shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"),
+    "bomb below twice": (lambda path: png(path, 12_000), r"shrink it, or raise .*144,000,000"),
     "postscript": (  # what Pillow would have another program run
         lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
         r"cannot be read: replace or delete the file, or save it as PNG",
@@ -153,7 +152,7 @@ def test_a_stack_with_a_bomb_among_its_pages(tmp_path):
         if struct.unpack_from("<H", content, entry)[0] in (256, 257):  # width and height
             struct.pack_into("<HII", content, entry + 2, 4, 1, 30_000)
     (tmp_path / "images.tif").write_bytes(content)
-    with pytest.raises(ValueError, match=r"images\.tif is larger than .*page 1 of 30000×30000$"):
+    with pytest.raises(ValueError, match=r"images\.tif cannot be read: shrink it.*page 1$"):
         load(tmp_path)
 
 
@@ -163,7 +162,7 @@ def check_refusal(path, write, read, message):
     try:
         with pytest.raises(ValueError, match=message) as caught:
             read(path)
-        assert tracemalloc.get_traced_memory()[1] < MOST
+        assert tracemalloc.get_traced_memory()[1] < 48 * 2**20
     finally:
         tracemalloc.stop()
     assert path.name in str(caught.value)

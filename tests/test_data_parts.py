@@ -1,7 +1,6 @@
 """Division: no part sees what another one sees. And TensorFlow Datasets, which come divided."""
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -235,13 +234,6 @@ def test_few_images_are_divided_in_bands(height):
         load_parts(placed(2, 64, 64), tile=16)
 
 
-def test_nuclei_keep_their_test_part():
-    parts = load_parts("nuclei", tile=64, channels=3)
-    assert [len(part) for part in parts] == [54 * 4, 10 * 4, 24 * 4]
-    assert all(name.startswith("test ") for name in parts.test.names)
-    assert parts.test.channels == 3
-
-
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
@@ -357,9 +349,3 @@ def test_no_more_of_a_large_set_is_loaded_than_needed(tfds):
 def test_tfds_errors(tfds, spec, options, message):
     with pytest.raises(DataError, match=message):
         load(f"tfds:{spec}", **options)
-
-
-def test_tfds_that_is_not_installed(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(DataError, match=r"pip install tensorflow_datasets"):
-        load("tfds:mnist")

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-# `fit` takes any DataAdapter as it is, but Keras exports the class only here. A PyDataset will not
-# do: `fit` shuffles its batches (shuffle=True is the default) with Python's global generator, and
-# on TensorFlow it copies each batch through Python.
+# Exported only here. A PyDataset will not do: `fit` shuffles its batches with Python's
+# global generator, and on TensorFlow it copies each batch through Python.
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from ganlib.data.checks import check
@@ -27,11 +26,9 @@ class Batches(DataAdapter):
     of `fit` have no say.
 
     Args:
-        source: array `(n, …)`, or a tuple of arrays with the same n, such as (inputs, targets); or
-            a function of a `np.random.Generator` and the number of examples that returns such a
-            tuple, such as `Patches`.
-        batch_size: int.
-        seed: int, not negative.
+        source: array `(n, …)`, or a tuple of them, such as (inputs, targets); or a function of a
+            `np.random.Generator` and a number of examples that returns such a tuple.
+        batch_size, seed: int.
         steps: int, batches in an epoch; of a function alone.
         change: function of a batch's arrays and a generator, such as `Augment`.
 
@@ -39,27 +36,31 @@ class Batches(DataAdapter):
     >>> gan.fit(batches, epochs=10, callbacks=[EpochOrder(batches)])
     """
 
+    # Attributes, where Keras has properties.
+    batch_size = num_batches = partial_batch_size = has_partial_batch = None
     epoch = 0
 
     def __init__(self, source, batch_size, seed, *, steps=None, change=None):
         self.draw = source if callable(source) else None
         self.arrays = source if isinstance(source, tuple) else (source,)
-        self.seed, self.change, self._batch_size = seed, change, batch_size
+        self.seed, self.change, self.batch_size = seed, change, batch_size
         lengths = [] if self.draw else [len(array) for array in self.arrays]
-        self._steps = steps if self.draw else -(-lengths[0] // batch_size)
-        if len(set(lengths)) > 1 or not self._steps or bool(self.draw) != (steps is not None):
+        self.num_batches = steps if self.draw else -(-lengths[0] // batch_size)
+        self.partial_batch_size = 0 if self.draw else lengths[0] % batch_size
+        self.has_partial_batch = bool(self.partial_batch_size)
+        if len(set(lengths)) > 1 or not self.num_batches or bool(self.draw) != bool(steps):
             raise ValueError(
                 "`source` must be arrays of one length, not empty, or a function with `steps`. "
                 f"Received: lengths {lengths}, steps={steps}"
             )
 
     def __len__(self):
-        return self._steps
+        return self.num_batches
 
     def __iter__(self):
         epoch = self.epoch  # a generator: read at the first batch, when its callback has set it
         order = None if self.draw else self.order(epoch)
-        for step in range(self._steps):
+        for step in range(self.num_batches):
             yield self._made(order, epoch, step)
 
     def batch(self, epoch, step):
@@ -73,35 +74,15 @@ class Batches(DataAdapter):
     def _made(self, order, epoch, step):
         rng = np.random.default_rng((self.seed, epoch, step))
         if self.draw:
-            arrays = self.draw(rng, self._batch_size)
+            arrays = self.draw(rng, self.batch_size)
         else:
-            chosen = order[step * self._batch_size : (step + 1) * self._batch_size]
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
             arrays = tuple(array[chosen] for array in self.arrays)
         return arrays if self.change is None else self.change(arrays, rng)
 
     # -- what Keras asks an adapter for ------------------------------------------------------------
 
-    @property
-    def num_batches(self):
-        return self._steps
-
-    @property
-    def batch_size(self):
-        return self._batch_size
-
-    @property
-    def partial_batch_size(self):
-        return 0 if self.draw else len(self.arrays[0]) % self._batch_size
-
-    @property
-    def has_partial_batch(self):
-        return bool(self.partial_batch_size)
-
-    def get_numpy_iterator(self):
-        return iter(self)
-
-    def get_jax_iterator(self):
-        return iter(self)
+    get_numpy_iterator = get_jax_iterator = __iter__
 
     def get_torch_dataloader(self):
         return (tuple(map(ops.convert_to_tensor, batch)) for batch in self)
@@ -110,7 +91,7 @@ class Batches(DataAdapter):
         import tensorflow as tf
 
         if self.draw or self.change:
-            count = self._batch_size if self.draw else None
+            count = self.batch_size if self.draw else None
             example = self.batch(0, 0)
             signature = tuple(tf.TensorSpec((count, *a.shape[1:]), a.dtype) for a in example)
             return _prefetched(_generated(self.__iter__, signature), self)
@@ -119,7 +100,7 @@ class Batches(DataAdapter):
         # Python gives one permutation an epoch; the batches are gathered in TensorFlow's threads.
         orders = _generated(self._orders, tf.TensorSpec(len(self.arrays[0]), "int64"))
         indices = orders.flat_map(tf.data.Dataset.from_tensor_slices)
-        batches = indices.batch(self._batch_size).map(
+        batches = indices.batch(self.batch_size).map(
             lambda i: tuple(tf.gather(array, i) for array in arrays), num_parallel_calls=2
         )
         return _prefetched(batches, self)
@@ -203,7 +184,7 @@ class Patches:
         images: `Images` of three channels, of any sizes.
         scale: int, how many times larger the high resolution is, in height and width.
         size: int, height and width of a high-resolution patch in pixels; divisible by `scale`.
-        high_range: `ganlib.images.ValueRange` or its name, of the high-resolution patches.
+        high_range: `ganlib.images.ValueRange`, or its name, of the high resolution.
 
     >>> batches = Batches(Patches(load("photos"), scale=4, size=96), 16, seed=0, steps=100)
     """

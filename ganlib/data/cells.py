@@ -18,10 +18,8 @@ def nuclei(split=None, size=128, n=None):
     Bright ellipses on a dark ground, some dim, out of focus or touching, with uneven light, haze,
     noise, and bright specks and threads that are no nuclei.
 
-    Args:
-        split: "train" or "test", which share no image; `None` is "train".
-        size: int from 32 to 512, height and width in pixels; a larger image shows more nuclei.
-        n: int, number of images. `None`: 64 in "train" and 24 in "test".
+    `split` is "train" (n = 64) or "test" (n = 24), which share no image; `size` is 32 to 512
+    pixels, of which more show more nuclei.
     """
     return _drawn("nuclei", cell_drawing.nuclei, "Nuclei", 1, split, size, n)
 

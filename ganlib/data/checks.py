@@ -8,24 +8,22 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
     """Raises unless the images can be trained on.
 
     Args:
-        images: `Images`.
-        channels: int, the number of channels that is needed; `None` for any.
-        size: int, the height and width in pixels that is needed; `None` for any.
-        classes: int, the number of classes that is needed, labelled 0, 1, … without a gap.
-        minimum: int, the least number of images.
-        at_least: int, the least height and width in pixels.
+        images: `Images`, which are returned.
+        channels: int, channels that are needed; `None` for any.
+        size: int, height and width in pixels that are needed; `None` for any.
+        classes: int, classes that are needed, labelled 0, 1, … without a gap.
+        minimum, at_least: int, the least number of images, and of pixels in height and width.
 
-    Returns:
-        The same `Images`; a `DataError` if number, shape or labels are others, values are NaN,
-        infinite or outside the declared range, or all pixels, or all masks, are equal.
+    A `DataError` if they are others, if values are NaN, infinite or outside the declared range, or
+    if all pixels, or all masks, are equal.
     """
 
     def refuse(problem, received):
         raise DataError(f"The images of {images.name!r} {problem}. Received: {received}")
 
     if len(images) < max(1, minimum):
-        remedy = "add some, or lower what is asked for (batch size, sample size)"
-        refuse(f"are too few images: {remedy}", f"{len(images)} images, at least {minimum} needed")
+        remedy = "are too few images: add some, or lower the batch or sample size"
+        refuse(remedy, f"{len(images)} images, at least {minimum} needed")
     height, width, present = images.images[0].shape
     found = f"{height}×{width}, {present} channels"
     if height in (1, 3) and present > 4:
@@ -40,11 +38,8 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
         if min(image.shape[:2]) < at_least
     ]
     if small:
-        remedy = "leave them out, or choose smaller patches"
-        refuse(
-            f"are smaller than a patch of {at_least}×{at_least} pixels: {remedy}",
-            f"{len(small)} of them, {', '.join(small[:8])}",
-        )
+        problem = f"are smaller than a patch of {at_least}×{at_least} pixels: leave them out"
+        refuse(problem, f"{len(small)} of them, {', '.join(small[:8])}")
     labels = [] if images.labels is None else sorted(set(images.labels.tolist()))
     if classes and labels != list(range(classes)):
         refuse(

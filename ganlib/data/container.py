@@ -20,11 +20,9 @@ class Images:
     """Images, with masks, labels and groups where they have them.
 
     Args:
-        images: array `(n, height, width[, channels])`, kept as uint8 where the value range is
-            "byte", else as float32; or a sequence of uint8 arrays, kept as a tuple where they
-            differ in size.
-        masks: as many and as large, of two values, the lower one the background; kept as uint8 of
-            0 and 1, `(n, height, width, 1)` or a tuple of `(height, width, 1)`.
+        images: array `(n, height, width[, channels])`, kept as uint8 in the range "byte", else as
+            float32; or a list of uint8 arrays, kept as a tuple where they differ in size.
+        masks: as many and as large, of two values; kept as uint8 of 0 and 1, `(…, 1)`.
         labels: integers `(n,)`, the class of each image.
         groups: integers or strings `(n,)`, such as the patient: `split` never divides a group.
         names: sequence of str, the name of each image. `None`: "0", "1", …
@@ -32,8 +30,6 @@ class Images:
         synthetic: bool, whether a program drew the images.
         value_range: `ganlib.images.ValueRange` or its name. `None`: by dtype and values.
         stack: bool, whether consecutive images are neighbours, such as slices of a volume.
-
-    A `DataError` says which shape, dtype or values do not fit.
     """
 
     images: np.ndarray | tuple
@@ -126,22 +122,14 @@ class Images:
     def split(self, fraction, seed):
         """Splits at random in two, each class by itself; the images keep their order.
 
-        Groups stay whole (of the class that most of their images have), and so do images with equal
-        pixels. A stack without groups is cut once, and one slice at the cut is left out.
-
-        Args:
-            fraction: float in (0, 1), about the share of the first side.
-            seed: int, the same split for the same seed on every machine.
-
-        Returns:
-            Two `Images`; a `DataError` if one would be empty.
+        Groups stay whole, and so do images with equal pixels. A stack without groups is cut once,
+        and one slice left out. `fraction`, in (0, 1), is about the share of the first side.
         """
         first, second = sides(self, fraction, seed)
         if not (first.any() and second.any()):
-            counts = ", ".join(f"{n} {what}" for what, n in self._counts().items())
             raise DataError(
                 f"A split of {self.name!r} would leave one side empty: use another fraction, more "
-                f"different images, or more groups. Received: fraction={fraction}, {counts}"
+                f"different images, or more groups. Received: fraction={fraction}, {self!r}"
             )
         return self.subset(first), self.subset(second)
 
@@ -162,23 +150,23 @@ class Images:
         facts = [f"{len(self)} × {self._sizes()}×{self.channels}" if len(self) else "empty"]
         facts += [str(self.value_range)] if self.masks is None else []
         facts += ["stack"] * self.stack
-        facts += [f"{n} {what}" for what, n in list(self._counts().items())[1:]]
+        facts += [f"{n} {what}" for what, n in self._counts().items()]
         facts += [] if self.masks is None else [f"{self.foreground:.1%} foreground"]
         facts += ["synthetic" if self.synthetic else "real"]
         return f"Images({self.name!r}, {', '.join(facts)})"
 
     def _repr_html_(self):
-        rows = {"name": self.name, **self._counts(), "size": f"{self._sizes()}×{self.channels}"}
-        rows |= {"value range": self.value_range, "synthetic": self.synthetic}
+        rows = {"name": self.name, "images": len(self), **self._counts()}
+        rows |= {"size": f"{self._sizes()}×{self.channels}", "value range": self.value_range}
+        rows |= {"synthetic": self.synthetic}
         rows |= {} if self.masks is None else {"foreground": f"{self.foreground:.1%}"}
         rows |= {"origin": self.origin, "checksum": self.checksum()[:12]}
         cells = (f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
         return f"<table>{''.join(cells)}</table>"
 
     def _counts(self):
-        named = {"classes": self.labels, "groups": self.groups}
-        counts = {key: len(np.unique(v)) for key, v in named.items() if v is not None}
-        return {"images": len(self)} | counts
+        found = {"classes": self.labels, "groups": self.groups}
+        return {key: len(np.unique(values)) for key, values in found.items() if values is not None}
 
     def _sizes(self):
         sizes = sorted({image.shape[:2] for image in self.images}, key=lambda s: (s[0] * s[1], s))

@@ -35,14 +35,8 @@ PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may h
 def open_image(path, *, pixels=True, pages=False):
     """Opens a picture file with Pillow, upright as its EXIF orientation asks.
 
-    Args:
-        path: path.
-        pixels: bool, whether to read the pixels too; without, only headers are looked at.
-        pages: bool, whether the file may have several pages, which are then returned as a list.
-
-    Returns:
-        `PIL.Image.Image` of 8 bits per channel and any mode; a `DataError` if Pillow can't read the
-        file, or it has more bits, or more than `PIL.Image.MAX_IMAGE_PIXELS`.
+    Without `pixels` only headers are looked at; with `pages` a list of pages is returned. A
+    `DataError` if the file can't be read, or has more than 8 bits or `MAX_IMAGE_PIXELS`.
     """
     path = Path(path)
     if not path.is_file():  # a pipe would keep the reader waiting for ever
@@ -59,13 +53,11 @@ def open_image(path, *, pixels=True, pages=False):
                 return opened if pages else opened[0]
     except (DataError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        raise _bomb(path, Image.MAX_IMAGE_PIXELS, error) from error
     except Exception as error:  # odd files raise whatever Pillow runs into
-        raise DataError(
-            f"The image {path} cannot be read: replace or delete the file, or save it as "
-            f"PNG. Received: {error}"
-        ) from error
+        remedy = "replace or delete the file, or save it as PNG"
+        if isinstance(error, Image.DecompressionBombError):
+            remedy = "shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        raise DataError(f"The image {path} cannot be read: {remedy}. Received: {error}") from error
 
 
 def pixels_of(image):
@@ -105,7 +97,6 @@ def is_hidden(name):
 
 
 def _checked(path, file, head, pages):
-    """How many pages an open file has, none of which has too many pixels or bits."""
     # The other pictures of a .mpo are previews, or the same seen with other lenses.
     count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
     if count > 1 and not pages:
@@ -117,31 +108,21 @@ def _checked(path, file, head, pages):
     for page in range(count):
         file.seek(page)
         total += file.width * file.height
-        if file.width * file.height > most:  # Pillow looks at the first page alone
-            raise _bomb(path, most, f"page {page} of {file.width}×{file.height}")
+        if file.width * file.height > most or total > PAGES * most:  # Pillow looks at the first
+            raise Image.DecompressionBombError(f"{total:,} pixels by page {page}")
         if (depth := _depth(file, head)) > 8:
             raise DataError(
                 f"The image {path} has more than 8 bits per channel: convert it to 8 bits, or give "
                 f"an .npz of floats in 0 to 1. Received: {depth} bits on page {page}"
             )
-    if total > PAGES * most:
-        raise _bomb(path, PAGES * most, f"{total:,} pixels on {count} pages")
     return count
-
-
-def _bomb(path, most, received):
-    return DataError(
-        f"The image {path} is larger than {most:,} pixels, which may be an attack: shrink the "
-        f"file, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it. Received: {received}"
-    )
 
 
 def _upright(file, page):
     file.seek(page)
     file.load()
     turn = None
-    # Orientation alone: of a broken EXIF block it may be the one entry that can be read, and
-    # Pillow's `exif_transpose` writes all others anew.
+    # Not Pillow's `exif_transpose`: it writes all entries anew, also those that can't be read.
     with warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
         turn = TURNS.get(file.getexif().get(ORIENTATION))

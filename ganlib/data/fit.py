@@ -12,15 +12,10 @@ def fit(image, size=None, channels=None, limits=None):
     """Brings one image to a size and number of channels.
 
     Args:
-        image: array `(height, width[, channels])`, uint8 or float32.
-        size: int, the new height and width in pixels: the largest centred square is resized with
-            Pillow's Lanczos filter. `None` keeps the size.
-        channels: 1 for BT.601 luma or 3 for RGB, where one channel is repeated; an alpha channel is
-            dropped. `None` keeps the channels.
+        image: array `(height, width[, channels])`, uint8 or float32; so is what is returned.
+        size: int, the new height and width: Pillow's Lanczos filter resizes the centred square.
+        channels: 1 for BT.601 luma or 3 for RGB; an alpha channel is dropped. `None` keeps them.
         limits: pair of floats, where a resized float image is clipped: Lanczos overshoots.
-
-    Returns:
-        Array `(height, width, channels)` of the image's dtype.
     """
     image = np.asarray(image)
     image = image[..., np.newaxis] if image.ndim == 2 else image
@@ -55,8 +50,8 @@ def _with_channels(image, channels):
         return np.repeat(image, 3, axis=-1)
     if (present, channels) != (3, 1):
         raise DataError(
-            "`channels` must be 1 or 3, of images of 1, 3 or 4; channels come last (np.moveaxis("
-            f"images, 1, -1) moves them there). Received: channels={channels}, images of {present}"
+            "`channels` must be 1 or 3, and come last (np.moveaxis(images, 1, -1) moves them). "
+            f"Received: channels={channels}, images of {present}"
         )
     luma = image.astype(np.float32) @ np.float32(LUMA)
     luma = np.rint(luma) if image.dtype == np.uint8 else luma

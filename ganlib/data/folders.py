@@ -22,11 +22,10 @@ SUFFIX = re.compile(r"[-_. ](masks?|seg|segmentations?|labels?|gt|ground[-_ ]?tr
 def load_folder(folder, split=None, size=None, channels=None, masks=False):
     """Loads the images of a folder and its subfolders, with masks where it has any; see `load`.
 
-    If every image lies in a subfolder, the first level of subfolders are the classes, in sorted
-    order. A folder has masks if `images/` and `masks/` (or another of `IMAGES` and `MASKS`) lie in
-    it: files of the same names, whose endings may differ, and a mask's name may end like `_mask` or
-    `-gt`; or two TIFF files, `images.tif` and `masks.tif`, whose pages are the slices of a stack. A
-    split is a subfolder of its name in any case.
+    If every image lies in a subfolder, the first level of subfolders are the classes. A folder has
+    masks if `images/` and `masks/` (or another of `IMAGES` and `MASKS`) lie in it, files of the
+    same names, where a mask's may end like `_mask` or `-gt`; or two TIFF stacks, `images.tif` and
+    `masks.tif`. A split is a subfolder of its name in any case.
     """
     root = _split_folder(folder, split)
     name = folder.resolve().name
@@ -39,8 +38,7 @@ def load_folder(folder, split=None, size=None, channels=None, masks=False):
             facts["origin"] += f" Other files passed over: {', '.join(others)}."
         parts = [path.relative_to(root).parts for path in paths]
         if all(len(part) > 1 for part in parts):
-            labels = np.unique([part[0] for part in parts], return_inverse=True)[1]
-            facts["labels"] = labels
+            facts["labels"] = np.unique([part[0] for part in parts], return_inverse=True)[1]
         images = [fit(pixels_of(open_image(path)), size, channels) for path in paths]
         names = [path.relative_to(folder).as_posix() for path in paths]
         return Images(images, names=names, **facts)
@@ -49,9 +47,8 @@ def load_folder(folder, split=None, size=None, channels=None, masks=False):
 
 
 def _split_folder(folder, split):
-    found = [path for path in folder.iterdir() if path.is_dir() or is_image(path)]
-    found = [path for path in found if not is_hidden(path.name)]
-    found = sorted(filter(_has_images, found))
+    found = [path for path in sorted(folder.iterdir()) if not is_hidden(path.name)]
+    found = [path for path in found if is_image(path) or (path.is_dir() and _has_images(path))]
     stored = {path: SPLITS.get(path.name.lower()) for path in found}
     parts = [path for path, name in stored.items() if name == (split or "train")]
     if split is None and (not any(stored.values()) or _places(folder, IMAGES)):
@@ -59,8 +56,8 @@ def _split_folder(folder, split):
     names = ", ".join(path.name for path in found[:12])
     if split and not parts:
         raise NoSplitError(
-            f"The folder {folder} has no subfolder {split!r} with images: make one, or leave "
-            f"`split` out. Received: {names}"
+            f"The folder {folder} has no subfolder {split!r} with images: leave `split` out. "
+            f"Received: {names}"
         )
     if len(parts) != 1 or (split is None and not all(stored.values())):
         raise DataError(
@@ -80,8 +77,8 @@ def _with_masks(root, channels):
         found = list(filter(_has_images, found)) or found
         if len(found) != 1:
             raise DataError(
-                f"There must be one place of the names {', '.join(names)}, a folder or a "
-                f"multi-page TIFF. Received: {', '.join(p.name for p in found) or 'none'}"
+                f"There must be one folder, or TIFF stack, named {', '.join(names)}. Received: "
+                f"{', '.join(path.name for path in found) or 'none'}"
             )
         places.append(found[0])
     stack = all(place.is_file() for place in places)
@@ -101,7 +98,6 @@ def _with_masks(root, channels):
 
 
 def _places(root, names):
-    """Folders of these names, and TIFF files."""
     paths = [path for path in root.iterdir() if path.stem.lower() in names]
     return sorted(p for p in paths if p.is_dir() or p.suffix.lower() in (".tif", ".tiff"))
 
@@ -111,16 +107,14 @@ def _has_images(place):
 
 
 def _pairs(image_place, mask_place):
-    """Names, paths of images and paths of their masks, sorted by name."""
     images = _by_stem(image_place)
     masks = _by_stem(mask_place, of=images)
     for kind, files, other in (("images", images, masks), ("masks", masks, images)):
         alone = [stem for stem, paths in files.items() if len(paths) > 1 or stem not in other]
         if alone:
             raise DataError(
-                f"Some {kind} have no partner of the same name, or have their name twice: add or "
-                "rename them. A mask's name may have an ending more, such as _mask, -seg or _gt. "
-                f"Received: {len(alone)} of {len(files)} {kind}, such as "
+                f"Some {kind} have no partner of the same name, or of _mask, -seg or _gt more, or "
+                f"have their name twice. Received: {len(alone)} of {len(files)} {kind}, such as "
                 f"{', '.join(str(path) for path in files[alone[0]])}"
             )
     names = sorted(images, key=_natural)
@@ -144,7 +138,6 @@ def _by_stem(place, of=None):
 
 
 def _plane(mask, place, coloured):
-    """The values of a mask, a Pillow image, as uint8 `(height, width)`."""
     if mask.mode == "1" or (mask.mode == "P" and coloured):
         return np.asarray(mask).astype(np.uint8)
     pixels = pixels_of(mask)

@@ -24,9 +24,9 @@ def images(given, value_range, names):
     array = array[..., np.newaxis] if array.ndim == 3 else array
     if array.dtype.kind not in "iuf" or array.ndim != 4:
         raise DataError(
-            "Images must be integers or floats (n, height, width[, channels]): make them so by "
-            "image[np.newaxis] of one image, images.reshape(-1, 28, 28, 1) of rows of pixels, or "
-            f"masks.astype('float32'). Received: shape={array.shape}, dtype={array.dtype}"
+            "Images must be numbers (n, height, width[, channels]), as image[np.newaxis], images."
+            "reshape(-1, 28, 28, 1) of rows of pixels, or masks.astype('float32'). "
+            f"Received: shape={array.shape}, dtype={array.dtype}"
         )
     if array.dtype == np.uint8 and array.size:
         _check_bright(int(array.max()), value_range)
@@ -37,8 +37,7 @@ def images(given, value_range, names):
         raise DataError(str(error)) from error
     if value_range is ValueRange.BYTE and not np.array_equal(whole, array):
         raise DataError(
-            'Images declared "byte" must hold whole numbers from 0 to 255: declare what they are, '
-            'value_range="unit" or "signed", or round them. Received: '
+            'Images declared "byte" must hold whole numbers from 0 to 255. Received: '
             f"dtype={array.dtype}, minimum={array.min():.6g}, maximum={array.max():.6g}"
         )
     return whole, value_range
@@ -52,9 +51,9 @@ def per_image(given, n, kinds):
     array = array[:, 0] if array.shape == (n, 1) else array  # as in Keras' CIFAR
     if array.shape != (n,) or array.dtype.kind not in kinds:
         raise DataError(
-            "Labels must be one integer per image, groups one integer or string: one-hot rows "
-            "become so by labels.argmax(axis=1), floats by labels.astype(int), names by np.unique("
-            f"names, return_inverse=True)[1]. Received: shape={array.shape}, dtype={array.dtype}"
+            "Labels must be one integer per image, groups one integer or string: see labels.argmax("
+            "axis=1), labels.astype(int) and np.unique(names, return_inverse=True)[1]. "
+            f"Received: shape={array.shape}, dtype={array.dtype}"
         )
     return array if array.dtype.kind == "U" else array.astype(np.int64)
 
@@ -66,9 +65,8 @@ def masks(given, images, names):
         mask = mask[..., np.newaxis] if mask.ndim == 2 else mask
         if mask.shape != (*image.shape[:2], 1) or mask.dtype.kind not in "biuf":
             raise DataError(
-                f"The mask of {name} must be numbers of the size of its image; of one plane per "
-                "class choose the foreground's, masks[..., k]. "
-                f"Received: image {image.shape}, mask {mask.shape}, dtype={mask.dtype}"
+                f"The mask of {name} must be numbers of its image's size, of one plane, masks[..., "
+                f"k]. Received: image {image.shape}, mask {mask.shape}, dtype={mask.dtype}"
             )
         planes.append(mask)
     # Seen over the whole set: in one mask alone, 255 throughout could mean either.
@@ -80,10 +78,10 @@ def masks(given, images, names):
     if not alike:
         odd += [name for e, name in zip(ends, names, strict=True) if not {*e} <= {*values[:2]}]
     if odd:
+        values = sorted({value for mask in planes for value in np.unique(mask).tolist()})
         raise DataError(
-            f"The mask of {odd[0]} must be binary, with the same two values as the others: save it "
-            "as 0 and 1, such as (mask > 0) for numbered objects or (mask > 127) after a lossy "
-            f"format. Received: values {sorted({v for m in planes for v in np.unique(m).tolist()})[:8]}"
+            f"The mask of {odd[0]} must be binary, of the same two values as the others, such as "
+            f"(mask > 0) of numbered objects, (mask > 127) of JPEG. Received: values {values[:8]}"
         )
     threshold = values[0] if len(values) == 2 else 0
     binary = tuple(np.ascontiguousarray(mask > threshold, np.uint8) for mask in planes)
@@ -97,9 +95,8 @@ def _single(image, name):
     image = image[..., np.newaxis] if image.ndim == 2 else image
     if image.dtype != np.uint8 or image.ndim != 3 or 0 in image.shape:
         raise DataError(
-            f"The image {name} must be uint8 (height, width[, channels]), 8 bits per channel: of "
-            'floats make it so by ganlib.images.convert(image, "unit", "byte"). Received: '
-            f"shape={image.shape}, dtype={image.dtype}"
+            f"The image {name} must be uint8 (height, width[, channels]): see ganlib.images.convert"
+            f"(image, 'unit', 'byte'). Received: shape={image.shape}, dtype={image.dtype}"
         )
     return np.ascontiguousarray(image)
 
@@ -107,6 +104,6 @@ def _single(image, name):
 def _check_bright(highest, declared):
     if highest == 1 and declared is None:  # masks, or bits: all but black if they were bytes
         raise DataError(
-            'Images of uint8 hold nothing but 0 and 1: give images.astype("float32") where 1 is '
-            'white, or value_range="byte". Received: dtype=uint8, maximum=1'
+            'uint8 images of nothing but 0 and 1: give images.astype("float32") where 1 is white, '
+            'or value_range="byte". Received: maximum=1'
         )

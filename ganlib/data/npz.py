@@ -63,10 +63,7 @@ def _read(archive, keys):
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(start)
         if not 0 <= math.prod(shape) * dtype.itemsize <= member.file_size and not dtype.hasobject:
-            raise DataError(
-                f"{member.filename!r} is cut off or made to fill the memory. Received: {shape} of "
-                f"{dtype} in {member.file_size:,} bytes"
-            )
+            raise DataError(f"{member.filename!r} is cut off or made to fill the memory.")
     return {part: archive[key] for part, key in keys.items()}
 
 
@@ -92,15 +89,12 @@ def check_members(path, archive, packed):
     for name in archive.namelist():
         place = pathlib.PurePosixPath(name.replace("\\", "/"))
         if place.is_absolute() or ".." in place.parts or pathlib.PureWindowsPath(name).drive:
-            raise DataError(
-                f"The file {path} has a member that leads out of its folder: get the file again "
-                f"from where you trust it. Received: {name!r}"
-            )
+            raise DataError(f"The file {path} leads out of its folder. Received: member {name!r}")
     total = sum(member.file_size for member in archive.infolist())
     size = pathlib.Path(path).stat().st_size
     if total > max(SMALL, packed * size):
         raise DataError(
-            f"The file {path} of {size:,} bytes would expand to {total / 2**30:,.1f} GiB: get the "
-            "file again from where you trust it."
+            f"The file {path} of {size:,} bytes would expand to {total / 2**30:,.1f} GiB: get it "
+            "again from where you trust it."
         )
     return total

@@ -97,9 +97,7 @@ def _stored(spec, most, options):
     if not parts:
         return {"train": _load(spec, None, most, options)}
     if "train" not in parts:
-        raise DataError(
-            f"The data need a part named train, or no parts. Received: {', '.join(parts)}"
-        )
+        raise DataError(f"The data need a part named train. Received: {', '.join(parts)}")
     if "test" not in parts and len(parts.get("validation", ())) >= most.get("test", 1):
         parts["test"] = parts.pop("validation")
     if len(parts.get("validation", ())) < most.get("validation", 1):  # LSUN's 300
@@ -126,9 +124,9 @@ def _apart(train, held_out, name):
     kept = np.array([pixels(image) not in known for image in train.images], bool)
     if shared or not kept.any():
         raise DataError(
-            f"The {name} part must share no group and no image with the training part: save all "
-            "images in one part, which is then divided, or number the groups apart. Received: "
-            f"groups {list(shared)[:3]} and {(~kept).sum()} images in both"
+            f"The {name} part must share no group and no image with the training part: save all in "
+            "one part, which is then divided, or number the groups apart. Received: groups "
+            f"{list(shared)[:3]} and {(~kept).sum()} images in both"
         )
     if kept.all():
         return train
@@ -145,9 +143,6 @@ def _divided(parts, name, seed):
 
 def _chosen(n, most):
     return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
-
-
-# -- tiles -----------------------------------------------------------------------------------------
 
 
 def _bands(images, names, tile, seed):
@@ -170,10 +165,7 @@ def _bands(images, names, tile, seed):
             for pictures, picture in zip(bands[name], (image, mask), strict=True):
                 pictures.append(picture[window])
             start = stop + 1
-    return {
-        name: dataclasses.replace(images, images=pictures, masks=masks)
-        for name, (pictures, masks) in bands.items()
-    }
+    return {k: dataclasses.replace(images, images=v[0], masks=v[1]) for k, v in bands.items()}
 
 
 def _tiles(images, tile, most):

@@ -34,13 +34,10 @@ _RULES = (
 def style_coverage(images):
     """Counts the styles in pictures of rooms.
 
-    Args:
-        images: `Images`, or array `(n, size, size, 3)` as `Images` takes it, 32 to 128 pixels wide.
-
-    Returns:
-        dict: `n` pictures; `clear`, those whose factors can all be told; shares in [0, 1] of the
-        `values` and `styles` seen, and `styles_expected` of n random ones; `missing_styles`; and
-        `counts`, factor → int64, pictures of each value.
+    Takes `Images`, or an array `(n, size, size, 3)`, 32 to 128 pixels wide. Returns a dict: `n`
+    pictures; `clear`, those whose factors can all be told; shares in [0, 1] of the `values` and
+    `styles` seen, and `styles_expected` of n random ones; `missing_styles`; and `counts`, factor →
+    int64, pictures of each value.
     """
     found = styles(images)
     counts = {
@@ -63,15 +60,14 @@ def style_coverage(images):
 def styles(images):
     """Measures the style factors of pictures of rooms; arguments as of `style_coverage`.
 
-    Returns:
-        Factor → int64 `(n,)`, positions in `ganlib.data.rooms.FACTORS[factor]`, or -1 where a
-        factor, or one that it is read with the help of, shows none of its values clearly.
+    Returns a dict, factor → int64 `(n,)`, positions in `ganlib.data.rooms.FACTORS[factor]`, or -1
+    where a factor, or one that it is read with the help of, shows none of its values clearly.
     """
     pictures = (images if isinstance(images, Images) else Images(images)).as_range("byte")
     if pictures.shape[1] != pictures.shape[2] or pictures.shape[3] != 3:
         raise ValueError(
-            "Rooms are square pictures in colour, 32 to 128 pixels wide; load them with size=64, "
-            f"channels=3. Received: shape={pictures.shape}"
+            "Rooms are square and in colour: load them with size=64, channels=3. "
+            f"Received: shape={pictures.shape}"
         )
     found = {}
     for rule in _RULES:

@@ -24,13 +24,9 @@ _ORIGIN = "Bedrooms drawn by ganlib with known style factors; no photographs, no
 def rooms(split=None, size=64, train=2000, test=500):
     """Synthetic pictures of bedrooms, `(n, size, size, 3)` bytes, the same on every call.
 
-    Seven style factors (`FACTORS`) make 1,152 styles; each 1,152 pictures of a split, from its
-    start, hold each style once. Light, colours and positions vary besides.
-
-    Args:
-        split: "train" or "test", which share no picture; `None` for both, train first.
-        size: int from 32 to 128, height and width in pixels.
-        train, test: int, number of pictures in "train" and in "test".
+    Each 1,152 pictures of a split, from its start, hold each style (`FACTORS`) once. `split` is
+    "train" or "test", which share no picture, or `None` for both; `size` 32 to 128 pixels; `train`
+    and `test` are numbers of pictures.
     """
     from ganlib.data.room_drawing import draw
 
