@@ -1,15 +1,19 @@
 """Picture files, folders of them, folders with masks, TIFF stacks."""
 
 import os
+import pickle
 import struct
+import tracemalloc
 import unicodedata
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from draws import RNG
 from PIL import Image
 
-from ganlib.data import DataError, NoSplitError, load
+from ganlib.data import DataError, NoSplitError, load, npz
 from ganlib.data.files import EXTENSIONS, open_image
 
 
@@ -52,24 +56,21 @@ def save_stack(path, arrays, **options):
 # -- one picture file ------------------------------------------------------------------------------
 
 
-def png16(path, colour):
-    """A PNG of 16 bits per channel, which Pillow cannot write in colour."""
-    import zlib
-
-    def chunk(kind, content):
-        code = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + code
-
-    row = b"\0" + bytes(2 * {2: 3, 6: 4, 4: 2, 0: 1}[colour] * 4)
-    parts = {b"IHDR": struct.pack(">IIBBBBB", 4, 4, 16, colour, 0, 0, 0)}
-    parts |= {b"IDAT": zlib.compress(4 * row), b"IEND": b""}
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items()))
+def png(path, side, depth=8, colour=2, rows=b""):
+    """A PNG of any depth and declared side, which Pillow would not write."""
+    parts = {b"IHDR": struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)}
+    parts |= {b"IDAT": zlib.compress(rows), b"IEND": b""}
+    chunks = [
+        struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c))
+        for kind, c in parts.items()
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 DEEP = {
     "grey.png": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
-    "rgb.png": lambda path: png16(path, 2),
-    "la.png": lambda path: png16(path, 4),
+    "rgb.png": lambda path: png(path, 4, 16, 2, bytes(100)),
+    "la.png": lambda path: png(path, 4, 16, 4, bytes(68)),
     "float.tif": lambda path: Image.fromarray(np.ones((4, 4), "float32")).save(path),
 }
 
@@ -319,9 +320,7 @@ def test_stack_errors_name_file_and_page(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=rf"images\.tif .*shrink it.* pixels by page {page}$"):
             load(tmp_path)
     save(tmp_path / "img" / "a.png", images[0])
-    with pytest.raises(
-        DataError, match=r"TIFF stack, named images.*images\.tif, img"
-    ):
+    with pytest.raises(DataError, match=r"TIFF stack, named images.*images\.tif, img"):
         load(tmp_path)
 
 
@@ -334,3 +333,119 @@ def test_stack_that_is_cut_short(tmp_path, share):
         os.truncate(tmp_path / name, int(share * (tmp_path / name).stat().st_size))
     with pytest.raises(DataError, match=r"images\.tif cannot be read: replace or delete"):
         load(tmp_path)
+
+
+# -- files from anyone: refused in one line; nothing in them runs or fills memory ------------------
+
+
+class Mark:
+    """Pickled, it is a call that leaves a mark."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / "ran"),)
+
+
+def pickled(path):
+    path.write_bytes(pickle.dumps(Mark(path.parent)))
+
+
+def npy(shape, dtype="|u1", content=b"", length=None):
+    """A member of an .npz file that declares whatever it likes."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode()
+    length = len(header) if length is None else length
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", length) + header + content
+
+
+def archive(**parts):
+    def write(path):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in parts.items():
+                file.writestr(name, content)
+
+    return write
+
+
+def damaged(path):
+    np.savez_compressed(path, x=noise(9, 8, 8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+CUT = r"'x\.npy' is cut off or made to fill the memory"
+NPZ_FILES = {
+    "100 GB": (archive(**{"x.npy": npy((10, 10**5, 10**5))}), CUT),
+    "negative": (archive(**{"x.npy": npy((-1, 2**50))}), CUT),
+    "long header": (
+        archive(**{"x.npy": npy((1,), length=2**31, content=bytes(65 * 2**20))}),
+        r"not a whole .npz archive",
+    ),
+    "wide dtype": (archive(**{"x.npy": npy((1,), "|V2000000000")}), CUT),
+    "objects": (
+        lambda path: np.savez(path, x=np.array([Mark(path.parent)] * 2, object)),
+        r"plain arrays.*allow_pickle=False",
+    ),
+    "pickle": (pickled, r"not a whole .npz archive"),
+    "damaged": (damaged, r"not a whole .npz archive"),
+    "no array": (archive(**{"x.npy": b"no array at all"}), r"not a whole .npz archive"),
+}
+
+
+@pytest.mark.parametrize(("write", "message"), NPZ_FILES.values(), ids=NPZ_FILES)
+def test_an_archive_is_refused_in_one_line(tmp_path, write, message):
+    check_refusal(tmp_path / "hostile.npz", write, load, message)
+
+
+def test_an_archive_of_too_many_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "LIMIT", 500)
+    np.savez(tmp_path / "a.npz", x=noise(9, 8, 8))
+    with pytest.raises(ValueError, match=r"would expand to more than"):
+        load(tmp_path / "a.npz")
+
+
+def cut_png(path):
+    Image.fromarray(noise(32, 32, 3)).save(path, "PNG")
+    os.truncate(path, 600)
+
+
+IMAGE_FILES = {
+    "bomb": (lambda path: png(path, 50_000), r"shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"),
+    "bomb below twice": (lambda path: png(path, 12_000), r"shrink it, or raise .*144,000,000"),
+    "postscript": (  # what Pillow would have another program run
+        lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        r"cannot be read: replace or delete the file, or save it as PNG",
+    ),
+    "pickle": (pickled, r"cannot be read: replace or delete"),
+    "cut": (cut_png, r"cannot be read: replace or delete"),
+    "pipe": (os.mkfifo, r"no image file there"),
+}
+
+
+@pytest.mark.parametrize("place", [".", "images"])
+@pytest.mark.parametrize(("write", "message"), IMAGE_FILES.values(), ids=IMAGE_FILES)
+def test_an_image_is_refused_in_one_line(tmp_path, write, message, place):
+    def read(path):
+        for folder in {place, "masks" if place == "images" else place}:
+            (tmp_path / "set" / folder).mkdir(parents=True)
+            Image.fromarray(noise(8, 8)).save(tmp_path / "set" / folder / path.name)
+        os.replace(path, tmp_path / "set" / place / path.name)
+        return load(tmp_path / "set")
+
+    check_refusal(tmp_path / "hostile.png", write, read, message)
+
+
+def check_refusal(path, write, read, message):
+    write(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message) as caught:
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 48 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (path.parent / "ran").exists()

@@ -7,9 +7,9 @@ import pytest
 from draws import RNG
 
 from ganlib.data import DataError, Images, load, load_parts, load_train_test
+from ganlib.data.container import pixels
 from ganlib.data.parts import PARTS
 from ganlib.data.rooms import rooms
-from ganlib.data.splitting import pixels
 
 
 def noise(*shape):

@@ -9,7 +9,6 @@ import numpy as np
 from ganlib.data import forms
 from ganlib.data.errors import DataError
 from ganlib.data.fit import fit, fit_mask
-from ganlib.data.splitting import sides
 from ganlib.images import ValueRange, convert
 
 PER_IMAGE = ("images", "masks", "labels", "groups", "names")  # fields with an entry an image
@@ -125,7 +124,7 @@ class Images:
         Groups stay whole, and so do images with equal pixels. A stack without groups is cut once,
         and one slice left out. `fraction`, in (0, 1), is about the share of the first side.
         """
-        first, second = sides(self, fraction, seed)
+        first, second = _sides(self, fraction, seed)
         if not (first.any() and second.any()):
             raise DataError(
                 f"A split of {self.name!r} would leave one side empty: use another fraction, more "
@@ -171,3 +170,53 @@ class Images:
     def _sizes(self):
         sizes = sorted({image.shape[:2] for image in self.images}, key=lambda s: (s[0] * s[1], s))
         return " to ".join(dict.fromkeys(f"{h}×{w}" for h, w in sizes[:1] + sizes[-1:]))
+
+
+def _sides(images, fraction, seed):
+    """Masks `(n,)` of the first and of the second side; a stack has an image on neither."""
+    n = len(images)
+    rng = np.random.default_rng(seed)
+    if images.stack and images.groups is None:
+        count = int(np.clip(round(fraction * (n - 1)), 1, max(n - 2, 1)))
+        place = np.arange(n)[::-1] if rng.integers(2) else np.arange(n)
+        return place < count, place > count  # neighbours look alike
+    units = _units(images)
+    sizes = np.bincount(units, minlength=1)
+    classes = np.zeros(len(sizes), int)
+    if images.labels is not None:  # the most frequent class of each unit
+        values, codes = np.unique(images.labels, return_inverse=True)
+        table = np.zeros((len(sizes), len(values)), int)
+        np.add.at(table, (units, codes), 1)
+        classes = table.argmax(axis=1)
+    chosen = np.zeros(len(sizes), bool)
+    for label in np.unique(classes):
+        members = rng.permutation(np.flatnonzero(classes == label))
+        before = np.cumsum(sizes[members]) - sizes[members]
+        # A unit is in if most of it is; with units of one image this rounds to the nearest.
+        chosen[members] = before + sizes[members] / 2 <= fraction * sizes[members].sum()
+    return chosen[units], ~chosen[units]
+
+
+def pixels(image):
+    """A short key that images with equal pixels share."""
+    image = np.ascontiguousarray(image)
+    return image.shape, hashlib.blake2b(image, digest_size=16).digest()
+
+
+def _units(images):
+    """Number of the unit that each image belongs to: its group, and all with equal pixels."""
+    units = np.arange(len(images))
+    if images.groups is not None:
+        units = np.unique(images.groups, return_inverse=True)[1]
+    owners, same = {}, {}  # pixels → first unit that has them; unit → one that it belongs to
+
+    def root(unit):
+        while unit in same:
+            unit = same[unit]
+        return unit
+
+    for image, unit in zip(images.images, units.tolist(), strict=True):
+        a, b = sorted((root(owners.setdefault(pixels(image), unit)), root(unit)))
+        if a != b:
+            same[b] = a
+    return np.unique([root(unit) for unit in units.tolist()], return_inverse=True)[1]

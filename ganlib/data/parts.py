@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 
 from ganlib.data.checks import check
-from ganlib.data.container import Images
+from ganlib.data.container import Images, pixels
 from ganlib.data.errors import DataError, NoSplitError
 from ganlib.data.loading import load
-from ganlib.data.splitting import pixels
 
 PARTS = ("train", "validation", "test")
 HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation

@@ -10,8 +10,7 @@ import itertools
 import numpy as np
 
 from ganlib.data.container import Images
-from ganlib.data.room_drawing import draw
-from ganlib.data.rooms import FACTORS, STYLES, number
+from ganlib.data.rooms import FACTORS, STYLES, draw, number
 
 CANNOT_TELL = -1
 _FLOOR = ((0.16, 0.655, 0.38, 0.7), (0.62, 0.655, 0.83, 0.7))
