@@ -1,8 +1,5 @@
 """`Images`, `check`, and `load` of arrays, embedded sets and .npz files."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from skimage.data import immunohistochemistry
@@ -11,18 +8,6 @@ from ganlib.data import DataError, Images, NoSplitError, check, load
 
 BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 MASKS = BYTES[..., 0] // 128
-
-
-def test_import_is_light():
-    heavy = ("keras", "tensorflow", "tensorflow_datasets", "mlxtend", "pandas", "torch", "jax")
-    code = (
-        "import sys, ganlib.data\n"
-        "from ganlib.data import DataError, Images, check, load\n"
-        f"print([name for name in {heavy} if name in sys.modules], ganlib.data.__all__[0])"
-    )
-    command = [sys.executable, "-c", code]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert found.strip() == "[] Augment"
 
 
 # -- Images ----------------------------------------------------------------------------------------
@@ -72,7 +57,6 @@ def test_masks_are_0_and_1_of_any_two_values(high):
         ({"images": [BYTES[0], BYTES[0] / 255]}, r"image 1 must be uint8.*dtype=float64"),
         ({"images": BYTES, "labels": [0, 1]}, r"one integer per image.*shape=\(2,\)"),
         ({"images": BYTES, "labels": np.eye(6)}, r"argmax.*shape=\(6, 6\)"),
-        ({"images": BYTES, "labels": np.zeros(6)}, r"astype\(int\).*dtype=float64"),
         ({"images": BYTES, "names": "ab"}, r"2 for 6 images"),
         ({"images": BYTES, "masks": MASKS[:2]}, r"2 for 6 images"),
         ({"images": BYTES, "masks": MASKS[:, :4]}, r"mask of 0 .*size.*mask \(4, 8, 1\)"),
@@ -107,14 +91,8 @@ def test_checksum_feels_every_part_and_no_layout():
     labels, groups = np.arange(6, dtype=">i4"), np.array(list("aabbcc"))
     same = Images(np.asfortranarray(BYTES), labels=labels, groups=groups, names="fedcba")
     assert same.checksum() == base.checksum()
-
-
-def test_representations():
-    images = Images(BYTES, labels=[0, 0, 0, 1, 1, 1], name="a<b", synthetic=True)
-    assert repr(images) == "Images('a<b', 6 × 8×8×3, byte, 2 classes, synthetic)"
-    table = images._repr_html_()
-    assert "a&lt;b" in table
-    assert images.checksum()[:12] in table
+    assert repr(base) == "Images('array', 6 × 8×8×3, byte, 6 classes, 3 groups, real)"
+    assert base.checksum()[:12] in base._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -126,12 +104,10 @@ def test_representations():
         ({"labels": [0, -1] * 3}, {"classes": 2}, r"2 labels, -1, 0"),
         ({}, {"minimum": 7}, r"too few images.*6 images, at least 7"),
         ({}, {"at_least": 9}, r"smaller than a patch of 9×9.*0 \(8×8\), 1 "),
-        ({"images": BYTES[:0]}, {}, r"too few images.*0 images"),
         ({"images": np.full((6, 4, 4), 7)}, {}, r"one value.*7"),
         ({"images": np.zeros((2, 3, 64, 64))}, {}, r"np.moveaxis\(images, 1, -1\)"),
         ({"images": np.full((2, 4, 4), np.nan, "float32")}, {}, r"Look for NaN"),
         ({"masks": 0 * MASKS}, {}, r"have no foreground"),
-        ({"masks": 0 * MASKS + 1}, {}, r"have no background"),
     ],
 )
 def test_check_names_problem_and_remedy(fields, needs, message):

@@ -9,7 +9,6 @@ from draws import RNG
 from ganlib.data import DataError, Images, load, load_parts, load_train_test
 from ganlib.data.container import pixels
 from ganlib.data.parts import PARTS
-from ganlib.data.rooms import rooms
 
 
 def noise(*shape):
@@ -96,15 +95,6 @@ def check_parts(parts, sizes=None):
     if sizes:
         assert [len(part) for part in parts] == sizes
     assert parts.checksum == "".join(part.checksum()[:16] for part in parts)
-
-
-def test_rooms():
-    most = {"train": 70, "validation": 60, "test": 50}
-    parts = load_parts("rooms", size=32, channels=3, most=most)
-    check_parts(parts, [70, 60, 50])
-    assert (parts.name, parts.synthetic) == ("rooms", True)
-    assert contents(parts.test) <= contents(rooms("test", 32))
-    assert repr(parts).splitlines()[1].startswith("validation Images('rooms', 60 × 32×32×3, ")
 
 
 def test_what_has_no_parts_is_divided_at_random(tmp_path):
@@ -250,7 +240,7 @@ def test_tiles_that_cannot_be(images, options, message):
 
 # -- TensorFlow Datasets ---------------------------------------------------------------------------
 
-CONFIGS = ("labelled", "pairs", "pets", "text", "offline")
+CONFIGS = ("labelled", "pets", "text", "offline")
 
 
 @pytest.fixture(scope="module")
@@ -265,23 +255,19 @@ def tfds(tmp_path_factory):
         def _info(self):
             image = tfds.features.Image(shape=(None, None, 3))
             mask = tfds.features.Image(shape=(None, None, 1), use_colormap=True)
-            label = tfds.features.ClassLabel(names=["even", "odd"])
             features = {
-                "labelled": {"image": image, "label": label},
-                "pairs": {"lr": image, "hr": image},
+                "labelled": {"image": image, "label": tfds.features.ClassLabel(num_classes=2)},
                 "pets": {"image": image, "segmentation_mask": mask},
                 "text": {"words": tfds.features.Text()},
                 "offline": {"image": image},
             }[self.builder_config.name]
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features)
-            )
+            features = tfds.features.FeaturesDict(features)
+            return tfds.core.DatasetInfo(builder=self, features=features)
 
         def _split_generators(self, manager):
             if self.builder_config.name == "offline":
                 raise ConnectionError("no route to host")
-            held_out = "validation" if self.builder_config.name == "pairs" else "test"
-            return {"train": self._examples(12), held_out: self._examples(4, 12)}
+            return {"train": self._examples(12), "validation": self._examples(4, 12)}
 
         def _generate_examples(self):
             raise NotImplementedError
@@ -290,9 +276,8 @@ def tfds(tmp_path_factory):
             for i in range(start, start + n):
                 image = np.random.default_rng(i).integers(0, 256, (16, 24, 3), "uint8")
                 image[..., 1:] = 10 * i  # the red channel tells the mask
-                values = {"image": image, "label": i % 2, "lr": image[::2], "hr": image}
+                values = {"image": image, "label": i % 2, "words": str(i)}
                 values["segmentation_mask"] = 1 + image[..., :1] // 86  # 1, 2 and 3
-                values["words"] = str(i)
                 yield i, {key: values[key] for key in self.info.features}
 
     folder = str(tmp_path_factory.mktemp("tfds"))
@@ -302,36 +287,23 @@ def tfds(tmp_path_factory):
         yield tfds
 
 
-def test_tfds_set_is_built_and_loaded(tfds):
+def test_tfds(tfds):
     train = load("tfds:ganlib_tiny/labelled")
-    assert train.shape == (12, 16, 24, 3)
+    assert (train.shape, train.name) == ((12, 16, 24, 3), "ganlib_tiny/labelled/1.0.0")
     numbers = train.images[:, 0, 0, 1] // 10
     assert sorted(numbers) == list(range(12))
     np.testing.assert_array_equal(train.labels, numbers % 2)
-    assert train.name == "ganlib_tiny/labelled/1.0.0"
-    test = load("tfds:ganlib_tiny/labelled", split="test", size=4, channels=1)
+    test = load("tfds:ganlib_tiny/labelled", split="validation", size=4, channels=1)
     assert test.shape == (4, 4, 4, 1)
     assert len(load("tfds:ganlib_tiny/labelled", split="train[:50%]")) == 6
 
 
-def test_tfds_pairs_are_divided_as_div2k(tfds):
-    parts = load_parts("tfds:ganlib_tiny/pairs", channels=3, any_size=True)
-    check_parts(parts, [10, 2, 4])
-    assert sorted(parts.test.images[:, 0, 0, 1]) == [120, 130, 140, 150]
-
-
-def test_masks_of_tfds(tfds):
-    pets = load("tfds:ganlib_tiny/pets", "test", masks=True)  # pets with their borders
+def test_masks_of_tfds_and_no_more_than_needed(tfds):
+    pets = load("tfds:ganlib_tiny/pets", "validation", masks=True)  # pets with their borders
     np.testing.assert_array_equal(pets.masks[..., 0], pets.images[..., 0] // 86 != 1)
-    assert load("tfds:ganlib_tiny/pets", masks=True, size=8).masks.shape == (12, 8, 8, 1)
-    assert load("tfds:ganlib_tiny/pets").masks is None
     parts = load_parts("tfds:ganlib_tiny/pets", tile=8, channels=3)
-    assert [len(part) for part in parts] == [60, 12, 24]
-
-
-def test_no_more_of_a_large_set_is_loaded_than_needed(tfds):
-    most = dict(zip(PARTS, (4, 2, 2), strict=True))
-    few = load_parts("tfds:ganlib_tiny/pets", tile=8, most=most)
+    assert [len(part) for part in parts] == [60, 12, 24]  # validation is for testing
+    few = load_parts("tfds:ganlib_tiny/pets", tile=8, most=dict(zip(PARTS, (4, 2, 2), strict=True)))
     assert [len(part) for part in few] == [4, 2, 2]
     assert {name.split()[1] for name in few.train.names} <= set("01234567")
 
@@ -340,7 +312,7 @@ def test_no_more_of_a_large_set_is_loaded_than_needed(tfds):
     ("spec", "options", "message"),
     [
         ("ganlib_tinny", {}, r"'ganlib_tinny' is unknown or cannot be set up"),
-        ("ganlib_tiny/labelled", {"split": "dev"}, r"\['test', 'train'\]. Received: split='dev'"),
+        ("ganlib_tiny/labelled", {"split": "dev"}, r"'validation'\]. Received: split='dev'"),
         ("ganlib_tiny/labelled", {"masks": True}, r"has no masks.*\['image', 'label'\]"),
         ("ganlib_tiny/text", {}, r"has no image.*features \['words'\]"),
         ("ganlib_tiny/offline", {}, r"cannot be downloaded.*internet.*\.npz.*no route to host"),
