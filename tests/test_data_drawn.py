@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from ganlib.data import DataError, load
 from ganlib.data.cells import membranes, nuclei
 from ganlib.data.room_styles import style_coverage, styles
-from ganlib.data.rooms import FACTORS, STYLES, factors, jitter, number, room_indices, rooms
+from ganlib.data.rooms import FACTORS, STYLES, factors, jitter, room_indices, rooms
 
 # Mean and standard deviation of each set's test part: others would be other data of the same name.
 KNOWN = {
@@ -46,13 +46,6 @@ def test_known_rooms():
     values = np.stack(list(factors([0, 1, 1_152_000]).values()), 1)
     assert values.tolist() == expected
     np.testing.assert_allclose(jitter([5])[0, :2], [0.37144293, 0.79112481], atol=1e-8)
-
-
-def test_styles_are_balanced():
-    numbers = number(factors(room_indices("train", train=2 * STYLES)))
-    np.testing.assert_array_equal(np.bincount(numbers[:STYLES]), np.ones(STYLES))
-    np.testing.assert_array_equal(np.bincount(numbers[STYLES:]), np.ones(STYLES))
-    assert np.any(numbers[:STYLES] != numbers[STYLES:])
 
 
 def test_styles_are_read_exactly_and_through_noise_and_blur(every_style):

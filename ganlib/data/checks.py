@@ -28,9 +28,8 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
     found = f"{height}×{width}, {present} channels"
     if height in (1, 3) and present > 4:
         refuse("seem to have the channels first: move them with np.moveaxis(images, 1, -1)", found)
-    if channels not in (None, present) or (
-        size and {i.shape[:2] for i in images.images} != {(size,) * 2}
-    ):
+    sizes = {image.shape[:2] for image in images.images}
+    if channels not in (None, present) or (size and sizes != {(size, size)}):
         refuse(f"have the wrong shape: load them with size={size}, channels={channels}", found)
     small = [
         f"{name} ({image.shape[0]}×{image.shape[1]})"

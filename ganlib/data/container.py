@@ -5,6 +5,8 @@ import hashlib
 import html
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ganlib.data import forms
 from ganlib.data.errors import DataError
@@ -200,23 +202,13 @@ def _sides(images, fraction, seed):
 def pixels(image):
     """A short key that images with equal pixels share."""
     image = np.ascontiguousarray(image)
-    return image.shape, hashlib.blake2b(image, digest_size=16).digest()
+    return f"{image.shape} {hashlib.blake2b(image, digest_size=16).hexdigest()}"
 
 
 def _units(images):
     """Number of the unit that each image belongs to: its group, and all with equal pixels."""
-    units = np.arange(len(images))
-    if images.groups is not None:
-        units = np.unique(images.groups, return_inverse=True)[1]
-    owners, same = {}, {}  # pixels → first unit that has them; unit → one that it belongs to
-
-    def root(unit):
-        while unit in same:
-            unit = same[unit]
-        return unit
-
-    for image, unit in zip(images.images, units.tolist(), strict=True):
-        a, b = sorted((root(owners.setdefault(pixels(image), unit)), root(unit)))
-        if a != b:
-            same[b] = a
-    return np.unique([root(unit) for unit in units.tolist()], return_inverse=True)[1]
+    n, groups = len(images), images.groups
+    groups = np.unique(range(n) if groups is None else groups, return_inverse=True)[1]
+    copies = np.unique([pixels(image) for image in images.images], return_inverse=True)[1]
+    links = coo_array((np.ones(n), (groups, n + copies)), (2 * n + 1, 2 * n + 1))
+    return connected_components(links, directed=False)[1][groups]
