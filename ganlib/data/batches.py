@@ -90,44 +90,32 @@ class Batches(DataAdapter):
     def get_tf_dataset(self):
         import tensorflow as tf
 
+        def generated(method, signature):
+            # TensorFlow keeps the function until the process ends; not so all pictures of a trial.
+            method = weakref.WeakMethod(method)
+            return tf.data.Dataset.from_generator(lambda: method()(), output_signature=signature)
+
         if self.draw or self.change:
             count = self.batch_size if self.draw else None
             example = self.batch(0, 0)
             signature = tuple(tf.TensorSpec((count, *a.shape[1:]), a.dtype) for a in example)
-            return _prefetched(_generated(self.__iter__, signature), self)
-        with tf.device("CPU"):  # a data set of photographs need not fit on a GPU
-            arrays = tuple(map(tf.convert_to_tensor, self.arrays))
-        # Python gives one permutation an epoch; the batches are gathered in TensorFlow's threads.
-        orders = _generated(self._orders, tf.TensorSpec(len(self.arrays[0]), "int64"))
-        indices = orders.flat_map(tf.data.Dataset.from_tensor_slices)
-        batches = indices.batch(self.batch_size).map(
-            lambda i: tuple(tf.gather(array, i) for array in arrays), num_parallel_calls=2
-        )
-        return _prefetched(batches, self)
+            dataset = generated(self.__iter__, signature)
+        else:
+            with tf.device("CPU"):  # a data set of photographs need not fit on a GPU
+                arrays = tuple(map(tf.convert_to_tensor, self.arrays))
+            # Python gives a permutation an epoch; batches are gathered in TensorFlow's threads.
+            orders = generated(self._orders, tf.TensorSpec(len(self.arrays[0]), "int64"))
+            indices = orders.flat_map(tf.data.Dataset.from_tensor_slices).batch(self.batch_size)
+            dataset = indices.map(lambda i: tuple(tf.gather(a, i) for a in arrays), 2)
+        # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        dataset = dataset.prefetch(2).with_options(options)
+        dataset.batches = self  # alive as long as it is read
+        return dataset
 
     def _orders(self):
         yield self.order(self.epoch)
-
-
-def _generated(method, signature):
-    """A `tf.data.Dataset` of what a bound method yields."""
-    import tensorflow as tf
-
-    # TensorFlow keeps the function until the process ends; not so all pictures of a trial.
-    method = weakref.WeakMethod(method)
-    return tf.data.Dataset.from_generator(lambda: method()(), output_signature=signature)
-
-
-def _prefetched(dataset, batches):
-    """A `tf.data.Dataset` with two batches made in advance; it keeps alive what makes them."""
-    import tensorflow as tf
-
-    # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    dataset = dataset.prefetch(2).with_options(options)
-    dataset.batches = batches
-    return dataset
 
 
 class EpochOrder(keras.callbacks.Callback):

@@ -97,6 +97,7 @@ def is_hidden(name):
 
 
 def _checked(path, file, head, pages):
+    """How many pages a file has, none of which has too many pixels or bits."""
     # The other pictures of a .mpo are previews, or the same seen with other lenses.
     count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
     if count > 1 and not pages:

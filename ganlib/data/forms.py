@@ -10,13 +10,13 @@ def images(given, value_range, names):
     """Images as one array or, of several sizes, a tuple of uint8; and their `ValueRange`."""
     if isinstance(given, list | tuple):
         given = [_single(image, name) for image, name in zip(given, names, strict=True)]
+        channels = {image.shape[-1]: name for image, name in zip(given, names, strict=True)}
+        if len(channels) > 1:
+            raise DataError(
+                "All images must have the same number of channels: load them with channels=1 or "
+                f"channels=3. Received: channels {channels}"
+            )
         if len({image.shape for image in given}) > 1:
-            channels = {image.shape[-1]: name for image, name in zip(given, names, strict=True)}
-            if len(channels) > 1:
-                raise DataError(
-                    "All images must have the same number of channels: load them with channels=1 "
-                    f"or channels=3. Received: channels {channels}"
-                )
             _check_bright(max(int(image.max()) for image in given), value_range)
             return tuple(given), ValueRange.BYTE
         given = np.stack(given) if given else np.empty((0, 1, 1, 1), np.uint8)
