@@ -39,9 +39,6 @@ KINDS = {
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
-# -- Batches ---------------------------------------------------------------------------------------
-
-
 @every_kind
 def test_seed_epoch_and_number_alone_decide_a_batch(make):
     batches = make()
@@ -68,9 +65,6 @@ def test_an_epoch_of_arrays_is_a_permutation():
     for source, options in (((x, x[1:]), {}), (x[:0], {}), (np.zeros, {}), (x, {"steps": 3})):
         with pytest.raises(ValueError, match=r"one length, not empty, or a function with `steps`"):
             Batches(source, 4, seed=0, **options)
-
-
-# -- fit -------------------------------------------------------------------------------------------
 
 
 def make_model(batches):
@@ -153,9 +147,6 @@ def test_a_training_lets_go():
     assert reference() is None
 
 
-# -- Augment ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("change", CHANGES)
 def test_images_and_masks_change_alike(change):
     """A mask is a function of its image's first channel wherever that lies."""
@@ -186,9 +177,6 @@ def test_images_and_masks_change_alike(change):
     expected = {"orientation": 8, "mirror": 2, "intensity": 0}[change]
     assert len(found) == expected
     assert X.max() <= 1  # and the arrays themselves are as they were
-
-
-# -- Patches ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3])

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from ganlib.data import DataError, load
 from ganlib.data.cells import membranes, nuclei
 from ganlib.data.room_styles import style_coverage, styles
-from ganlib.data.rooms import FACTORS, STYLES, factors, jitter, room_indices, rooms
+from ganlib.data.rooms import FACTORS, STYLES, factors, room_indices, rooms
 
 # Mean and standard deviation of each set's test part: others would be other data of the same name.
 KNOWN = {
@@ -26,9 +26,6 @@ def test_sets_are_what_they_were(name):
     np.testing.assert_allclose([pixels.mean(), pixels.std()], KNOWN[name], atol=0.01)
 
 
-# -- rooms -----------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def every_style():
     return rooms("train", train=STYLES)
@@ -38,14 +35,6 @@ def right(images, indices):
     """Factor → share of pictures whose factor is read right."""
     found, true = styles(images), factors(indices)
     return {name: float(np.mean(found[name] == true[name])) for name in FACTORS}
-
-
-def test_known_rooms():
-    """A picture depends on its index alone."""
-    expected = [[1, 0, 0, 1, 1, 1, 0], [1, 2, 0, 2, 0, 1, 0], [1, 1, 1, 3, 1, 0, 0]]
-    values = np.stack(list(factors([0, 1, 1_152_000]).values()), 1)
-    assert values.tolist() == expected
-    np.testing.assert_allclose(jitter([5])[0, :2], [0.37144293, 0.79112481], atol=1e-8)
 
 
 def test_styles_are_read_exactly_and_through_noise_and_blur(every_style):
@@ -72,9 +61,6 @@ def test_coverage(every_style):
     part = style_coverage(every_style.subset((values["cover"] == 1) & (values["bed"] == 0)))
     assert (part["values"], part["styles"]) == (pytest.approx(16 / 20), pytest.approx(1 / 8))
     assert part["counts"]["bed"].tolist() == [STYLES // 8, 0]
-
-
-# -- nuclei and membranes --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("draw", "low", "high"), [(nuclei, 0.03, 0.3), (membranes, 0.6, 0.9)])

@@ -53,9 +53,6 @@ def save_stack(path, arrays, **options):
     save(path, first, save_all=True, append_images=rest, **options)
 
 
-# -- one picture file ------------------------------------------------------------------------------
-
-
 def png(path, side, depth=8, colour=2, rows=b""):
     """A PNG of any depth and declared side, which Pillow would not write."""
     parts = {b"IHDR": struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)}
@@ -109,9 +106,6 @@ def test_broken_exif_is_none(tmp_path):
         assert open_image(path).size in [(8, 16), (16, 8)]
 
 
-# -- folders of images -----------------------------------------------------------------------------
-
-
 def test_folder_is_sorted_and_takes_every_extension(tmp_path):
     names = [f"{chr(ord('z') - i)}{end}" for i, end in enumerate(EXTENSIONS) if end != ".pbm"]
     save_images(tmp_path, names)
@@ -123,26 +117,18 @@ def test_folder_is_sorted_and_takes_every_extension(tmp_path):
     assert images.origin.endswith("Other files passed over: .heic, .txt.")
 
 
-def test_subfolders_are_classes(tmp_path):
-    save_images(tmp_path, ["dog/1.png", "cat/2.png", "cat/old/3.png"])
-    images = load(tmp_path)
-    assert list(images.labels) == [0, 0, 1]
-    save_images(tmp_path, ["stray.png"])
-    assert load(tmp_path).labels is None
-
-
 @pytest.mark.parametrize("names", [("train", "test", "val"), ("Train", "TEST", "Validation")])
 def test_splits_whatever_else_is_hidden_or_empty_beside_them(tmp_path, names):
-    files = ["a/1.png", "b/2.png"]
+    files = ["b/2.png", "a/1.png", "b/old/3.png"]
     for name in names:
         save_images(tmp_path / name, files)
     save_images(tmp_path, [".ipynb_checkpoints/a.png", "__MACOSX/train/a/1.png"])
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     for split in ("train", "validation", "test", None):
         images = load(tmp_path, split=split)
-        assert (len(images), list(images.labels)) == (2, [0, 1])
+        assert list(images.labels) == [0, 1, 1]  # the first level of subfolders
     save_images(tmp_path, ["extra/3.png"])
-    assert len(load(tmp_path, "test")) == 2
+    assert len(load(tmp_path, "test")) == 3
     with pytest.raises(DataError, match=r"images beside its parts.*extra"):
         load(tmp_path)
     with pytest.raises(NoSplitError, match=r"no subfolder 'dev'"):
@@ -167,9 +153,6 @@ def test_folder_with_mixed_shapes(tmp_path):
     with pytest.raises(DataError, match=r"same number of channels.*'c\.png'"):
         load(tmp_path, any_size=True)
     assert load(tmp_path, channels=1).shape == (3, 6, 8, 1)
-
-
-# -- folders with masks ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -260,9 +243,6 @@ def test_folder_errors_name_the_file(tmp_path, spoiled, message):
         load(tmp_path / "set", masks=True)
 
 
-# -- TIFF stacks -----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("split", [None, "test"])
 def test_stack(tmp_path, split):
     images = noise(5, 6, 8)
@@ -299,9 +279,7 @@ def test_stack_that_is_cut_short(tmp_path, share):
         load(tmp_path)
 
 
-# -- files from anyone: refused in one line; nothing in them runs or fills memory ------------------
-
-
+# Files from anyone are refused in one line; nothing in them runs or fills memory.
 class Mark:
     """Pickled, it is a call that leaves a mark."""
 
@@ -347,14 +325,12 @@ NPZ_FILES = {
         archive(**{"x.npy": npy((1,), length=2**31, content=bytes(65 * 2**20))}),
         r"not a whole .npz archive",
     ),
-    "wide dtype": (archive(**{"x.npy": npy((1,), "|V2000000000")}), CUT),
     "objects": (
         lambda path: np.savez(path, x=np.array([Mark(path.parent)] * 2, object)),
         r"plain arrays.*allow_pickle=False",
     ),
     "pickle": (pickled, r"not a whole .npz archive"),
     "damaged": (damaged, r"not a whole .npz archive"),
-    "no array": (archive(**{"x.npy": b"no array at all"}), r"not a whole .npz archive"),
 }
 
 

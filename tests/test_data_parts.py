@@ -29,9 +29,6 @@ def contents(part):
     return {pixels(image) for image in part.images}
 
 
-# -- Images.split ----------------------------------------------------------------------------------
-
-
 def test_split_is_stratified_complete_and_repeatable():
     images = numbered(100, labels=np.repeat([0, 1, 2], [50, 30, 20]))
     train, test = images.split(0.8, seed=3)
@@ -82,9 +79,6 @@ def test_split_errors():
     for images in (numbered(6, groups=[1] * 6, name="scans"), numbered(0, name="scans")):
         with pytest.raises(DataError, match=r"'scans'.*one side empty.*more groups"):
             images.split(0.5, seed=0)
-
-
-# -- load_parts: images ----------------------------------------------------------------------------
 
 
 def check_parts(parts, sizes=None):
@@ -141,9 +135,6 @@ def test_training_images_that_are_held_out_are_dropped(tmp_path):
     np.savez(tmp_path / "two.npz", x_train=train, x_test=test, **groups)
     with pytest.raises(DataError, match=r"number the groups apart.*groups \[399\]"):
         load_parts(tmp_path / "two.npz")
-
-
-# -- load_parts: tiles -----------------------------------------------------------------------------
 
 
 def placed(n, height=64, width=64, **facts):
@@ -235,8 +226,6 @@ def test_tiles_that_cannot_be(images, options, message):
     with pytest.raises(DataError, match=message):
         load_parts(images, **options)
 
-
-# -- TensorFlow Datasets ---------------------------------------------------------------------------
 
 CONFIGS = ("labelled", "pets", "text", "offline")
 

@@ -80,8 +80,6 @@ class Batches(DataAdapter):
             arrays = tuple(array[chosen] for array in self.arrays)
         return arrays if self.change is None else self.change(arrays, rng)
 
-    # -- what Keras asks an adapter for ------------------------------------------------------------
-
     get_numpy_iterator = get_jax_iterator = __iter__
 
     def get_torch_dataloader(self):

@@ -67,9 +67,6 @@ def _split_folder(folder, split):
     return parts[0]
 
 
-# -- images with masks -----------------------------------------------------------------------------
-
-
 def _with_masks(root, channels):
     places = []
     for names in (IMAGES, MASKS):
