@@ -1,8 +1,5 @@
 """`Images`, `check`, and `load` of arrays, embedded sets and .npz files."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from skimage.data import immunohistochemistry
@@ -13,27 +10,14 @@ BYTES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 MASKS = BYTES[..., 0] // 128
 
 
-def test_import_is_light():
-    heavy = ("keras", "tensorflow", "tensorflow_datasets", "mlxtend", "pandas", "torch", "jax")
-    code = (
-        "import sys, ganlib.data\n"
-        "from ganlib.data import DataError, Images, check, load\n"
-        f"print([name for name in {heavy} if name in sys.modules], ganlib.data.__all__[0])"
-    )
-    command = [sys.executable, "-c", code]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert found.strip() == "[] Augment"
-
-
-# -- Images ----------------------------------------------------------------------------------------
-
-
 def test_bytes_stay_bytes_and_floats_become_float32():
     assert Images(BYTES.astype("int64")).images.dtype == np.uint8
     assert Images(BYTES.astype("float64")).value_range == "byte"
     unit = Images(BYTES / 255)
     assert (unit.images.dtype, unit.value_range) == (np.float32, "unit")
     assert Images(np.zeros((2, 4, 5)), value_range="signed").shape == (2, 4, 5, 1)
+    with pytest.raises(DataError, match=r"nothing but 0 and 1"):
+        Images(MASKS)
 
 
 def test_lists_of_one_size_become_an_array_and_others_a_tuple():
@@ -44,69 +28,42 @@ def test_lists_of_one_size_become_an_array_and_others_a_tuple():
     assert repr(mixed).startswith("Images('array', 2 × 5×8 to 8×8×3, ")
     last = mixed.subset([1])
     assert (last.names, last.shape, last.masks.shape) == (("b",), (1, 5, 8, 3), (1, 5, 8, 1))
-    for give in (lambda: mixed.shape, lambda: mixed.as_range("unit")):
-        with pytest.raises(DataError, match=r"differ in size.*size=….*Received: 5×8 to 8×8"):
-            give()
-    with pytest.raises(DataError, match=r"same number of channels.*Received: \[1, 3\]"):
+    with pytest.raises(DataError, match=r"differ in size.*Received: 5×8 to 8×8"):
+        mixed.as_range("unit")
+    with pytest.raises(DataError, match=r"same number of channels"):
         Images([BYTES[0], BYTES[1, :5, :, :1]])
 
 
-@pytest.mark.parametrize("high", [1, 255, True, 7.5])
+@pytest.mark.parametrize("high", [255, True, 7.5])
 def test_masks_are_0_and_1_of_any_two_values(high):
     images = Images(BYTES, MASKS * high)
     np.testing.assert_array_equal(images.masks[..., 0], MASKS)
     assert images.foreground == pytest.approx(MASKS.mean())
     pixels, masks = images.arrays()
-    assert (pixels.dtype, masks.dtype, masks.shape) == ("float32", "float32", (6, 8, 8, 1))
-    assert 0 <= pixels.min() < pixels.max() == 1
-
-
-def test_a_mask_of_one_value_is_what_it_is_in_the_set():
-    masks = [np.full((8, 8), 255), *MASKS[1:] * 255]
-    assert Images(BYTES, masks).masks[0].all()
-    masks[0] = np.ones((8, 8))  # a full mask saved as 0 and 1 beside those of 0 and 255
-    assert Images(BYTES, masks).masks[0].all()
+    assert (pixels.max(), masks.dtype, masks.shape) == (1, "float32", (6, 8, 8, 1))
+    full = Images(BYTES, [np.full((8, 8), 255), *MASKS[1:] * 255]).masks
+    assert full[0].all()  # what it is in the set
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"images": np.zeros((4, 4))}, r"image\[np.newaxis\].*shape=\(4, 4\)"),
-        ({"images": np.zeros((9, 784))}, r"images.reshape\(-1, 28, 28, 1\).*shape=\(9, 784\)"),
-        ({"images": np.zeros((2, 4, 4), bool)}, r"masks.*dtype=bool"),
-        ({"images": np.full((2, 4, 4), 999.0)}, r"Rescale.*maximum=999"),
+        ({"images": np.zeros((9, 784))}, r"reshape\(-1, 28, 28, 1\).*shape=\(9, 784\)"),
+        ({"images": np.full((2, 4, 4), 999.0)}, r"maximum=999"),
         ({"images": np.full((2, 4, 4), 0.5), "value_range": "byte"}, r"whole numbers.*minimum=0.5"),
-        ({"images": np.full((2, 4, 4), 300), "value_range": "byte"}, r"maximum=300"),
-        ({"images": BYTES, "value_range": "percent"}, r"value_range='percent'"),
-        ({"images": [BYTES[0], BYTES[0] / 255]}, r"convert.*dtype=float64"),
+        ({"images": [BYTES[0], BYTES[0] / 255]}, r"image 1 must be uint8.*dtype=float64"),
         ({"images": BYTES, "labels": [0, 1]}, r"one integer per image.*shape=\(2,\)"),
         ({"images": BYTES, "labels": np.eye(6)}, r"argmax.*shape=\(6, 6\)"),
-        ({"images": BYTES, "labels": np.zeros(6)}, r"astype\(int\).*dtype=float64"),
-        ({"images": BYTES, "groups": np.zeros(6)}, r"integer or string.*dtype=float64"),
         ({"images": BYTES, "names": "ab"}, r"2 for 6 images"),
         ({"images": BYTES, "masks": MASKS[:2]}, r"2 for 6 images"),
         ({"images": BYTES, "masks": MASKS[:, :4]}, r"mask of 0 .*size.*mask \(4, 8, 1\)"),
-        ({"images": BYTES, "masks": BYTES}, r"masks\[\.\.\., k\].*mask \(8, 8, 3\)"),
-        ({"images": BYTES, "masks": BYTES[..., 0]}, r"mask of 0 must be binary.*JPEG.*values "),
-        ({"images": BYTES, "masks": [*MASKS[:5], MASKS[5] * 3]}, r"mask of 5 .*values 0, 1, 3"),
+        ({"images": BYTES, "masks": BYTES[..., 0]}, r"mask of 0 must be binary"),
+        ({"images": BYTES, "masks": [*MASKS[:5], MASKS[5] * 3]}, r"mask of 5 .*values \[0, 1, 3\]"),
     ],
 )
 def test_images_refuse_what_does_not_fit(fields, message):
     with pytest.raises(DataError, match=message):
         Images(**fields)
-
-
-def test_bytes_of_0_and_1_are_refused():
-    with pytest.raises(DataError, match=r'astype\("float32"\).*value_range="byte".*maximum=1'):
-        Images(MASKS)
-    assert Images(MASKS.astype("float32")).value_range == "unit"
-    assert Images(MASKS, value_range="byte").images.max() == 1
-
-
-def test_checksum_is_pinned():
-    images = Images(np.arange(8, dtype="uint8").reshape(2, 2, 2), labels=[0, 1])
-    expected = "e6d8e41eeeceafe5c83dde9e6a9d3a31b246a0d883539630c6a0c28d6769298e"
-    assert images.checksum() == expected
 
 
 def test_checksum_feels_every_part_and_no_layout():
@@ -125,43 +82,29 @@ def test_checksum_feels_every_part_and_no_layout():
         Images(BYTES, stack=True, **facts),
         Images([*BYTES[:5], BYTES[5, :4]], **facts),
     ]
+    pinned = Images(np.arange(8, dtype="uint8").reshape(2, 2, 2), labels=[0, 1]).checksum()
+    assert pinned == "e6d8e41eeeceafe5c83dde9e6a9d3a31b246a0d883539630c6a0c28d6769298e"
     assert len({base.checksum(), *(other.checksum() for other in others)}) == 10
     labels, groups = np.arange(6, dtype=">i4"), np.array(list("aabbcc"))
     same = Images(np.asfortranarray(BYTES), labels=labels, groups=groups, names="fedcba")
     assert same.checksum() == base.checksum()
-
-
-def test_representations():
-    images = Images(BYTES, labels=[0, 0, 0, 1, 1, 1], name="a<b", synthetic=True)
-    assert repr(images) == "Images('a<b', 6 × 8×8×3, byte, 2 classes, synthetic)"
-    table = images._repr_html_()
-    assert "a&lt;b" in table
-    assert images.checksum()[:12] in table
-    masked = Images(BYTES, [*MASKS[:4], np.zeros((8, 8)), np.ones((8, 8))])
-    assert "masks: 1 empty, 1 full" in masked._repr_html_()
-
-
-# -- check -----------------------------------------------------------------------------------------
+    assert repr(base) == "Images('array', 6 × 8×8×3, byte, 6 classes, 3 groups, real)"
+    assert base.checksum()[:12] in base._repr_html_()
 
 
 @pytest.mark.parametrize(
     ("fields", "needs", "message"),
     [
-        ({}, {"channels": 1}, r"size=None, channels=1. Received: 8×8, 3 channels"),
-        ({}, {"size": 28}, r"wrong shape: load them with size=28.*8×8"),
-        ({}, {"labels": True}, r"no labels.*subfolder per class.*labels=None"),
-        ({"labels": [1, 2, 3] * 2}, {"classes": 3}, r"classes 0 to 2.*3 labels, 1, 2, 3"),
-        ({"labels": [0, -1] * 3}, {"classes": 2}, r"return_inverse.*labels, -1, 0"),
-        ({"labels": [0, 1] * 3}, {"classes": 10}, r"10 classes.*2 labels"),
+        ({}, {"channels": 1}, r"channels=1. Received: 8×8, 3 channels"),
+        ({}, {"size": 28}, r"wrong shape: load them with size=28"),
+        ({}, {"classes": 2}, r"classes 0 to 1.*0 labels"),
+        ({"labels": [0, -1] * 3}, {"classes": 2}, r"2 labels, -1, 0"),
         ({}, {"minimum": 7}, r"too few images.*6 images, at least 7"),
         ({}, {"at_least": 9}, r"smaller than a patch of 9×9.*0 \(8×8\), 1 "),
-        ({"images": BYTES[:0]}, {}, r"too few images.*0 images"),
-        ({"images": np.full((6, 4, 4), 7)}, {}, r"are equal.*6 images, every value 7"),
+        ({"images": np.full((6, 4, 4), 7)}, {}, r"one value.*7"),
         ({"images": np.zeros((2, 3, 64, 64))}, {}, r"np.moveaxis\(images, 1, -1\)"),
-        ({"images": BYTES / np.float32(1), "value_range": "unit"}, {}, r"maximum=255"),
-        ({"images": np.full((2, 4, 4), np.inf, "float32")}, {}, r"nan_to_num.*32 of 32 values"),
+        ({"images": np.full((2, 4, 4), np.nan, "float32")}, {}, r"Look for NaN"),
         ({"masks": 0 * MASKS}, {}, r"have no foreground"),
-        ({"masks": 0 * MASKS + 1}, {}, r"have no background"),
     ],
 )
 def test_check_names_problem_and_remedy(fields, needs, message):
@@ -170,42 +113,20 @@ def test_check_names_problem_and_remedy(fields, needs, message):
     assert "'faces'" in str(raised.value)
 
 
-# -- load: arrays and embedded sets ----------------------------------------------------------------
-
-
-def test_load_returns_images_as_they_are():
-    images = Images(BYTES)
-    assert load(images) is images
-    assert load(images, size=8, channels=3) is images
-    assert load(BYTES / 255, value_range="signed").value_range == "signed"
-    mixed = load([BYTES[0], BYTES[1, :5, :, 0]], channels=3)
-    assert [image.shape for image in mixed.images] == [(8, 8, 3), (5, 8, 3)]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"spec": 3}, r'Images, an array.*"digits".*Received: int'),
         ({"spec": "no/such/place"}, r"tfds:NAME.*Received: 'no/such/place' \(nothing there\)"),
-        ({"spec": __file__}, r"test_data\.py' \(a file of another kind\)"),
-        ({"spec": "a.h5"}, r"What h5py\.File\(path\)\[key\]\[:\] gives"),
-        ({"spec": "a.npy"}, r"What np\.load\(path\) gives"),
-        ({"spec": BYTES, "channels": 2}, r"must be 1 or 3.*channels=2"),
+        ({"spec": "a.h5"}, r"h5py\.File\(path\)\[key\]\[:\]"),
         ({"spec": BYTES[..., :2], "channels": 3}, r"moveaxis.*images of 2"),
         ({"spec": BYTES, "masks": True}, r"has no masks.*masks as y"),
+        *(({"spec": spec, "split": "dev"}, "split='dev'") for spec in (BYTES, "photos", "nuclei")),
     ],
 )
 def test_load_errors(arguments, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as raised:
         load(**arguments)
-
-
-@pytest.mark.parametrize(
-    "spec", [BYTES, "digits", "tissue", "rooms", "photos", "nuclei", "membranes"]
-)
-def test_a_split_that_is_not_there(spec):
-    with pytest.raises(NoSplitError, match=r"leave `split` out.*Received: split='dev'"):
-        load(spec, split="dev")
+    assert isinstance(raised.value, NoSplitError) == ("split" in arguments)
 
 
 def test_channels_are_bt601_luma_or_repeats():
@@ -213,6 +134,8 @@ def test_channels_are_bt601_luma_or_repeats():
     grey = load(colours.reshape(4, 1, 1, 3), channels=1)
     assert list(grey.images.ravel()) == [76, 150, 29, 255]
     assert load(BYTES[..., :1], channels=3).shape == (6, 8, 8, 3)
+    mixed = load([BYTES[0], BYTES[1, :5, :, 0]], channels=3)
+    assert [image.shape for image in mixed.images] == [(8, 8, 3), (5, 8, 3)]
     alpha = np.concatenate([BYTES, BYTES[..., :1]], axis=-1)
     np.testing.assert_array_equal(load(alpha, channels=3).images, BYTES)
 
@@ -227,53 +150,31 @@ def test_size_crops_the_centre_and_resizes():
     assert masked.masks.all()
     edge = np.zeros((1, 16, 16, 2), "float32")
     edge[:, :, 8:] = 1.0
-    resized = load(edge, size=24).images  # Lanczos overshoots
-    assert (resized.dtype, resized.min(), resized.max()) == (np.float32, 0.0, 1.0)
+    assert load(edge, size=24).images.max() == 1.0  # Lanczos overshoots
 
 
 def test_digits():
-    whole, train, test = (load("digits", split) for split in (None, "train", "test"))
+    whole, test = load("digits"), load("digits", "test")
     check(whole, channels=1, size=28, classes=10, minimum=5000)
-    assert repr(whole) == "Images('digits', 5000 × 28×28×1, byte, 10 classes, real)"
-    assert "MNIST" in whole.origin
-    assert list(np.bincount(train.labels)) == [400] * 10
     assert list(np.bincount(test.labels)) == [100] * 10
-    assert train.checksum() == whole.split(0.8, seed=0)[0].checksum()
+    assert test.checksum() == whole.split(0.8, seed=0)[1].checksum()
 
 
 def test_tissue_is_crops_of_the_picture_and_tiles_share_no_pixel():
     tissue = check(load("tissue"), channels=3, size=32, minimum=1600)
     assert repr(tissue) == "Images('tissue', 1600 × 32×32×3, byte, 64 groups, real)"
-    assert "not lung tissue" in tissue.origin
-    picture, owner = immunohistochemistry(), np.full((512, 512), -1)
+    picture = immunohistochemistry()
     places = np.stack(np.unravel_index(np.arange(1600), (8, 8, 5, 5)), axis=1)
-    for (row, column, down, right), crop, group in zip(
-        places, tissue.images, tissue.groups, strict=True
-    ):
-        top, left = 64 * row + 8 * down, 64 * column + 8 * right
-        window = slice(top, top + 32), slice(left, left + 32)
-        np.testing.assert_array_equal(crop, picture[window])
-        assert set(np.unique(owner[window])) <= {-1, group}
-        owner[window] = group
-    train, test = load("tissue", "train"), load("tissue", "test")
-    assert (len(train), len(test)) == (51 * 25, 13 * 25)
-    assert set(train.groups).isdisjoint(test.groups)
-
-
-def test_photos():
-    parts = [load("photos", split) for split in ("train", "validation", "test")]
-    assert [len(part) for part in parts] == [6, 1, 3]
-    assert repr(load("photos")) == (
-        "Images('photos', 10 × 300×451 to 1411×1411×3, byte, 9 groups, real)"
-    )
-    assert parts[2].names == ("chelsea", "coffee", "flower")
-    assert load("photos", "test", size=32, channels=1).shape == (3, 32, 32, 1)
+    for place, crop, group in zip(places, tissue.images, tissue.groups, strict=True):
+        top, left = 64 * place[:2] + 8 * place[2:]
+        np.testing.assert_array_equal(crop, picture[top : top + 32, left : left + 32])
+        assert group == 8 * place[0] + place[1]
+    assert len(load("tissue", "test")) == 13 * 25
 
 
 def test_a_place_of_the_name_of_a_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
-    np.savez(tmp_path / "digits" / "x.npz", x=BYTES)
     with pytest.raises(DataError, match=r'"\./digits" for yours, or "embedded:digits"'):
         load("digits")
     assert load("embedded:digits", "test").name == "digits"
@@ -282,18 +183,13 @@ def test_a_place_of_the_name_of_a_set(tmp_path, monkeypatch):
             load(mine)
 
 
-# -- load: .npz ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "keys", [("x", "y", "group"), ("images", "labels", "groups"), ("X", "Y", "GROUP"), ("data",)]
-)
+@pytest.mark.parametrize("keys", [("x", "y", "group"), ("IMAGES", "labels", "GROUPS"), ("data",)])
 def test_npz_without_splits(tmp_path, keys):
     parts = (BYTES, np.arange(6).reshape(6, 1), np.array(list("aabbcc")))
     np.savez_compressed(tmp_path / "cells.npz", **dict(zip(keys, parts, strict=False)))
     images = load(tmp_path / "cells.npz")
     np.testing.assert_array_equal(images.images, BYTES)
-    assert (images.name, str(tmp_path) in images.origin) == ("cells", False)
+    assert images.name == "cells"
     if len(keys) == 3:
         assert list(images.labels) == list(range(6))
         assert list(images.groups) == list("aabbcc")
@@ -313,25 +209,19 @@ def test_npz_with_splits(tmp_path, pattern):
     assert load(path, size=4, channels=1).shape == (3, 4, 4, 1)
 
 
-@pytest.mark.parametrize("key", ["y", "masks"])
-def test_npz_with_masks(tmp_path, key):
+def test_npz_with_masks(tmp_path):
     path = tmp_path / "cells.npz"
-    for saved in (MASKS, 255 * MASKS, MASKS.astype(bool), MASKS[..., np.newaxis]):
+    for key, saved in {"y": 255 * MASKS, "masks": MASKS[..., np.newaxis].astype(bool)}.items():
         np.savez(path, x=BYTES / 255, stack=True, **{key: saved})
         masked = load(path, masks=True, channels=1)
         np.testing.assert_array_equal(masked.masks[..., 0], MASKS)
         assert (masked.value_range, masked.channels, masked.stack) == ("byte", 1, True)
-    np.savez(path, x=BYTES, **{key: MASKS})
+    np.savez(path, x=BYTES, y=MASKS)
     assert not load(path).stack  # nobody guesses
-    np.savez(path, x=BYTES, **{key: 0 * MASKS})
-    with pytest.raises(DataError, match=r"masks of 'cells' have no foreground"):
-        load(path)
 
 
 def test_npz_errors_name_file_and_keys(tmp_path):
     path = tmp_path / "set.npz"
-    with pytest.raises(DataError, match=r"There is no file .*set\.npz"):
-        load(path)
     np.savez(path, x=BYTES, y=np.arange(6))
     with pytest.raises(NoSplitError, match=r"set\.npz.*as x_test.*keys \['x', 'y'\]"):
         load(path, split="test")

@@ -11,7 +11,6 @@ from helpers import Recorder
 
 from ganlib.data import Augment, Batches, DataError, EpochOrder, Images, Patches
 from ganlib.data.batches import CHANGES
-from ganlib.images import convert, downscale
 
 X = np.random.default_rng(1).random((23, 6, 6, 3)).astype("float32")
 Y = (X[..., :1] > 0.5).astype("float32")
@@ -40,13 +39,9 @@ KINDS = {
 every_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
-# -- Batches ---------------------------------------------------------------------------------------
-
-
 @every_kind
 def test_seed_epoch_and_number_alone_decide_a_batch(make):
-    batches, state = make(), RNG.bit_generator.state
-    RNG.bit_generator.state = state
+    batches = make()
     batches.epoch = 5
     np.random.seed(1)
     for step, batch in enumerate(batches):
@@ -67,27 +62,9 @@ def test_an_epoch_of_arrays_is_a_permutation():
     np.testing.assert_array_equal(batches.order(7), np.random.default_rng((0, 7)).permutation(10))
     assert [len(b) for (b,) in batches] == [3, 3, 3, 1]
     assert (len(batches), batches.partial_batch_size) == (4, 1)
-    whole = Batches(x, 3, seed=0, drop_remainder=True)
-    assert (len(whole), len(list(whole)), whole.partial_batch_size) == (3, 3, 0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (((np.zeros(3), np.zeros(2)), 1, 0), r"same length. Received: lengths \[3, 2\]"),
-        ((np.zeros(3), 0, 0), r"at least 1.*batch_size=0"),
-        ((np.zeros((0, 3)), 4, 0), r"not one full batch.*\[0\] images"),
-        ((np.zeros, 4, 0), r"`steps` be given.*steps=None"),
-    ],
-)
-def test_errors_of_batches(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Batches(*arguments)
-    with pytest.raises(ValueError, match=r"keep the remainder.*\[3\] images, batch_size=4"):
-        Batches(np.zeros(3), 4, 0, drop_remainder=True)
-
-
-# -- fit -------------------------------------------------------------------------------------------
+    for source, options in (((x, x[1:]), {}), (x[:0], {}), (np.zeros, {}), (x, {"steps": 3})):
+        with pytest.raises(ValueError, match=r"one length, not empty, or a function with `steps`"):
+            Batches(source, 4, seed=0, **options)
 
 
 def make_model(batches):
@@ -159,27 +136,15 @@ def test_a_data_set_of_tensorflow_gives_the_same_numbers_and_lets_go(make):
     assert reference() is None
 
 
-class Halt(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = True
-
-
 @pytest.mark.backend
-@pytest.mark.parametrize("stop", [False, True])
-def test_a_training_lets_go(stop):
+def test_a_training_lets_go():
     batches = KINDS["changed"]()
     model = make_model(batches)
-    callbacks = [EpochOrder(batches)]
-    if stop:  # in the middle of an epoch, whose other batches wait
-        callbacks.append(Halt())
-    fit(model, batches, epochs=2, callbacks=callbacks)
+    fit(model, batches, epochs=2)
     reference = weakref.ref(batches)
-    del batches, callbacks, model
+    del batches, model
     gc.collect()
     assert reference() is None
-
-
-# -- Augment ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -214,68 +179,21 @@ def test_images_and_masks_change_alike(change):
     assert X.max() <= 1  # and the arrays themselves are as they were
 
 
-def test_errors_of_augment():
-    with pytest.raises(ValueError, match=r"orientation, mirror, intensity. Received: \['turn'\]"):
-        Augment(("turn",))
-    with pytest.raises(ValueError, match=r'use "mirror". Received: images of 6×4'):
-        Batches(X[:, :, :4], 4, 0, change=Augment(("orientation",))).batch(0, 0)
-
-
-# -- Patches ---------------------------------------------------------------------------------------
-
-
-def places(patch, image, step=1):
-    """All `(picture corner, orientation)` where a patch lies in an image, in pixels."""
-    side = len(patch)
-    windows = np.lib.stride_tricks.sliding_window_view(image, (side, side), axis=(0, 1))
-    windows = np.moveaxis(windows[::step, ::step], 2, -1)
-    found = []
-    for mirror in (False, True):
-        for turns in range(4):
-            upright = np.rot90(patch, -turns)
-            upright = upright[:, ::-1] if mirror else upright
-            hits = np.argwhere((windows == upright).all(axis=(2, 3, 4)))
-            found += [(tuple(map(int, hit)), mirror, turns) for hit in hits]
-    return found
-
-
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_pairs_lie_at_the_same_place_and_the_same_way_up(scale):
-    images = make_images((47, 38), (36, 50))
-    patches = make_patches(images=images, scale=scale, size=24, n=12)
-    small = [
-        downscale(image[: h - h % scale, : w - w % scale], scale)
-        for image in images.images
-        for h, w in [image.shape[:2]]
-    ]
-    orientations = set()
-    for low, high in zip(*(convert(x, "unit", "byte") for x in patches.batch(2, 1)), strict=True):
-        pairs = zip(small, images.images, strict=True)
-        found = [set(places(low, s)) & set(places(high, p, scale)) for s, p in pairs]
-        assert sum(map(len, found)) >= 1
-        orientations |= {place[1:] for place in set().union(*found)}
-    assert len(orientations) >= 4  # of 8, among 12 pairs
+    low, high = make_patches(scale=scale, size=24, n=64).batch(2, 1)
+    side = 24 // scale
+    assert (low.dtype, low.shape, high.shape) == ("float32", (64, side, side, 3), (64, 24, 24, 3))
+    shrunk = high.reshape(64, side, scale, side, scale, 3).mean(axis=(2, 4))
+    difference = np.abs(shrunk - low).mean(axis=(1, 2, 3))
+    assert difference.max() < 0.06 * (scale - 1) + 1e-6
+    assert np.abs(shrunk[:, ::-1] - low).mean(axis=(1, 2, 3)).min() > 2 * difference.max()
 
 
-def test_patches_of_small_and_large_pictures_alike():
-    images = [np.full((16, 16, 3), 10, "uint8"), np.full((32, 24, 3), 200, "uint8")]
-    images[1][[0, -1]] = images[1][:, [0, -1]] = 255
-    low, high = make_patches(images=Images(images), n=2000, high_range="signed").batch(0, 0)
-    assert (low.dtype, low.shape, high.shape) == ("float32", (2000, 8, 8, 3), (2000, 16, 16, 3))
-    assert (low.min() > 0, high.min() < -0.9, high.max()) == (True, True, 1)
-    large = high[high.max(axis=(1, 2, 3)) > 0]
-    assert len(large) / 2000 == pytest.approx(0.5, abs=0.04)
-    assert ((large == 1).sum(axis=(1, 2, 3)) == 3 * (16 + 15)).any()  # a corner
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"scale": 3}, ValueError, r"`scale` must divide `size`.*size=16, scale=3"),
-        ({"size": 34}, DataError, r"smaller than a patch of 34×34.*Received: 1 \(33×32\)$"),
-        ({"images": Images(X[..., :1])}, DataError, r"wrong shape: .*channels=3.*1 channels"),
-    ],
-)
-def test_errors_of_patches(options, error, message):
-    with pytest.raises(error, match=message):
-        make_patches(**options)
+def test_errors():
+    with pytest.raises(ValueError, match=r"orientation, mirror, intensity. Received: \['turn'\]"):
+        Augment(("turn",))
+    with pytest.raises(ValueError, match=r"`scale` must divide `size`"):
+        make_patches(scale=3)
+    with pytest.raises(DataError, match=r"smaller than a patch of 34×34.*1 \(33×32\)$"):
+        make_patches(size=34)

@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 from ganlib.data import DataError, load
 from ganlib.data.cells import membranes, nuclei
 from ganlib.data.room_styles import style_coverage, styles
-from ganlib.data.rooms import FACTORS, STYLES, factors, jitter, number, room_indices, rooms
+from ganlib.data.rooms import FACTORS, STYLES, factors, room_indices, rooms
 
 # Mean and standard deviation of each set's test part: others would be other data of the same name.
 KNOWN = {
@@ -26,9 +26,6 @@ def test_sets_are_what_they_were(name):
     np.testing.assert_allclose([pixels.mean(), pixels.std()], KNOWN[name], atol=0.01)
 
 
-# -- rooms -----------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def every_style():
     return rooms("train", train=STYLES)
@@ -38,30 +35,6 @@ def right(images, indices):
     """Factor → share of pictures whose factor is read right."""
     found, true = styles(images), factors(indices)
     return {name: float(np.mean(found[name] == true[name])) for name in FACTORS}
-
-
-def test_rooms_are_both_parts_and_no_two_alike():
-    both = load("rooms")
-    assert repr(both) == "Images('rooms', 2500 × 64×64×3, byte, synthetic)"
-    parts = [load("rooms", split=split).images for split in ("train", "test")]
-    np.testing.assert_array_equal(both.images, np.concatenate(parts))
-    assert len({image.tobytes() for image in both.images}) == 2500
-    assert load("rooms", "test", size=16, channels=1).shape == (500, 16, 16, 1)
-
-
-def test_known_rooms():
-    """A picture depends on its index alone."""
-    expected = [[1, 0, 0, 1, 1, 1, 0], [1, 2, 0, 2, 0, 1, 0], [1, 1, 1, 3, 1, 0, 0]]
-    values = np.stack(list(factors([0, 1, 1_152_000]).values()), 1)
-    assert values.tolist() == expected
-    np.testing.assert_allclose(jitter([5])[0, :2], [0.37144293, 0.79112481], atol=1e-8)
-
-
-def test_styles_are_balanced():
-    numbers = number(factors(room_indices("train", train=2 * STYLES)))
-    np.testing.assert_array_equal(np.bincount(numbers[:STYLES]), np.ones(STYLES))
-    np.testing.assert_array_equal(np.bincount(numbers[STYLES:]), np.ones(STYLES))
-    assert np.any(numbers[:STYLES] != numbers[STYLES:])
 
 
 def test_styles_are_read_exactly_and_through_noise_and_blur(every_style):
@@ -79,64 +52,29 @@ def test_styles_are_read_exactly_and_through_noise_and_blur(every_style):
 
 def test_coverage(every_style):
     whole = style_coverage(every_style)
-    assert (whole.n, whole.clear, whole.values, whole.styles) == (STYLES, STYLES, 1.0, 1.0)
-    assert whole.missing_styles == 0
-    assert whole.styles_expected == pytest.approx(1 - np.exp(-1), abs=1e-3)
-    assert whole.counts["floor"].tolist() == [STYLES // 3] * 3
+    shares = (whole["n"], whole["clear"], whole["values"], whole["styles"])
+    assert shares == (STYLES, STYLES, 1.0, 1.0)
+    assert whole["missing_styles"] == 0
+    assert whole["styles_expected"] == pytest.approx(1 - np.exp(-1), abs=1e-3)
+    assert whole["counts"]["floor"].tolist() == [STYLES // 3] * 3
     values = factors(room_indices("train", train=STYLES))
     part = style_coverage(every_style.subset((values["cover"] == 1) & (values["bed"] == 0)))
-    assert (part.values, part.styles) == (pytest.approx(16 / 20), pytest.approx(1 / 8))
-    assert part.missing_styles == STYLES * 7 // 8
-    assert part.counts["bed"].tolist() == [STYLES // 8, 0]
+    assert (part["values"], part["styles"]) == (pytest.approx(16 / 20), pytest.approx(1 / 8))
+    assert part["counts"]["bed"].tolist() == [STYLES // 8, 0]
 
 
-# -- nuclei and membranes --------------------------------------------------------------------------
-
-BOTH = pytest.mark.parametrize("draw", [nuclei, membranes])
-# Foreground of the whole set, and of each of its images.
-SHARES = {nuclei: ((0.08, 0.2), (0.03, 0.3)), membranes: ((0.65, 0.85), (0.6, 0.9))}
-
-
-@pytest.fixture(scope="module")
-def sets():
-    """(function, split) → the set, drawn once."""
-    splits = ("train", "test")
-    return {(draw, split): draw(split) for draw in (nuclei, membranes) for split in splits}
-
-
-@BOTH
-def test_cells(draw, sets):
-    train, test = sets[draw, "train"], sets[draw, "test"]
-    assert (train.shape, test.shape) == ((64, 128, 128, 1), (24, 128, 128, 1))
-    assert (train.names[0], test.names[-1]) == ("train 0", "test 23")
-    both = np.concatenate([train.images, test.images])
-    assert len({image.tobytes() for image in both}) == 88
-    for images in (train, test):
-        assert (images.synthetic, images.stack, images.groups) == (True, False, None)
-        (low, high), (least, most) = SHARES[draw]
-        assert low < images.foreground < high
-        shares = images.masks.mean(axis=(1, 2, 3))
-        assert least < shares.min() <= shares.max() < most
+@pytest.mark.parametrize(("draw", "low", "high"), [(nuclei, 0.03, 0.3), (membranes, 0.6, 0.9)])
+def test_cells(draw, low, high):
+    test = draw("test")
+    assert test.shape == (24, 128, 128, 1)
+    assert (test.names[-1], test.synthetic, test.stack) == ("test 23", True, False)
+    both = np.concatenate([draw("train", n=24).images, test.images])
+    assert len({image.tobytes() for image in both}) == 48
+    shares = test.masks.mean(axis=(1, 2, 3))
+    assert low < shares.min() <= shares.max() < high
     assert draw("test", n=3).checksum() == test.subset([0, 1, 2]).checksum()
-    assert draw(size=50, n=2).shape == (2, 50, 50, 1)
-    for options in ({"size": 31}, {"size": 64.5}, {"n": 0}):
-        with pytest.raises(DataError, match=r"32 to 512 pixels wide"):
-            draw(**options)
-
-
-@BOTH
-def test_masks_lie_where_things_are(draw, sets):
-    """Nuclei are brighter than their ground, interiors than membranes; moved masks fit worse."""
-    test = sets[draw, "test"]
-    images, masks = test.images[..., 0].astype(float), test.masks[..., 0].astype(bool)
-
-    def contrasts(masks):
-        pairs = zip(images, masks, strict=True)
-        return [image[mask].mean() - image[~mask].mean() for image, mask in pairs]
-
-    own = contrasts(masks)
-    assert min(own) > 12
-    for shift in (3, -3):
-        for axis in (1, 2):
-            assert np.mean(contrasts(np.roll(masks, shift, axis))) < 0.85 * np.mean(own)
-    assert np.mean(contrasts(np.roll(masks, 1, 0))) < 0.3 * np.mean(own)
+    images, masks = test.images.astype(float), test.masks.astype(bool)
+    contrast = [i[m].mean() - i[~m].mean() for i, m in zip(images, masks, strict=True)]
+    assert min(contrast) > 12  # nuclei are brighter than their ground, interiors than membranes
+    with pytest.raises(DataError, match=r"32 to 512 pixels wide"):
+        draw(size=31)

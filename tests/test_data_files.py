@@ -1,16 +1,20 @@
 """Picture files, folders of them, folders with masks, TIFF stacks."""
 
 import os
+import pickle
 import struct
+import tracemalloc
 import unicodedata
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from draws import RNG
 from PIL import Image
 
-from ganlib.data import DataError, NoSplitError, load
-from ganlib.data.files import EXTENSIONS, open_image, pixels_of
+from ganlib.data import DataError, NoSplitError, load, npz
+from ganlib.data.files import EXTENSIONS, open_image
 
 
 def noise(*shape):
@@ -49,58 +53,22 @@ def save_stack(path, arrays, **options):
     save(path, first, save_all=True, append_images=rest, **options)
 
 
-# -- one picture file ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("mode", "channels"), [("1", 1), ("L", 1), ("LA", 1), ("P", 3), ("RGB", 3), ("RGBA", 3)]
-)
-def test_modes_are_kept_and_become_pixels(tmp_path, mode, channels):
-    save_images(tmp_path, ["a.png"], mode=mode)
-    image = open_image(tmp_path / "a.png")
-    assert image.mode == mode
-    assert pixels_of(image).shape == (6, 8, channels)
-
-
-def png16(path, colour):
-    """A PNG of 16 bits per channel, which Pillow cannot write in colour."""
-    import zlib
-
-    def chunk(kind, content):
-        code = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + code
-
-    row = b"\0" + bytes(2 * {2: 3, 6: 4, 4: 2, 0: 1}[colour] * 4)
-    parts = {b"IHDR": struct.pack(">IIBBBBB", 4, 4, 16, colour, 0, 0, 0)}
-    parts |= {b"IDAT": zlib.compress(4 * row), b"IEND": b""}
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items()))
-
-
-def tiff16(path):
-    """A TIFF of 3 × 16 bits."""
-    data = bytes(4 * 4 * 3 * 2)
-    entries = [
-        *((256, 3, 1, 4), (257, 3, 1, 4), (258, 3, 3, 8), (259, 3, 1, 1), (262, 3, 1, 2)),
-        *((273, 4, 1, 14), (277, 3, 1, 3), (278, 3, 1, 4), (279, 4, 1, len(data))),
+def png(path, side, depth=8, colour=2, rows=b""):
+    """A PNG of any depth and declared side, which Pillow would not write."""
+    parts = {b"IHDR": struct.pack(">IIBBBBB", side, side, depth, colour, 0, 0, 0)}
+    parts |= {b"IDAT": zlib.compress(rows), b"IEND": b""}
+    chunks = [
+        struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c))
+        for kind, c in parts.items()
     ]
-    body = struct.pack("<HHH", 16, 16, 16) + data
-    table = struct.pack("<H", len(entries))
-    for tag, kind, count, value in entries:
-        table += struct.pack("<HHII", tag, kind, count, value)
-    head = b"II*\0" + struct.pack("<I", 8 + len(body))
-    path.write_bytes(head + body + table + bytes(4))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
 
 
 DEEP = {
     "grey.png": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
-    "rgb.png": lambda path: png16(path, 2),
-    "rgba.png": lambda path: png16(path, 6),
-    "la.png": lambda path: png16(path, 4),
-    "rgb.tif": tiff16,
+    "rgb.png": lambda path: png(path, 4, 16, 2, bytes(100)),
+    "la.png": lambda path: png(path, 4, 16, 4, bytes(68)),
     "float.tif": lambda path: Image.fromarray(np.ones((4, 4), "float32")).save(path),
-    "grey.jp2": lambda path: Image.fromarray(np.full((4, 4), 40000, "uint16")).save(path),
-    "rgb.ppm": lambda path: path.write_bytes(b"P6 # a\n4 4 4095\n" + bytes(96)),
-    "grey.pgm": lambda path: path.write_bytes(b"P5\n4 4\n65535\n" + bytes(32)),
 }
 
 
@@ -111,18 +79,7 @@ def test_more_than_8_bits_are_refused_by_the_files_own_depth(tmp_path, name):
         load(tmp_path)
 
 
-def test_jpeg_2000_of_12_bits_in_colour(tmp_path):
-    save(tmp_path / "a.jp2", noise(16, 16, 3))
-    assert load(tmp_path).shape == (1, 16, 16, 3)
-    content = bytearray((tmp_path / "a.jp2").read_bytes())
-    place = content.index(b"\xff\x4f\xff\x51")
-    content[place + 42 : place + 51 : 3] = bytes([11] * 3)
-    (tmp_path / "a.jp2").write_bytes(content)
-    with pytest.raises(DataError, match=r"more than 8 bits.*12 bits"):
-        load(tmp_path)
-
-
-@pytest.mark.parametrize("end", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("end", ["jpg", "tif"])
 def test_exif_orientation_is_applied_once(tmp_path, end):
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90° to view
@@ -136,33 +93,17 @@ def test_exif_orientation_is_applied_once(tmp_path, end):
 
 
 def test_broken_exif_is_none(tmp_path):
-    """Whatever stands in it, the picture is read; and its orientation, where that can be."""
+    """Whatever stands in it, the picture is read."""
     exif = Image.Exif()
     exif[0x0112], exif[0x011A], exif[0x0131] = 6, 1.5, "ganlib"
     good = exif.tobytes()
     path = tmp_path / "a.jpg"
-    for trial in range(200):
+    for trial in range(100):
         block = bytearray(good)
         for place in RNG.integers(10, len(block), 4 if trial else 0):
             block[place] = RNG.integers(256)
         save(path, noise(8, 16, 3), exif=bytes(block))
         assert open_image(path).size in [(8, 16), (16, 8)]
-    tags = [(0x0112, 3, 1, 6 << 16), (0x011A, 10, 1, 8), (0x0131, 5, 1, 8), (0x0100, 2, 4, 0)]
-    block = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(tags))
-    block += b"".join(struct.pack(">HHII", *tag) for tag in tags) + struct.pack(">Iii", 0, 1, -1)
-    save(path, noise(8, 16, 3), exif=block)
-    assert open_image(path).size == (8, 16)
-
-
-@pytest.mark.parametrize("end", ["tif", "gif", "webp", "png"])
-def test_several_pages_are_refused(tmp_path, end):
-    save_stack(tmp_path / f"a.{end}", noise(3, 6, 8))
-    with pytest.raises(DataError, match=rf"a\.{end} has several pages.*images\.tif.*3 pages"):
-        load(tmp_path)
-    assert len(open_image(tmp_path / f"a.{end}", pages=True)) == 3
-
-
-# -- folders of images -----------------------------------------------------------------------------
 
 
 def test_folder_is_sorted_and_takes_every_extension(tmp_path):
@@ -173,33 +114,24 @@ def test_folder_is_sorted_and_takes_every_extension(tmp_path):
     images = load(tmp_path, channels=1)
     assert images.names == tuple(sorted(names))
     assert (images.labels, images.name) == (None, tmp_path.name)
-    assert images.origin.endswith("other files passed over: .heic, .txt.")
-
-
-def test_subfolders_are_classes(tmp_path):
-    save_images(tmp_path, ["dog/1.png", "cat/2.png", "cat/old/3.png"])
-    images = load(tmp_path)
-    assert (images.class_names, list(images.labels)) == (("cat", "dog"), [0, 0, 1])
-    save_images(tmp_path, ["stray.png"])
-    assert load(tmp_path).labels is None
+    assert images.origin.endswith("Other files passed over: .heic, .txt.")
 
 
 @pytest.mark.parametrize("names", [("train", "test", "val"), ("Train", "TEST", "Validation")])
 def test_splits_whatever_else_is_hidden_or_empty_beside_them(tmp_path, names):
-    files = ["a/1.png", "b/2.png"]
+    files = ["b/2.png", "a/1.png", "b/old/3.png"]
     for name in names:
         save_images(tmp_path / name, files)
     save_images(tmp_path, [".ipynb_checkpoints/a.png", "__MACOSX/train/a/1.png"])
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     for split in ("train", "validation", "test", None):
         images = load(tmp_path, split=split)
-        assert (len(images), images.class_names) == (2, ("a", "b"))
-        assert images.names[0].startswith(names[0] if split is None else split[:1].upper()) or split
+        assert list(images.labels) == [0, 1, 1]  # the first level of subfolders
     save_images(tmp_path, ["extra/3.png"])
-    assert len(load(tmp_path, "test")) == 2
+    assert len(load(tmp_path, "test")) == 3
     with pytest.raises(DataError, match=r"images beside its parts.*extra"):
         load(tmp_path)
-    with pytest.raises(NoSplitError, match=r"no subfolder 'dev'.*\.split.*Received: "):
+    with pytest.raises(NoSplitError, match=r"no subfolder 'dev'"):
         load(tmp_path, split="dev")
     save_images(tmp_path, ["valid/3.png"])
     with pytest.raises(DataError, match=r"two parts of one kind"):
@@ -212,45 +144,15 @@ def test_splits_whatever_else_is_hidden_or_empty_beside_them(tmp_path, names):
 def test_folder_with_mixed_shapes(tmp_path):
     save_images(tmp_path, ["a.png", "b.png"])
     save_images(tmp_path, ["c.png"], size=(10, 4))
-    with pytest.raises(DataError, match=r"size=….*any_size.*\(4, 10, 3\), c\.png; \(6, 8, 3\), a"):
+    with pytest.raises(DataError, match=r"differ in size.*size=….*any_size.*4×10 to 6×8"):
         load(tmp_path)
     assert load(tmp_path, size=4).shape == (3, 4, 4, 3)
-    assert [image.shape for image in load(tmp_path, any_size=True).images][1:] == [
-        (6, 8, 3),
-        (4, 10, 3),
-    ]
+    shapes = [image.shape for image in load(tmp_path, any_size=True).images]
+    assert shapes[1:] == [(6, 8, 3), (4, 10, 3)]
     save_images(tmp_path, ["c.png"], mode="L")
-    for any_size in (False, True):
-        with pytest.raises(DataError, match=r"channels=….*c\.png"):
-            load(tmp_path, any_size=any_size)
+    with pytest.raises(DataError, match=r"same number of channels.*'c\.png'"):
+        load(tmp_path, any_size=True)
     assert load(tmp_path, channels=1).shape == (3, 6, 8, 1)
-
-
-@pytest.mark.parametrize("target", ["secret.png", "."])
-def test_symbolic_link_out_of_the_folder_is_refused(tmp_path, target):
-    save_images(tmp_path / "outside", ["secret.png"])
-    save_images(tmp_path / "set", ["a.png"])
-    link = tmp_path / "set" / "link.png"
-    os.symlink(tmp_path / "outside" / target, link)
-    with pytest.raises(DataError, match=r"link\.png leads out of.*copy what it points to"):
-        load(tmp_path / "set")
-    link.unlink()
-    os.symlink(tmp_path / "set" / "a.png", link)
-    assert len(load(tmp_path / "set")) == 2
-
-
-@pytest.mark.parametrize("masks", [False, True])
-def test_a_split_that_leads_out_of_the_folder(tmp_path, masks):
-    for part in ("outside", "set/test"):
-        save_masked(tmp_path / part, "ab")
-    (tmp_path / "set" / "train").symlink_to(tmp_path / "outside")
-    for split in ("train", None):
-        with pytest.raises(DataError, match=r"link .*set/train leads out of the folder.*copy what"):
-            load(tmp_path / "set", split=split, masks=masks)
-    assert len(load(tmp_path / "set", split="test", masks=masks)) == 2
-
-
-# -- folders with masks ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,15 +161,15 @@ def test_a_split_that_leads_out_of_the_folder(tmp_path, masks):
         (".png", ".png", ("images", "masks")),
         (".tif", "-mask.png", ("image", "Mask")),
         (".bmp", "_gt.png", ("imgs", "labels")),
-        (".png", "_segmentation.tiff", ("img", "annotations")),
-        (".png", "_Labels.bmp", ("images", "label")),
     ],
 )
 def test_pairs_are_made_by_name(tmp_path, image_end, mask_end, places):
-    names = ["b", "sub/a", "a.1", "c_x", "slice10", "slice9"]
+    names = ["b", "sub/größe", "a_seg", "slice10", "slice9"]
     images = save_masked(tmp_path, names, image_end, mask_end, places)
+    for path in (tmp_path / places[1]).glob("sub/*"):  # one character as two
+        path.rename(path.with_name(unicodedata.normalize("NFD", path.name)))
     masked = load(str(tmp_path), masks=True)
-    assert masked.names == ("a.1", "b", "c_x", "slice9", "slice10", "sub/a")
+    assert masked.names == ("a_seg", "b", "slice9", "slice10", "sub/größe")
     assert (masked.name, masked.stack) == (tmp_path.name, False)
     for name, image, mask in zip(masked.names, masked.images, masked.masks, strict=True):
         np.testing.assert_array_equal(image[..., 0], images[name])
@@ -275,30 +177,14 @@ def test_pairs_are_made_by_name(tmp_path, image_end, mask_end, places):
     assert load(tmp_path).checksum() == masked.checksum()  # nor are masks taken for pictures
 
 
-def test_names_in_one_character_and_in_two(tmp_path):
-    save_masked(tmp_path, ["größe"])
-    (path,) = (tmp_path / "masks").iterdir()
-    path.rename(path.with_name(unicodedata.normalize("NFD", "größe_mask.png")))
-    assert load(tmp_path).names == ("größe",)
-
-
-def test_images_whose_own_names_end_like_a_masks(tmp_path):
-    images = save_masked(tmp_path, ["a_seg", "b_mask", "c_label"])
-    path = tmp_path / "masks" / "b_mask.png"
-    path.rename(path.with_name("b_mask_mask.png"))
-    masked = load(tmp_path)
-    assert masked.names == ("a_seg", "b_mask", "c_label")
-    np.testing.assert_array_equal(masked.masks[1][..., 0], masks_of(images["b_mask"]))
-
-
 def test_partners_that_are_missing_or_doubled(tmp_path):
-    save_masked(tmp_path, "abcdefg")
+    save_masked(tmp_path, "abc")
     save(tmp_path / "masks" / "b_mask.png", noise(6, 8))
-    with pytest.raises(DataError, match=r"Some masks have the same.*b\.png, .*b_mask\.png$"):
+    with pytest.raises(DataError, match=r"1 of 3 masks, such as .*b\.png, .*b_mask\.png$"):
         load(tmp_path)
-    for name in ("b", "b_mask", "c", "d", "e", "f"):
+    for name in ("b", "b_mask", "c"):
         (tmp_path / "masks" / f"{name}.png").unlink()
-    with pytest.raises(DataError, match=r"images have no partner.*b\.png.* and 2 more \(5 of 7"):
+    with pytest.raises(DataError, match=r"images have no partner.*2 of 3 images, such as .*b\.png"):
         load(tmp_path)
 
 
@@ -315,7 +201,6 @@ def test_masks_of_all_modes(tmp_path, grey):
     saved |= {mode: light.convert(mode) for mode in ("RGB", "RGBA", "LA")}
     if grey:
         saved["quantized"] = light.quantize(2)
-        assert saved["quantized"].getpalette()[:3] == [255, 255, 255]
     for name, picture in saved.items():
         save(tmp_path / "images" / f"{name}.png", image)
         save(tmp_path / "masks" / f"{name}.png", picture)
@@ -323,16 +208,6 @@ def test_masks_of_all_modes(tmp_path, grey):
     assert len(masked) == len(saved)
     for name, found in zip(masked.names, masked.masks, strict=True):
         np.testing.assert_array_equal(found[..., 0], mask, err_msg=name)
-
-
-def test_a_mask_of_one_colour_beside_coloured_ones(tmp_path):
-    for name, mask in {"a": np.zeros((6, 8), "uint8"), "b": masks_of(noise(6, 8))}.items():
-        palette = Image.fromarray(mask).convert("P")
-        palette.putdata(mask.ravel().tolist())
-        palette.putpalette([255, 255, 255, 200, 0, 0])  # a white background
-        save(tmp_path / "images" / f"{name}.png", noise(6, 8))
-        save(tmp_path / "masks" / f"{name}.png", palette)
-    assert [bool(mask.any()) for mask in load(tmp_path).masks] == [False, True]
 
 
 def alpha_mask(folder):
@@ -350,38 +225,15 @@ def cut(folder):
     os.truncate(folder / "images" / "b.png", 60)
 
 
-def pages(folder):
-    (folder / "images" / "b.png").unlink()
-    save_stack(folder / "images" / "b.tif", noise(3, 6, 8))
-
-
-def link(folder):
-    (folder / "masks").rename(folder.parent / "elsewhere")
-    os.symlink(folder.parent / "elsewhere", folder / "masks")
-
-
-def all_of(value):
-    def fill(folder):
-        for path in (folder / "masks").iterdir():
-            save(path, np.full((6, 8), value, "uint8"))
-
-    return fill
-
-
 @pytest.mark.parametrize(
     ("spoiled", "message"),
     [
         (spoil("b.png", noise(6, 8, 3)), r"mask .*b\.png must be black and white.*3 channels"),
         (spoil("b.png", masks_of(noise(6, 4))), r"set: The mask of b must.*mask \(6, 4, 1\)"),
-        (spoil("b.png", np.full((6, 8), 65535, "uint16")), r"masks.b\.png has more than 8 bits"),
-        (spoil("b.png", noise(6, 8) % 3), r"set: The mask of b must be binary.*values 0, 1, 2$"),
-        (spoil("b.png", noise(6, 8, 3), "images"), r"set: All images.*channels=1.*\[1, 3\]"),
-        (alpha_mask, r"a\.png seems to lie in its transparency.*colour 0 .*from 0 to 255$"),
-        (all_of(0), r"'set' have no foreground"),
-        (all_of(255), r"'set' have no background"),
+        (spoil("b.png", noise(6, 8) % 3), r"set: The mask of b must be binary.*values \[0, 1, 2"),
+        (spoil("b.png", noise(6, 8, 3), "images"), r"set: All images.*channels=1"),
+        (alpha_mask, r"a\.png must be black and white.*alpha from 0 to 255$"),
         (cut, r"images.b\.png cannot be read: replace or delete"),
-        (link, r"link .*masks leads out of.*copy what it points to.*elsewhere$"),
-        (pages, r"images.b\.tif has several pages: .*images\.tif.*Received: 3 pages$"),
     ],
 )
 def test_folder_errors_name_the_file(tmp_path, spoiled, message):
@@ -389,9 +241,6 @@ def test_folder_errors_name_the_file(tmp_path, spoiled, message):
     spoiled(tmp_path / "set")
     with pytest.raises(DataError, match=message):
         load(tmp_path / "set", masks=True)
-
-
-# -- TIFF stacks -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("split", [None, "test"])
@@ -407,28 +256,19 @@ def test_stack(tmp_path, split):
 
 
 def test_stack_errors_name_file_and_page(tmp_path, monkeypatch):
-    images = noise(3, 6, 8)
-    save_stack(tmp_path / "images.tif", images)
-    save_stack(tmp_path / "masks.tif", masks_of(images)[:2])
-    with pytest.raises(DataError, match=r"`masks` must be one per image. Received: 2 for 3 images"):
-        load(tmp_path)
-    save_stack(tmp_path / "masks.tif", noise(3, 6, 8, 3))
+    save_stack(tmp_path / "images.tif", noise(18, 6, 8))
+    save_stack(tmp_path / "masks.tif", noise(18, 6, 8, 3))
     with pytest.raises(DataError, match=r"mask page 0 of .*masks\.tif must be black and white"):
         load(tmp_path)
-    save_stack(tmp_path / "images.tif", [images[0], images[1].astype("uint16") * 200])
-    with pytest.raises(DataError, match=r"images\.tif has more than 8 bits.*page 1$"):
-        load(tmp_path)
-    save_stack(tmp_path / "images.tif", noise(18, 6, 8))
-    for most, message in ((8, r"larger than 8 pixels"), (50, r"larger than 800 .*864 pixels on")):
+    for most, page in ((30, 0), (50, 16)):
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
-        with pytest.raises(DataError, match=rf"images\.tif is {message}"):
+        with pytest.raises(DataError, match=rf"images\.tif .*shrink it.* pixels by page {page}$"):
             load(tmp_path)
-    save(tmp_path / "img" / "a.png", images[0])
-    with pytest.raises(DataError, match=r"one place of the names images.*images\.tif, img"):
-        load(tmp_path)
+    with pytest.raises(DataError, match=r"images\.tif has several pages.*18 pages"):
+        open_image(tmp_path / "images.tif")
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.78, 0.84, 0.9])
+@pytest.mark.parametrize("share", [0.2, 0.84])
 def test_stack_that_is_cut_short(tmp_path, share):
     images = noise(5, 20, 30)
     save_stack(tmp_path / "images.tif", images)
@@ -437,3 +277,115 @@ def test_stack_that_is_cut_short(tmp_path, share):
         os.truncate(tmp_path / name, int(share * (tmp_path / name).stat().st_size))
     with pytest.raises(DataError, match=r"images\.tif cannot be read: replace or delete"):
         load(tmp_path)
+
+
+# Files from anyone are refused in one line; nothing in them runs or fills memory.
+class Mark:
+    """Pickled, it is a call that leaves a mark."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder / "ran"),)
+
+
+def pickled(path):
+    path.write_bytes(pickle.dumps(Mark(path.parent)))
+
+
+def npy(shape, dtype="|u1", content=b"", length=None):
+    """A member of an .npz file that declares whatever it likes."""
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode()
+    length = len(header) if length is None else length
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", length) + header + content
+
+
+def archive(**parts):
+    def write(path):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in parts.items():
+                file.writestr(name, content)
+
+    return write
+
+
+def damaged(path):
+    np.savez_compressed(path, x=noise(9, 8, 8))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+CUT = r"'x\.npy' is cut off or made to fill the memory"
+NPZ_FILES = {
+    "100 GB": (archive(**{"x.npy": npy((10, 10**5, 10**5))}), CUT),
+    "negative": (archive(**{"x.npy": npy((-1, 2**50))}), CUT),
+    "long header": (
+        archive(**{"x.npy": npy((1,), length=2**31, content=bytes(65 * 2**20))}),
+        r"not a whole .npz archive",
+    ),
+    "objects": (
+        lambda path: np.savez(path, x=np.array([Mark(path.parent)] * 2, object)),
+        r"plain arrays.*allow_pickle=False",
+    ),
+    "pickle": (pickled, r"not a whole .npz archive"),
+    "damaged": (damaged, r"not a whole .npz archive"),
+}
+
+
+@pytest.mark.parametrize(("write", "message"), NPZ_FILES.values(), ids=NPZ_FILES)
+def test_an_archive_is_refused_in_one_line(tmp_path, write, message):
+    check_refusal(tmp_path / "hostile.npz", write, load, message)
+
+
+def test_an_archive_of_too_many_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "LIMIT", 500)
+    np.savez(tmp_path / "a.npz", x=noise(9, 8, 8))
+    with pytest.raises(ValueError, match=r"would expand to more than"):
+        load(tmp_path / "a.npz")
+
+
+def cut_png(path):
+    Image.fromarray(noise(32, 32, 3)).save(path, "PNG")
+    os.truncate(path, 600)
+
+
+IMAGE_FILES = {
+    "bomb": (lambda path: png(path, 50_000), r"shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS"),
+    "bomb below twice": (lambda path: png(path, 12_000), r"shrink it, or raise .*144,000,000"),
+    "postscript": (  # what Pillow would have another program run
+        lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        r"cannot be read: replace or delete the file, or save it as PNG",
+    ),
+    "pickle": (pickled, r"cannot be read: replace or delete"),
+    "cut": (cut_png, r"cannot be read: replace or delete"),
+    "pipe": (os.mkfifo, r"no image file there"),
+}
+
+
+@pytest.mark.parametrize("place", [".", "images"])
+@pytest.mark.parametrize(("write", "message"), IMAGE_FILES.values(), ids=IMAGE_FILES)
+def test_an_image_is_refused_in_one_line(tmp_path, write, message, place):
+    def read(path):
+        for folder in {place, "masks" if place == "images" else place}:
+            (tmp_path / "set" / folder).mkdir(parents=True)
+            Image.fromarray(noise(8, 8)).save(tmp_path / "set" / folder / path.name)
+        os.replace(path, tmp_path / "set" / place / path.name)
+        return load(tmp_path / "set")
+
+    check_refusal(tmp_path / "hostile.png", write, read, message)
+
+
+def check_refusal(path, write, read, message):
+    write(path)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message) as caught:
+            read(path)
+        assert tracemalloc.get_traced_memory()[1] < 48 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (path.parent / "ran").exists()

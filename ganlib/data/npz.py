@@ -1,17 +1,19 @@
 """NumPy archives (.npz), and zip archives in general, that may come from anyone."""
 
-import contextlib
 import io
 import math
 import pathlib
-import zipfile
 
+import numpy as np
 from numpy.lib import format as npy
 
+from ganlib.data.container import Images
 from ganlib.data.errors import DataError, NoSplitError
+from ganlib.images import convert
 
 LIMIT = 16 * 2**30  # bytes that all arrays together may take
 SMALL = 64 * 2**20  # bytes that an archive may expand to, however small it is
+HEADER = 2**14  # bytes; NumPy reads none with a longer description than 10,000 characters
 NAMES = {
     "images": ("x", "images", "image", "data", "arr_0"),
     "labels": ("y", "labels", "label", "targets"),
@@ -19,155 +21,80 @@ NAMES = {
     "groups": ("group", "groups"),
 }
 SUFFIXES = {None: ("", "train"), "validation": ("validation", "valid", "val")}  # of a split
-HEADER = 2**14  # bytes; NumPy reads none with a longer description than 10,000 characters
 
 
-def load_npz(path, split=None):
-    """Reads images and what goes with them from an .npz file, without pickle.
+def load_npz(path, split=None, value_range=None):
+    """Loads `Images` from an .npz file, without pickle; see `load`.
 
-    The keys are `x`, `y` (labels, or masks of the images' size) and `group`, or with a split
-    `x_train`, `y_train`, `group_train`; `NAMES` has more spellings, in any case, and the split may
-    stand on either side of them. `stack` says whether consecutive images are neighbours.
-
-    Returns:
-        dict with the array `images` and, if there, `labels`, `masks`, `groups` and `stack`.
+    The keys are `x`, `y` (labels, or masks of the images' size), `group` and `stack` (whether
+    consecutive images are neighbours), or with a split `x_train`, `y_train`, `group_train`; `NAMES`
+    has more spellings, in any case, and the split may stand on either side.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise DataError(f"There is no file {path}.")
-    keys = _find_keys(path, read_headers(path), split)
-    arrays = read_arrays(path, keys.values())
-    parts = {part: arrays[key] for part, key in keys.items()}
-    if "labels" in parts and parts["labels"].ndim > 2:
-        parts["masks"] = parts.pop("labels")
-    if "stack" in parts:
-        parts["stack"] = bool(parts["stack"].any())
-    return parts
-
-
-def read_headers(path):
-    """What an .npz file declares, key → (shape, dtype); errors as of `read_arrays`."""
-    with _opened(path) as archive:
-        return {key: header for key, (_, header) in _members(path, archive).items()}
-
-
-def read_arrays(path, keys=None, limit=LIMIT):
-    """Reads arrays from an .npz file, without pickle: as `numpy.load`, for a file from anyone.
-
-    Args:
-        path: path.
-        keys: those to read; `None` for all.
-        limit: int, the most bytes that all arrays together may take, by their headers.
-
-    Returns:
-        dict of key to array.
-
-    Raises:
-        DataError: the file is broken or beyond the limit, holds Python objects, lacks a key, or
-            declares more than it holds.
-    """
-    with _opened(path) as archive:
-        members = _members(path, archive)
-        sizes = {key: math.prod(h[0]) * h[1].itemsize for key, (_, h) in members.items()}
-        if sum(sizes.values()) > limit:
-            raise DataError(
-                f"The file {path} would expand to {sum(sizes.values()) / 2**30:,.1f} GiB, beyond "
-                f"the limit of {limit / 2**30:,.1f} GiB: save fewer or smaller images, as uint8, "
-                "or as an image folder loaded with size=…."
-            )
-        arrays = {}
-        for key in members if keys is None else keys:
-            member, header = members[key]
-            if sizes[key] > member.file_size:  # NumPy makes room first
-                raise DataError(
-                    f"The file {path} is cut off or made to fill the memory: write it again. "
-                    f"Received: {key!r} declares {header} in {member.file_size:,} bytes"
-                )
-            with archive.open(member) as file:
-                arrays[key] = npy.read_array(file, allow_pickle=False)
-        return arrays
-
-
-def check_members(path, archive, packed=None):
-    """How many bytes an archive expands to, by its table of contents.
-
-    Args:
-        path: path of the file, for messages.
-        archive: `zipfile.ZipFile`.
-        packed: number or `None`, how many times its own size the archive may expand to.
-
-    Raises:
-        DataError: it expands to more, or a member's name leads out of the folder that it would be
-            unpacked into.
-    """
-    for name in archive.namelist():
-        place = pathlib.PurePosixPath(name.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or pathlib.PureWindowsPath(name).drive:
-            raise DataError(
-                f"The file {path} has a member that leads out of its folder, which may be an "
-                f"attack: get the file again from where you trust it. Received: {name!r}"
-            )
-    total = sum(member.file_size for member in archive.infolist())
-    size = pathlib.Path(path).stat().st_size
-    if packed and total > max(SMALL, packed * size):
-        raise DataError(
-            f"The file {path} of {size:,} bytes would expand to {total / 2**30:,.1f} GiB, which "
-            "may be an attack: get the file again from where you trust it."
-        )
-    return total
-
-
-@contextlib.contextmanager
-def _opened(path):
     try:
-        with zipfile.ZipFile(path) as archive:
-            check_members(path, archive)
-            yield archive
-    except DataError:
-        raise
+        with np.load(path, allow_pickle=False) as archive:
+            parts = _read(archive, _find_keys(archive.files, split))
+        if "labels" in parts and parts["labels"].ndim > 2:
+            parts["masks"] = parts.pop("labels")
+        if "stack" in parts:
+            parts["stack"] = bool(parts["stack"].any())
+        facts = {"name": path.stem, "origin": f"File {path.name!r}."}
+        found = Images(**parts, **facts, value_range=value_range)
+        if found.masks is None:
+            return found
+        images = convert(found.images, found.value_range, "byte")
+        return Images(**parts | {"images": images}, **facts, value_range="byte")
+    except DataError as error:
+        raise type(error)(f"In the file {path}: {error}") from error
     except Exception as error:  # zip, decompression and NumPy have a dozen kinds
         raise DataError(
-            f"The file {path} is not a whole .npz archive: write it again with "
-            f"np.savez_compressed. Received: {type(error).__name__}: {error}"
+            f"The file {path} is not a whole .npz archive of plain arrays: write it again with "
+            f"np.savez_compressed. Received: {error}"
         ) from error
 
 
-def _members(path, archive):
-    """Key → `zipfile.ZipInfo` and (shape, dtype) of each array."""
-    found = {}
-    for member in archive.infolist():
-        if not member.filename.endswith(".npy"):
-            continue
-        with archive.open(member) as file:
-            start = io.BytesIO(file.read(HEADER))  # a header can declare 4 GiB for itself
+def _read(archive, keys):
+    members = {part: archive.zip.getinfo(f"{key}.npy") for part, key in keys.items()}
+    if sum(member.file_size for member in members.values()) > LIMIT:
+        raise DataError(f"The images would expand to more than {LIMIT >> 30} GiB: save fewer.")
+    for member in members.values():  # NumPy reads a header, and makes room, of any size
+        with archive.zip.open(member) as file:
+            start = io.BytesIO(file.read(HEADER))
         version = npy.read_magic(start)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(start)
-        if min(shape, default=0) < 0:
-            raise ValueError(f"a negative shape, {shape}")
-        if dtype.hasobject:
-            raise DataError(
-                f"The file {path} holds Python objects, which are not read because loading them can"
-                " run code: save plain arrays, all images of one shape. Received: "
-                f"{member.filename}"
-            )
-        found[member.filename.removesuffix(".npy")] = member, (shape, dtype)
-    return found
+        if not 0 <= math.prod(shape) * dtype.itemsize <= member.file_size and not dtype.hasobject:
+            raise DataError(f"{member.filename!r} is cut off or made to fill the memory.")
+    return {part: archive[key] for part, key in keys.items()}
 
 
-def _find_keys(path, headers, split):
-    present = {key.lower(): key for key in headers}
+def _find_keys(keys, split):
+    present = {key.lower(): key for key in keys}
     for suffix in SUFFIXES.get(split, (split,)):
         ends = (f"_{suffix}", f"{suffix}_") if suffix else ("", "")
-        keys = {"stack": present["stack"]} if "stack" in present else {}
+        found = {"stack": present["stack"]} if "stack" in present else {}
         for part, names in NAMES.items():
             spellings = [s for n in names for s in (n + ends[0], ends[1] + n) if s in present]
-            keys |= {part: present[spellings[0]]} if spellings else {}
-        if "images" in keys:
-            return keys
-    wanted = f"{NAMES['images'][0]}_{split}" if split else " or ".join(NAMES["images"])
+            found |= {part: present[spellings[0]]} if spellings else {}
+        if "images" in found:
+            return found
+    wanted = f"x_{split}, or leave `split` out" if split else " or ".join(NAMES["images"])
     raise (NoSplitError if split else DataError)(
-        f"The file {path} has no key for the images: save them as {wanted}, or leave `split` out "
-        f"and divide them with .split(0.8, seed=0). Received: split={split!r}, keys "
-        f"{sorted(headers)}"
+        f"There is no key for the images: save them as {wanted}. "
+        f"Received: split={split!r}, keys {sorted(keys)}"
     )
+
+
+def check_members(path, archive, packed):
+    """How many bytes a zip file expands to; a `DataError` beyond `packed` times its size."""
+    for name in archive.namelist():
+        place = pathlib.PurePosixPath(name.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or pathlib.PureWindowsPath(name).drive:
+            raise DataError(f"The file {path} leads out of its folder. Received: member {name!r}")
+    total = sum(member.file_size for member in archive.infolist())
+    size = pathlib.Path(path).stat().st_size
+    if total > max(SMALL, packed * size):
+        raise DataError(
+            f"The file {path} of {size:,} bytes would expand to {total / 2**30:,.1f} GiB: get it "
+            "again from where you trust it."
+        )
+    return total

@@ -1,15 +1,13 @@
 """Data in parts for training, validation and testing that share nothing."""
 
 import dataclasses
-import numbers
 
 import numpy as np
 
 from ganlib.data.checks import check
-from ganlib.data.container import Images
+from ganlib.data.container import Images, pixels
 from ganlib.data.errors import DataError, NoSplitError
 from ganlib.data.loading import load
-from ganlib.data.splitting import pixels
 
 PARTS = ("train", "validation", "test")
 HELD_OUT = 0.15  # share of a set without a test part that becomes one; the same for validation
@@ -21,11 +19,7 @@ FEW = 6  # images; of fewer than that, tiles of every part are cut from each, in
 class Parts:
     """Images in three parts that share none; unpacks into `train, validation, test`.
 
-    Attributes:
-        train: `Images`, for the networks.
-        validation: the same, for every choice, such as the best epoch.
-        test: the same, scored at the end and used for no choice.
-        checksum, name, origin, synthetic: what a run and a report say of the data.
+    `validation` is for every choice, such as the best epoch; `test` is used for none.
     """
 
     train: Images
@@ -47,52 +41,33 @@ class Parts:
 def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, most=None, seed=0):
     """Loads images in three parts, and checks them.
 
-    What the source holds as "train", "validation" and "test" stays that; but where it has no test
-    part, its validation part is one, as usual with DIV2K. Where a part is missing, or the
-    validation part is smaller than `most` asks, 15 % of the images are set aside for it: at random,
-    with an equal share of each class, see `Images.split`. Training images whose pixels are those of
-    a held-out one are dropped.
+    What the source holds as "train", "validation" and "test" stays that; but without a test part
+    its validation part is one, as usual with DIV2K. For a part that is missing, or a validation
+    part smaller than `most` asks, 15 % of the images are set aside, see `Images.split`. Training
+    images whose pixels are those of a held-out one are dropped.
 
     Args:
         spec: what `load` takes.
         size, channels, any_size: as of `load`.
-        tile: int, height and width in pixels of the square tiles that images are cut into, with
-            their masks; which are then needed. The tiles lie on a regular grid; what is left at the
-            right and bottom gets a column or row of tiles that overlap, where it is at least half a
-            tile wide. Fewer than six images are divided in bands across their longer side, with a
-            tile's width left out between two parts. `None`: whole images.
-        most: dict, most images or tiles of "train", "validation" and "test", drawn at random from
-            the part. `None`, or a part that is missing: all.
+        tile: int, height and width in pixels of square tiles that images are cut into, with their
+            masks; the last of a row or column may overlap. Fewer than six images are divided in
+            bands, with a tile's width left out between two parts. `None`: whole images.
+        most: dict, most images or tiles of "train", "validation" and "test", drawn at random.
         seed: int, not negative: what goes where.
 
     Returns:
         `Parts`. The groups of tiles are those of their images, or the images' names.
-
-    Raises:
-        ValueError: `tile` or `most` is out of its range.
-        DataError: the data can't be used or divided, there are too few, or groups of the training
-            part are held out, too.
     """
     most = most or {}
-    if set(most) - set(PARTS) or not all(
-        isinstance(value, numbers.Integral) and value >= least
-        for value, least in [(tile or 8, 8), *((count, 1) for count in most.values())]
-    ):
-        raise ValueError(
-            f"`tile` must be an integer from 8 up, and `most` give integers from 1 up for any of "
-            f"{', '.join(PARTS)}. Received: tile={tile!r}, most={most!r}"
-        )
     options = {"size": size, "channels": channels, "any_size": any_size, "masks": bool(tile)}
     parts = _stored(spec, most, options)
     if tile and len(parts["train"]) < FEW and parts["train"].groups is None:
         names = [name for name in PARTS if name == "train" or name not in parts]
         parts |= _bands(check(parts["train"], at_least=tile), names, tile, seed)
     else:
-        parts = _with_test(parts, seed)
-        if "validation" not in parts:
-            # Of tiles with the first draw, of images with the second: as kept results were made.
-            train = parts["train"].split(1 - HELD_OUT, seed if tile else seed + 1)
-            parts |= zip(("train", "validation"), train, strict=True)
+        parts = _divided(parts, "test", seed)
+        # Of tiles with the first draw, of images with the second: as kept results were made.
+        parts = _divided(parts, "validation", seed if tile else seed + 1)
     least = LEAST_TILES if tile else 1 if any_size else LEAST
     for name, part in parts.items():
         if tile:
@@ -104,13 +79,9 @@ def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, mos
     return Parts(**parts)
 
 
-def load_train_test(spec, *, size=None, channels=None, any_size=False, seed=0):
-    """Loads images in two parts, train and test.
-
-    Args and errors as of `load_parts`, and so is the division. Returns a pair of `Images`.
-    """
-    options = {"size": size, "channels": channels, "any_size": any_size}
-    parts = _with_test(_stored(spec, {}, options), seed)
+def load_train_test(spec, *, size=None, channels=None, seed=0):
+    """Loads images in two parts, train and test: a pair of `Images`, divided as by `load_parts`."""
+    parts = _divided(_stored(spec, {}, {"size": size, "channels": channels}), "test", seed)
     return parts["train"], parts["test"]
 
 
@@ -125,10 +96,7 @@ def _stored(spec, most, options):
     if not parts:
         return {"train": _load(spec, None, most, options)}
     if "train" not in parts:
-        raise DataError(
-            f"The data need a part named train beside {' and '.join(parts)}: rename one, or put "
-            f"all images into one place, which is then divided. Received: {spec!r}"
-        )
+        raise DataError(f"The data need a part named train. Received: {', '.join(parts)}")
     if "test" not in parts and len(parts.get("validation", ())) >= most.get("test", 1):
         parts["test"] = parts.pop("validation")
     if len(parts.get("validation", ())) < most.get("validation", 1):  # LSUN's 300
@@ -155,10 +123,9 @@ def _apart(train, held_out, name):
     kept = np.array([pixels(image) not in known for image in train.images], bool)
     if shared or not kept.any():
         raise DataError(
-            f"The {name} part must have no group and no image of the training part, or it is not "
-            "held out: save all images in one part, which is then divided, or number the groups of "
-            f"the parts apart. Received: {len(shared)} groups in both, {(~kept).sum()} images in "
-            f"both{''.join(f', such as {group!r}' for group in list(shared)[:1])}"
+            f"The {name} part must share no group and no image with the training part: save all in "
+            "one part, which is then divided, or number the groups apart. Received: groups "
+            f"{list(shared)[:3]} and {(~kept).sum()} images in both"
         )
     if kept.all():
         return train
@@ -166,22 +133,18 @@ def _apart(train, held_out, name):
     return dataclasses.replace(train.subset(kept), origin=f"{train.origin} {dropped}")
 
 
-def _with_test(parts, seed):
-    if "test" in parts:
+def _divided(parts, name, seed):
+    if name in parts:
         return parts
-    train, test = parts["train"].split(1 - HELD_OUT, seed)
-    return {**parts, "train": train, "test": test}
+    train, held_out = parts["train"].split(1 - HELD_OUT, seed)
+    return {**parts, "train": train, name: held_out}
 
 
 def _chosen(n, most):
     return np.sort(np.random.default_rng(0).choice(n, most, replace=False))
 
 
-# -- tiles -----------------------------------------------------------------------------------------
-
-
 def _bands(images, names, tile, seed):
-    """Bands across the longer side of each image, a tile's width left out between two of them."""
     gaps, order = len(names) - 1, np.random.default_rng(seed).permutation(names)
     bands = {name: ([], []) for name in names}
     for image, mask in zip(images.images, images.masks, strict=True):
@@ -189,9 +152,8 @@ def _bands(images, names, tile, seed):
         columns = image.shape[axis] // tile
         if columns < len(names) + gaps:
             raise DataError(
-                f"{images.name!r} cannot be divided into {len(names)} parts that share nothing: "
-                f"add images, or choose smaller tiles. Received: {columns} columns of tiles of "
-                f"{tile}×{tile} pixels, at least {len(names) + gaps} needed"
+                f"{images.name!r} cannot be divided into {len(names)} parts: add images, or choose "
+                f"smaller tiles. Received: {columns} columns of tiles, {len(names) + gaps} needed"
             )
         held_out = max(1, round(HELD_OUT * (columns - gaps)))
         start = 0
@@ -202,14 +164,10 @@ def _bands(images, names, tile, seed):
             for pictures, picture in zip(bands[name], (image, mask), strict=True):
                 pictures.append(picture[window])
             start = stop + 1
-    return {
-        name: dataclasses.replace(images, images=pictures, masks=masks)
-        for name, (pictures, masks) in bands.items()
-    }
+    return {k: dataclasses.replace(images, images=v[0], masks=v[1]) for k, v in bands.items()}
 
 
 def _tiles(images, tile, most):
-    """Square tiles with their masks; `most` of them, drawn at random."""
     places = [
         (i, row, column)
         for i, image in enumerate(images.images)
@@ -218,12 +176,10 @@ def _tiles(images, tile, most):
     ]
     if most is not None and len(places) > most:
         places = [places[i] for i in _chosen(len(places), most)]
-    cut = {
-        field: np.stack(
-            [getattr(images, field)[i][y : y + tile, x : x + tile] for i, y, x in places]
-        )
-        for field in ("images", "masks")
-    }
+    cut = {}
+    for field in ("images", "masks"):
+        whole = getattr(images, field)
+        cut[field] = np.stack([whole[i][y : y + tile, x : x + tile] for i, y, x in places])
     sources = np.array(images.names) if images.groups is None else images.groups
     cut["groups"] = sources[[i for i, _, _ in places]]
     cut["names"] = [f"{images.names[i]} at {y}, {x}" for i, y, x in places]

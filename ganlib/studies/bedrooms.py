@@ -212,7 +212,7 @@ def _styles(gan, data, truncation=None):
     if data.name != "rooms" or gan.sampler.output_shape[1] not in SIZES:
         return None
     images = make_images(gan.sampler, draw_latents(gan, COUNTED, SCORED, truncation))
-    return dataclasses.asdict(style_coverage(Images(images, value_range="unit")))
+    return style_coverage(Images(images, value_range="unit"))
 
 
 SOURCE = Source("rooms", "tfds:lsun/bedroom", ("bedrooms", "lsun"))

@@ -338,7 +338,7 @@ class BedroomResults(Results):
         counted = {n: [r["metrics"]["styles"] for r in self.of(n)] for n in self.names}
         if not all(all(each) for each in counted.values()):
             return None  # of other pictures than rooms there is nothing to count
-        counted["training pictures"], rows = [vars(style_coverage(self.data.train))], {}
+        counted["training pictures"], rows = [style_coverage(self.data.train)], {}
         for name, each in counted.items():
             clear = np.mean([s["clear"] / s["n"] for s in each])
             shares = [[n / s["n"] for f in FACTORS for n in s["counts"][f]] for s in each]
