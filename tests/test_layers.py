@@ -23,14 +23,11 @@ INPUTS = np.random.default_rng(1).normal(size=(2, 5, 6, 3)).astype("float32")
 SAME = {"padding": "same"}
 TRANSPOSED = [
     {"filters": 1, "kernel_size": 4, "strides": 2, **SAME, "activation": "tanh"},
-    {"filters": 2, "kernel_size": 5, **SAME, "use_bias": False},
-    {"filters": 2, "kernel_size": (3, 2), "strides": (2, 3), "padding": "valid"},
-    {"filters": 1, "kernel_size": 2, "strides": 3, **SAME},
+    {"filters": 2, "kernel_size": (3, 2), "strides": (2, 3), "padding": "valid", "use_bias": False},
 ]
 THIN = [
-    {"filters": 1, "kernel_size": 7, "activation": "tanh", **SAME},
     {"filters": 3, "kernel_size": (3, 5), "use_bias": False, **SAME},
-    {"filters": 2, "kernel_size": 4, **SAME},  # even: padded by more on one side
+    {"filters": 2, "kernel_size": 4, "activation": "tanh", **SAME},  # even: uneven padding
 ]
 CASES = [(Conv2DTranspose, layers.Conv2DTranspose, options) for options in TRANSPOSED]
 CASES += [(ThinConv2D, layers.Conv2D, options) for options in THIN]
@@ -42,13 +39,6 @@ def pictures(*shape):
 
 def run(layer, x, **options):
     return ops.convert_to_numpy(layer(x, **options))
-
-
-def test_saved_models_find_every_layer():
-    for cls in (CheckSize, Conv2DTranspose, PixelShuffle, SpectralConv2D, SpectralDense):
-        assert keras.saving.get_registered_object(f"ganlib>{cls.__name__}") is cls
-    for cls in (ICNR, LinearUpscaling, ThinConv2D):
-        assert keras.saving.get_registered_object(f"ganlib>{cls.__name__}") is cls
 
 
 # -- as Keras' own -------------------------------------------------------------------------------
@@ -82,10 +72,7 @@ def test_values_and_gradients_are_keras_own(cls, own, options):
     ("cls", "options"),
     [
         (Conv2DTranspose, {"output_padding": 1, "strides": 2}),
-        (Conv2DTranspose, {"dilation_rate": 2}),
         (ThinConv2D, {"strides": 2, **SAME}),
-        (ThinConv2D, {"padding": "valid"}),
-        (ThinConv2D, {"data_format": "channels_first", **SAME}),
     ],
 )
 def test_options_that_are_left_out(cls, options):
@@ -111,21 +98,8 @@ def spectral(case, **options):
 
 @pytest.mark.backend
 @pytest.mark.parametrize("case", [0, 1])
-def test_the_largest_singular_value_becomes_one(case):
-    layer, inputs = spectral(case)
-    kernel = ops.convert_to_numpy(layer.kernel)
-    largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
-    for _ in range(60):
-        layer(inputs, training=True)
-    effective = ops.convert_to_numpy(layer.normalised_kernel())
-    np.testing.assert_allclose(effective, kernel / largest, rtol=1e-3, atol=1e-5)
-    np.testing.assert_array_equal(ops.convert_to_numpy(layer.kernel), kernel)
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("case", [0, 1])
 def test_one_power_iteration_a_training_pass(case):
-    layer, _ = spectral(case)
+    layer, inputs = spectral(case)
     matrix = ops.convert_to_numpy(layer.kernel).reshape(-1, layer.kernel.shape[-1])
     u = ops.convert_to_numpy(layer.u)
     v = matrix @ u / np.linalg.norm(matrix @ u)
@@ -136,6 +110,11 @@ def test_one_power_iteration_a_training_pass(case):
         effective = ops.convert_to_numpy(layer.normalised_kernel(training))
         np.testing.assert_allclose(effective, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ops.convert_to_numpy(layer.u), matrix.T @ v / sigma, rtol=1e-5)
+    for _ in range(60):
+        layer(inputs, training=True)
+    largest = np.linalg.svd(matrix, compute_uv=False)[0]
+    effective = ops.convert_to_numpy(layer.normalised_kernel())
+    np.testing.assert_allclose(effective, expected * sigma / largest, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.backend
@@ -184,23 +163,13 @@ def test_icnr_begins_as_nearest_neighbour(scale):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("size", [(10, 8), (8, 11), (2, 2)], ids=str)
+@pytest.mark.parametrize("size", [(10, 8), (8, 11)], ids=str)
 def test_sizes_that_can_not_be_halved_are_refused(size):
     x = keras.Input((None, None, 1))
     model = keras.Model(x, CheckSize(4)(x))
     assert run(model, pictures(1, 4, 12, 1)).shape == (1, 4, 12, 1)
     with pytest.raises(ValueError, match="must be multiples of 4.*Received: .*{}×{}".format(*size)):
         model(pictures(1, *size, 1))
-
-
-def test_sizes_are_checked_where_tensorflow_forgets_them():
-    # It gives up known sizes after two: the graph itself has to check the third.
-    x = keras.Input((None, None, 1))
-    model = keras.Model(x, CheckSize(4)(x))
-    for size in [(8, 8), (12, 4), (4, 16)]:
-        assert model.predict(pictures(1, *size, 1), verbose=0).shape == (1, *size, 1)
-    with pytest.raises(Exception, match=r"(?s)must be multiples of 4.*Received: images of.*10"):
-        model.predict(pictures(1, 10, 12, 1), verbose=0)
 
 
 # -- the linear upscaler -------------------------------------------------------------------------
@@ -236,6 +205,3 @@ def test_the_ridge_draws_to_bicubic_and_flat_stays_flat():
     np.testing.assert_allclose(fit_kernel([(low, high)], 3, 1e9), bicubic_kernel(3), atol=1e-6)
     kernel = fit_kernel([(low, high)], 3)
     np.testing.assert_allclose(apply_kernel(np.full((4, 4, 3), 0.7), kernel, 3), 0.7, atol=1e-5)
-    for pairs in ([], [(np.ones((4, 4, 1)), np.ones((12, 12, 1)))], [(low * np.nan, high)]):
-        with pytest.raises(ValueError, match=r"at least one picture that is not flat"):
-            fit_kernel(pairs, 3)
