@@ -86,7 +86,8 @@ def check_range(images, value_range, tolerance=1e-3):
     raise ValueError(f"{message} Received: {_described(images)}")
 
 
-def _as_unit(image, value_range):
+def as_unit(image, value_range):
+    """The image in [0, 1] as float64; values outside its range stay outside."""
     value_range, image = ValueRange(value_range), np.asarray(image, np.float64)
     return (image - value_range.low) / (value_range.high - value_range.low)
 
@@ -183,7 +184,7 @@ def _as_bytes(values):
 
 def luma(image, value_range):
     """Returns BT.601 luma as MATLAB's rgb2ycbcr, not rounded: 16 for black to 235 for white."""
-    rgb = np.broadcast_to(_as_unit(image, value_range), (*np.shape(image)[:-1], 3))
+    rgb = np.broadcast_to(as_unit(image, value_range), (*np.shape(image)[:-1], 3))
     red, green, blue = np.moveaxis(rgb, -1, 0)
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
 
@@ -230,7 +231,7 @@ def check_pair(image, reference, value_range):
     makes of the reference is 6.02 dB above that with the reference itself. ValueError, though all
     values may lie in `value_range`.
     """
-    image, reference = _as_unit(image, value_range), _as_unit(reference, value_range)
+    image, reference = as_unit(image, value_range), as_unit(reference, value_range)
     centred = [x - x.mean() for x in (image, reference)]
     norm = np.sqrt(np.prod([(x**2).sum() for x in centred]))
     if not np.prod(centred, axis=0).sum() > 0.5 * norm:

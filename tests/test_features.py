@@ -52,11 +52,9 @@ def test_efficientnet_is_the_original():
 
 
 @needs_weights
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite0_small"])
-def test_top_class_of_photographs(name):
-    network = get(name)
-    assert get(name) is network
-    assert network.checksum.startswith("57934424")  # as in the file's name
+def test_top_class_of_photographs():
+    network = get("efficientnet_lite0")
+    assert get("efficientnet_lite0") is network
     classes = {"chelsea": {281, 282, 285}, "coffee": {967, 968}, "rocket": {657, 812}}
     for photo, right in classes.items():  # cats, espresso and cup, missile and shuttle
         image = getattr(data, photo)()
@@ -64,7 +62,6 @@ def test_top_class_of_photographs(name):
         top, left = ((n - side) // 2 for n in image.shape[:2])
         seen = network(image[None, top : top + side, left : left + side], "byte")
         assert int(seen.probabilities.argmax()) in right
-        assert seen.features.shape == (1, 1280)
 
 
 def test_other_weights_are_not_read(tmp_path):
@@ -113,36 +110,20 @@ def test_value_ranges_channels_and_batches():
     np.testing.assert_array_equal(given[0][:3, ..., 0], small)
 
 
-@pytest.mark.parametrize(
-    ("images", "value_range", "message"),
-    [
-        (np.zeros((8, 8, 3)), "byte", r"shape \(n, height, width, 1 or 3\).*\(8, 8, 3\)"),
-        (np.full((1, 8, 8, 3), -1.0), "unit", 'look like "signed"'),
-        (np.zeros((1, 8, 8, 3)), None, "`value_range`"),
-    ],
-)
-def test_images_that_do_not_fit(images, value_range, message):
-    with pytest.raises(ValueError, match=message):
-        toy()[0](images, value_range)
-
-
-def test_get():
+def test_what_is_refused():
     network, _ = toy()
     assert get(network) is network
     with pytest.raises(ValueError, match=r"one of \['efficient.*Received: 'resnet'"):
         get("resnet")
-    for weights, wanted in (("a path", "inception_v3"), (None, "efficientnet_lite0")):
-        with (
-            mock.patch.object(networks, "inception_weights", return_value=weights),
-            mock.patch.object(networks, wanted) as maker,
-        ):
-            assert get("auto") is maker.return_value
+    with pytest.raises(ValueError, match=r"shape \(n, height, width, 1 or 3\).*\(8, 8, 3\)"):
+        network(np.zeros((8, 8, 3)), "byte")
+    with pytest.raises(ValueError, match='look like "signed"'):
+        network(np.full((1, 8, 8, 3), -1.0), "unit")
 
 
 def test_inception(tmp_path, monkeypatch):
     # Its own 22 million weights are not at hand: a small one in its place shows the wiring.
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert networks.inception_weights() is None
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / networks.INCEPTION_WEIGHTS).write_bytes(b"weights")
     inputs = keras.Input((299, 299, 3))
@@ -152,17 +133,14 @@ def test_inception(tmp_path, monkeypatch):
         network = networks.inception_v3.__wrapped__()
     seen = network(np.stack([np.zeros((4, 4, 3)), np.ones((4, 4, 3))]), "unit")
     np.testing.assert_allclose(seen.features, [[-1] * 3, [1] * 3], atol=1e-5)  # what it expects
-    np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1.0, rtol=1e-5)
 
 
 def test_cache_knows_what_it_keeps(tmp_path):
     network, given = toy()
     images = random_images(4)
-    changed = images.copy()
-    changed[0, 0, 0, 0] ^= 1
     calls = [
         (network, images, "byte"),
-        (network, changed, "byte"),
+        (network, images ^ np.eye(4, dtype="uint8")[0, :, None, None, None], "byte"),
         (network, images.reshape(2, 16, 8, 3), "byte"),
         (network, convert(images, "byte", "unit"), "unit"),
         (network, convert(images, "byte", "unit"), "signed"),
@@ -170,13 +148,11 @@ def test_cache_knows_what_it_keeps(tmp_path):
     ]
     for eye, pixels, value_range in (*calls, *calls):
         seen = cached(eye, pixels, tmp_path / "new", value_range)
-        for a, b in zip(seen, eye(pixels, value_range), strict=True):
-            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(seen.features, eye(pixels, value_range).features)
     assert len(given) == 3 * len(calls)  # each once for the file, and twice to compare
-    assert len(list((tmp_path / "new").glob("*.npz"))) == len(calls)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "pickle", "short"])
+@pytest.mark.parametrize("damage", ["truncated", "short"])
 def test_a_damaged_cache_is_made_again(tmp_path, damage):
     network, given = toy()
     images = random_images(3)
@@ -184,8 +160,6 @@ def test_a_damaged_cache_is_made_again(tmp_path, damage):
     (path,) = tmp_path.glob("*.npz")
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:100])
-    elif damage == "pickle":
-        np.savez(path, features=np.array([{}], object), probabilities=np.zeros(1))
     else:
         np.savez(path, features=first.features[:2], probabilities=first.probabilities)
     for _ in range(2):
@@ -226,8 +200,7 @@ def test_digit_classifier(tmp_path):
 
 def test_digits_are_moved_and_not_rolled():
     images = np.zeros((20, 28, 28, 1), "float32")
-    images[:, 0, 0] = 1.0  # a corner: half of its moves lead outside
-    images[:, 14, 14] = 0.5  # the middle: all stay inside
+    images[:, 0, 0], images[:, 14, 14] = 1.0, 0.5  # half of the corner's moves lead outside
     moved = digits._shift(images.repeat(10, axis=0), np.random.default_rng(0))
     np.testing.assert_array_equal((moved == 0.5).sum(axis=(1, 2, 3)), 1)
     y, x = np.argwhere(moved[..., 0] == 0.5)[:, 1:].T - 14
@@ -267,9 +240,8 @@ def test_distance_grows_with_blur(features):
     assert distances[3] > 1.5 * distances[1] > 1e-4
     assert extractor.model.trainable_variables == []
     if features == "vgg16":
-        for x, width in zip(extractor(original), (64, 128, 256, 512, 512), strict=True):
-            assert x.shape[-1] == width
-            np.testing.assert_allclose(np.mean(x**2, axis=-1), 1.0, atol=1e-4)
+        assert [x.shape[-1] for x in extractor(original)] == [64, 128, 256, 512, 512]
+        np.testing.assert_allclose(np.mean(extractor(original)[0] ** 2, axis=-1), 1.0, atol=1e-4)
 
 
 def test_vgg19_before_its_relu(monkeypatch):
