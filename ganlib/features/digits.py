@@ -50,7 +50,7 @@ class DigitClassifier:
 
 
 def softmax(logits):
-    """Probabilities `(n, classes)` of an array of logits."""
+    """Probabilities of an array of logits `(n, classes)`."""
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 
@@ -117,7 +117,6 @@ def _batch(digits, targets, n, rng):
 
 
 def _shift(images, rng):
-    """Each image moved by up to SHIFT pixels along both axes; black moves in."""
     padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
     y, x = rng.integers(0, 2 * SHIFT + 1, (2, len(images)))

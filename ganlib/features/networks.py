@@ -18,7 +18,6 @@ from ganlib.features import digits, efficientnet
 from ganlib.images import ValueRange, check_range, convert
 
 BICUBIC = "Pillow bicubic, antialiased, 8 bit"
-# As Keras caches it; the name says which weights they are.
 INCEPTION_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
@@ -69,7 +68,6 @@ class Network:
     def _prepared(self, images, value_range):
         prepared = []
         for image in convert(images, value_range, "byte"):
-            # Pillow reads an array of one channel without its axis.
             image = Image.fromarray(np.squeeze(image, -1) if image.shape[-1] == 1 else image)
             image = image.convert("L" if self.channels == 1 else "RGB")
             if image.size != (self.size, self.size):

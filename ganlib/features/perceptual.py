@@ -155,8 +155,7 @@ def _oriented_filters():
         for response in (across * bell, (across**2 - 1) * bell):
             response = response - response.mean()
             filters.append(response / np.linalg.norm(response))
-    luma = (0.299, 0.587, 0.114)  # BT.601
-    return np.einsum("hwf,c->hwcf", np.stack(filters, axis=-1), luma)
+    return np.einsum("hwf,c->hwcf", np.stack(filters, axis=-1), (0.299, 0.587, 0.114))
 
 
 EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}

@@ -264,8 +264,7 @@ class PixelShuffle(layers.Layer):
 class ICNR(keras.initializers.Initializer):
     """Initial values for a convolution before a pixel shuffle: it starts as nearest neighbour.
 
-    So there is no checkerboard to unlearn (Aitken et al., 2017). `gain` is of the standard
-    deviation √(2 / fan-in).
+    So it has no checkerboard to unlearn (Aitken et al., 2017). `gain` is of the deviation.
     """
 
     def __init__(self, scale, gain=1.0, seed=0):

@@ -71,7 +71,6 @@ def apply_kernel(image, kernel, scale):
 
 
 def _windows(image):
-    """The patch around each pixel: `(height, width, channels, 5, 5)`."""
     padded = np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), "symmetric")
     return np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(0, 1))
 

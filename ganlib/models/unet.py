@@ -1,7 +1,4 @@
-"""U-Net (Ronneberger et al., 2015), with attention gates and residual blocks.
-
-The three networks of a well-known microscopy tutorial (DigitalSreeni's videos 224 to 226).
-"""
+"""The U-Nets of a well-known microscopy tutorial (DigitalSreeni's videos 224 to 226)."""
 
 import keras
 from keras import layers
@@ -16,7 +13,7 @@ def build_unet(
 ):
     """Builds a U-Net: images `(batch_size, height, width, channels)` in [0, 1] to logits.
 
-    At every level two 3×3 convolutions with batch normalisation and ReLU. Other than in the
+    After Ronneberger et al., 2015. At every level two 3×3 convolutions with batch normalisation and ReLU. Other than in the
     tutorial, there is no sigmoid, and no batch normalisation before it: losses take logits; no bias
     before a batch normalisation, where its gradient is rounding noise that Adam blows up; and a
     gate's transposed 3×3 convolution with stride 1 is a convolution: fast on JAX.
