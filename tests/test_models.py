@@ -38,10 +38,9 @@ CASES = {
     "attention_unet": (build_unet, {"depth": 1, **D, **GATED}, (8, 8, 1), None, 574),
     "attention_resunet": (build_unet, {"depth": 1, **D, **RESIDUAL}, (8, 8, 1), None, 628),
 }
-# On every backend one of each kind of layer: compiling takes its time.
-ELSEWHERE = ("digits-g-tanh", "dcgan-d-spectral", "srgan-g", "attention_resunet")
+EVERYWHERE = ("digits-g-tanh", "dcgan-d-spectral", "srgan-g", "attention_resunet")
 NAMES = [
-    pytest.param(name, marks=pytest.mark.backend) if name in ELSEWHERE else name for name in CASES
+    pytest.param(name, marks=pytest.mark.backend) if name in EVERYWHERE else name for name in CASES
 ]
 
 
@@ -147,7 +146,6 @@ def test_a_new_generator_is_its_linear_upscaler(scale):
         made = run(srgan.build_generator(scale, 4, 2, kernel=kernel), images)
         kernel = bicubic_kernel(scale) if kernel is None else kernel
         np.testing.assert_allclose(made[0], apply_kernel(images[0], kernel, scale), atol=2e-6)
-    assert np.abs(fitted - bicubic_kernel(scale)).max() > 0.01
 
 
 @pytest.mark.backend

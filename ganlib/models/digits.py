@@ -42,7 +42,6 @@ def build_discriminator(width=128, *, dropout=0.4, seed=0):
 
     Args:
         width: int, filters of both convolutions; the write-up's is 128, the tutorial's 64.
-        dropout: float, rate of dropout after each activation. 0: none.
-        seed: int, of initial values and dropout masks.
+        dropout, seed: rate after each activation; int, of initial values and dropout masks.
     """
     return strided_discriminator((28, 28, 1), (width, width), 3, dropout=dropout, seed=seed)
