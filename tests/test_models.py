@@ -9,60 +9,38 @@ from keras import ops
 from ganlib.models import boundary, dcgan, digits, srgan
 from ganlib.models.linear import apply_kernel, bicubic_kernel, fit_kernel
 from ganlib.models.outputs import output_bounds
-from ganlib.models.unet import ARCHITECTURES, build_unet
+from ganlib.models.unet import build_unet
 
 SIGNED, UNIT = (-1.0, 1.0), (0.0, 1.0)
 
 
-def case(builder, given, made, bounds, parameters, **arguments):
-    return builder, arguments, given, made, bounds, parameters
-
-
-G, D = {"latent_dim": 5, "filters": 2}, {"filters": 2}
-DIGIT, SMALL, BEDROOM, CELL = (28, 28, 1), (16, 16, 3), (24, 24, 3), (32, 32, 3)
-TANH = {"output": "tanh", "batch_norm": True}
-UNET = {"filters": 2, "depth": 1}
+G, D, TANH = {"latent_dim": 5, "filters": 2}, {"filters": 2}, {"output": "tanh", "batch_norm": True}
+RESIZE, SPECTRAL = {"upsample": "resize"}, {"normalisation": "spectral"}
+GATED, RESIDUAL = {"architecture": "attention_unet"}, {"architecture": "attention_resunet"}
+DIGIT, SMALL, CELL = (28, 28, 1), (16, 16, 3), (32, 32, 3)
+# Of each: builder, arguments, shape of one output, its bounds, number of parameters.
 CASES = {
-    "digits-g": case(digits.build_generator, (5,), DIGIT, UNIT, 1_893, latent_dim=5, width=4),
-    "digits-g-tanh": case(
-        digits.build_generator, (5,), DIGIT, SIGNED, 2_709, latent_dim=5, width=4, **TANH
-    ),
-    "digits-d": case(digits.build_discriminator, DIGIT, (1,), None, 385, width=4),
-    "dcgan-g": case(dcgan.build_generator, (5,), SMALL, SIGNED, 571, size=16, **G),
-    "dcgan-g-resize": case(
-        dcgan.build_generator, (5,), CELL, SIGNED, 1_113, size=32, upsample="resize", **G
-    ),
-    "dcgan-d": case(dcgan.build_discriminator, SMALL, (1,), None, 307, size=16, **D),
-    "dcgan-d-spectral": case(
-        dcgan.build_discriminator, SMALL, (1,), None, 302, size=16, normalisation="spectral", **D
-    ),
-    "assignment-g": case(
-        dcgan.build_assignment_generator, (5,), BEDROOM, SIGNED, 5_287, size=24, **G
-    ),
-    "assignment-d": case(
-        dcgan.build_assignment_discriminator, BEDROOM, (1,), None, 3_921, size=24, **D
-    ),
-    "boundary-g": case(boundary.build_generator, (5,), CELL, SIGNED, 1_435, **G),
-    "boundary-d": case(boundary.build_discriminator, CELL, (1,), None, 879, **D),
-    "srgan-g": case(
-        srgan.build_generator, (4, 6, 3), (8, 12, 3), None, 1_298, scale=2, blocks=1, **D
-    ),
-    "srgan-paper": case(
-        srgan.build_paper_generator, (4, 6, 3), (16, 24, 3), SIGNED, 1_427, blocks=1, **D
-    ),
-    "srgan-d": case(
-        srgan.build_discriminator, (8, 13, 3), (1,), None, 407, levels=2, batch_norm=True, **D
-    ),
-    **{
-        name: case(build_unet, (4, 6, 1), (4, 6, 1), None, number, architecture=name, **UNET)
-        for name, number in zip(ARCHITECTURES, (481, 574, 628), strict=True)
-    },
+    "digits-g": (digits.build_generator, {"latent_dim": 5, "width": 4}, DIGIT, UNIT, 1_893),
+    "digits-g-tanh": (digits.build_generator, {"width": 4, **TANH}, DIGIT, SIGNED, 21_329),
+    "digits-d": (digits.build_discriminator, {"width": 4}, (1,), None, 385),
+    "dcgan-g": (dcgan.build_generator, {"size": 16, **G}, SMALL, SIGNED, 571),
+    "dcgan-g-resize": (dcgan.build_generator, {"size": 32, **G, **RESIZE}, CELL, SIGNED, 1_113),
+    "dcgan-d": (dcgan.build_discriminator, {"size": 16, **D}, (1,), None, 307),
+    "dcgan-d-spectral": (dcgan.build_discriminator, {"size": 16, **D, **SPECTRAL}, (1,), None, 302),
+    "assignment-g": (dcgan.build_assignment_generator, {"size": 16, **G}, SMALL, SIGNED, 4_807),
+    "assignment-d": (dcgan.build_assignment_discriminator, {"size": 16, **D}, (1,), None, 3_841),
+    "boundary-g": (boundary.build_generator, G, CELL, SIGNED, 1_435),
+    "boundary-d": (boundary.build_discriminator, D, (1,), None, 879),
+    "srgan-g": (srgan.build_generator, {"scale": 2, "blocks": 1, **D}, SMALL, None, 1_298),
+    "srgan-paper": (srgan.build_paper_generator, {"blocks": 1, **D}, CELL, SIGNED, 1_427),
+    "srgan-d": (srgan.build_discriminator, {"levels": 2, **D}, (1,), None, 367),
+    "unet": (build_unet, {"depth": 1, **D}, (8, 8, 1), None, 481),
+    "attention_unet": (build_unet, {"depth": 1, **D, **GATED}, (8, 8, 1), None, 574),
+    "attention_resunet": (build_unet, {"depth": 1, **D, **RESIDUAL}, (8, 8, 1), None, 628),
 }
-every_builder = pytest.mark.parametrize("name", CASES)
-# On every backend one of each kind of layer: compiling takes its time.
-ELSEWHERE = ("digits-g-tanh", "dcgan-d-spectral", "srgan-g", "attention_resunet")
+EVERYWHERE = ("digits-g-tanh", "dcgan-d-spectral", "srgan-g", "attention_resunet")
 NAMES = [
-    pytest.param(name, marks=pytest.mark.backend) if name in ELSEWHERE else name for name in CASES
+    pytest.param(name, marks=pytest.mark.backend) if name in EVERYWHERE else name for name in CASES
 ]
 
 
@@ -82,8 +60,9 @@ def run(model, x, **options):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_builder(name, tmp_path):
-    _, _, given, made, bounds, parameters = CASES[name]
-    model, x = build(name), pictures(3, *given)
+    _, _, made, bounds, parameters = CASES[name]
+    model = build(name)
+    x = pictures(3, *(side or 8 for side in model.input_shape[1:]))
     assert model.count_params() == parameters
     assert output_bounds(model) == bounds
     before = [ops.convert_to_numpy(v).copy() for v in model.trainable_variables]
@@ -94,14 +73,13 @@ def test_builder(name, tmp_path):
         assert np.abs(ops.convert_to_numpy(variable) - old).max() > 0, variable.path
     outputs = run(model, x, training=False)
     assert outputs.shape == (3, *made)
-    assert np.isfinite(outputs).all()
-    assert np.ptp(outputs) > 0
+    assert 0 < np.ptp(outputs) < np.inf
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(run(loaded, x, training=False), outputs)
 
 
-@every_builder
+@pytest.mark.parametrize("name", CASES)
 def test_seed_decides_the_weights(name):
     first, again, other = (build(name, seed).get_weights() for seed in (1, 1, 2))
     kernels = [(a, b) for a, b in zip(first, other, strict=True) if a.ndim > 1 and a.any()]
@@ -117,21 +95,15 @@ def test_seed_decides_the_weights(name):
         (dcgan.build_assignment_discriminator, {}, 940_801),
         (boundary.build_generator, {}, 690_563),
         (boundary.build_discriminator, {}, 167_649),
-        # 3×3 convolutions of 64 to 512 channels in pairs, and dense layers of 1024 and 1.
-        (srgan.build_discriminator, {"batch_norm": True}, 5_219_137),
+        # The paper's, less its batch normalisation of 4 numbers for each of these channels.
+        (srgan.build_discriminator, {}, 5_219_137 - 4 * (64 + 2 * (128 + 256 + 512))),
         # As krasserm/super-resolution prints it for its sr_resnet, ×4.
         (srgan.build_paper_generator, {}, 1_554_883),
         # The tutorial's summaries for three channels, less the biases before batch normalisations:
         # 1984 channels on the way down and 960 on the way up, in 2 or 3 convolutions; 960 in gates.
         (build_unet, {"channels": 3}, 31_402_501 - 2 * 2944 - 4),
-        (
-            *(build_unet, {"architecture": "attention_unet", "channels": 3}),
-            37_334_665 - 2 * 2944 - 2 * 960 - 4,
-        ),
-        (
-            *(build_unet, {"architecture": "attention_resunet", "channels": 3}),
-            39_090_377 - 3 * 2944 - 2 * 960 - 4,
-        ),
+        (build_unet, {"channels": 3, **GATED}, 37_334_665 - 2 * 2944 - 2 * 960 - 4),
+        (build_unet, {"channels": 3, **RESIDUAL}, 39_090_377 - 3 * 2944 - 2 * 960 - 4),
     ],
 )
 def test_parameters_at_the_scale_of_the_write_ups(builder, options, parameters):
@@ -143,12 +115,9 @@ def test_parameters_at_the_scale_of_the_write_ups(builder, options, parameters):
     ("builder", "options", "message"),
     [
         (dcgan.build_generator, {"size": 48}, r"power of two.*Received: size=48"),
-        (dcgan.build_generator, {"normalisation": "spectral"}, "`normalisation` must be one of"),
-        (boundary.build_generator, {"upsample": "linear"}, "Received: upsample='linear'"),
-        (dcgan.build_discriminator, {"initializer": "he"}, "Received: initializer='he'"),
         (dcgan.build_assignment_generator, {"size": 36}, "multiple of 8.*Received: size=36"),
+        (boundary.build_generator, {"upsample": "linear"}, "Received: upsample='linear'"),
         (srgan.build_generator, {"scale": 5}, r"`scale` must be one of.*Received: scale=5"),
-        (srgan.build_paper_generator, {"output": "sigmoid"}, "Received: output='sigmoid'"),
         (build_unet, {"architecture": "UNet"}, "Received: architecture='UNet'"),
     ],
 )
@@ -158,30 +127,15 @@ def test_refusals(builder, options, message):
 
 
 def test_resize_paints_no_checkerboard():
-    """A flat picture stays flat, away from the border, whatever the weights; transposed doesn't."""
-    spreads = {}
-    for upsample in dcgan.UPSAMPLING:
-        model = dcgan.build_generator(16, 1, 3, 2, normalisation=None, upsample=upsample, seed=1)
-        flat = keras.Model(model.layers[2].output, model.output)
+    spreads = {}  # of the picture of constant features, away from the border
+    for upsample in ("resize", "transpose"):
+        model = dcgan.build_generator(8, 3, 2, upsample=upsample, seed=1)
+        flat = keras.Model(model.get_layer(index=2).output, model.output)
         flat.set_weights([10.0 * np.abs(w) for w in flat.get_weights()])
-        inner = flat.predict_on_batch(np.ones((1, 4, 4, 4)))[0, 6:10, 6:10]
-        spreads[upsample] = np.ptp(inner)
+        inner = flat.predict_on_batch(np.ones((1, 4, 4, 2)))[0, 2:6, 2:6]
+        spreads[upsample] = np.ptp(inner, axis=(0, 1)).max()
     assert spreads["resize"] < 1e-6
     assert spreads["transpose"] > 1e-3
-
-
-@pytest.mark.backend
-def test_probabilities_are_the_sigmoid_of_the_logits():
-    model = boundary.build_discriminator(2)
-    both = boundary.with_probabilities(model)
-    model.set_weights([3 * w for w in model.get_weights()])  # trained on: the other one follows
-    x = 2 * pictures(5, 32, 32, 3) - 1
-    logits, d = run(model, x), run(both, x)
-    assert np.ptp(logits) > 0.1
-    np.testing.assert_allclose(d, 1 / (1 + np.exp(-logits.astype("float64"))), atol=1e-6)
-
-
-# -- super-resolution ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [2, pytest.param(3, marks=pytest.mark.backend), 4])
@@ -192,37 +146,16 @@ def test_a_new_generator_is_its_linear_upscaler(scale):
         made = run(srgan.build_generator(scale, 4, 2, kernel=kernel), images)
         kernel = bicubic_kernel(scale) if kernel is None else kernel
         np.testing.assert_allclose(made[0], apply_kernel(images[0], kernel, scale), atol=2e-6)
-    assert np.abs(fitted - bicubic_kernel(scale)).max() > 0.01
-
-
-# -- U-Nets --------------------------------------------------------------------------------------
-
-
-def inner(model, name):
-    """The same weights up to one layer."""
-    return keras.Model(model.input, model.get_layer(name).output)
 
 
 @pytest.mark.backend
 def test_gates_weigh_the_skip():
     model, images = build("attention_unet"), pictures(2, 8, 12, 1)
     names = ("down0_relu2", "gate0_weights", "gate0_weighted")
-    skip, weights, weighted = (run(inner(model, name), images) for name in names)
-    assert weights.shape == (2, 8, 12, 1)
+    inner = keras.Model(model.input, [model.get_layer(name).output for name in names])
+    skip, weights, weighted = (ops.convert_to_numpy(x) for x in inner(images))
     assert 0 < weights.min() < weights.max() < 1
     np.testing.assert_allclose(weighted, skip * weights, atol=1e-6)
-    # What is below decides what passes.
-    kernel = model.get_layer("bottom_conv1").kernel
-    kernel.assign(-kernel)
-    assert np.abs(run(inner(model, "gate0_weights"), images) - weights).max() > 1e-4
-
-
-def test_a_residual_block_adds_its_shortcut():
-    model, images = build("attention_resunet"), pictures(1, 8, 8, 1)
-    names = ("down0_norm2", "down0_shortcut_norm", "down0_relu2")
-    two, shortcut, made = (run(inner(model, name), images) for name in names)
-    assert np.abs(shortcut).max() > 0.1
-    np.testing.assert_allclose(made, np.maximum(two + shortcut, 0), atol=1e-6)
 
 
 @pytest.mark.backend

@@ -1,6 +1,7 @@
 """A small digit classifier, trained in seconds, that stands in for Inception offline."""
 
 import dataclasses
+import itertools
 import logging
 import pathlib
 
@@ -11,26 +12,19 @@ from keras import layers
 
 from ganlib.models.outputs import infer
 
-CLASSES = 10
-FEATURES = 64
-BATCH_SIZE = 64
+CLASSES, FEATURES, BATCH_SIZE = 10, 64, 64
 SHIFT = 2  # pixels
 OUTLIERS = 0.125  # per digit
 
 
 def build_classifier(seed=0):
-    """Returns a two-convolution `keras.Model`: 28×28×1 images in [0, 1] to (logits, features).
-
-    Args:
-        seed: int, of the weights' initial values and of the dropout masks.
-    """
-    seeds = iter(range(1000 * seed, 1000 * seed + 10))
+    """Returns a two-convolution `keras.Model`: 28×28×1 images in [0, 1] to (logits, features)."""
+    seeds = itertools.count(1000 * seed)
 
     def initial():
         return {"kernel_initializer": keras.initializers.HeNormal(next(seeds))}
 
-    images = keras.Input((28, 28, 1), name="images")
-    x = images
+    images = x = keras.Input((28, 28, 1), name="images")
     for filters, kernel in ((16, 5), (32, 3)):
         x = layers.Conv2D(filters, kernel, padding="same", activation="relu", **initial())(x)
         x = layers.MaxPooling2D()(x)
@@ -42,43 +36,34 @@ def build_classifier(seed=0):
 
 @dataclasses.dataclass(frozen=True)
 class DigitClassifier:
-    """A trained classifier with its own measured accuracy.
+    """A trained classifier with its own measured accuracy."""
 
-    Attributes:
-        model: as `build_classifier` makes it.
-        accuracy: float, on digits it was not trained on.
-        n: int, how many of those there were.
-    """
-
-    model: keras.Model
-    accuracy: float
-    n: int
+    model: keras.Model  # as `build_classifier` makes it
+    accuracy: float  # on digits it was not trained on
+    n: int  # how many of those there were
 
     def __call__(self, images):
         """Returns class probabilities `(n, 10)` and features `(n, 64)`, float64 arrays."""
         outputs = infer(self.model, images, images.shape[1:])
         logits, features = (output.astype("float64") for output in outputs)
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True), features
+        return softmax(logits), features
 
-    def __repr__(self):
-        return f"<DigitClassifier tested on {self.n} digits>"
+
+def softmax(logits):
+    """Probabilities of an array of logits `(n, classes)`."""
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
 
 
 def train_classifier(train, test, seed=0, steps=700):
     """Trains a classifier on randomly shifted digits and on outliers.
 
     Outliers (noise, and digits with their pixels shuffled) are taught even probabilities
-    (Hendrycks et al., 2019): a network that has seen only digits is as sure of noise as of a digit,
-    and its confidence then says nothing about quality.
+    (Hendrycks et al., 2019): a network that has seen only digits is as sure of noise as of a digit.
 
     Args:
-        train, test: labelled `ganlib.data.Images` of 28×28 grey pictures.
-        seed: int.
-        steps: int, number of batches of 64.
-
-    Returns:
-        A `DigitClassifier`, with its accuracy on `test`.
+        train, test: labelled `ganlib.data.Images` of 28×28 grey pictures; accuracy is of `test`.
+        seed, steps: int; a step is a batch of 64.
     """
     model = build_classifier(seed)
     rate = keras.optimizers.schedules.CosineDecay(2e-3, steps)
@@ -88,20 +73,15 @@ def train_classifier(train, test, seed=0, steps=700):
     per_round = max(1, min(steps, len(digits) // BATCH_SIZE))
     for part, done in enumerate(range(0, steps, per_round)):
         rng = np.random.default_rng((seed, part))
-        images, wanted = _batch(digits, targets, BATCH_SIZE * min(per_round, steps - done), rng)
-        model.fit(images, wanted, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+        batches = _batch(digits, targets, BATCH_SIZE * min(per_round, steps - done), rng)
+        model.fit(*batches, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
     return _tested(model, test)
 
 
 def load_or_train(path, train, test, seed=0, steps=700):
     """The classifier kept in `path` (.keras); by one process trained first where it is missing.
 
-    Args:
-        path: of the file; its folder is made. One that can't be read is made again.
-        train, test, seed, steps: as `train_classifier` takes them.
-
-    Returns:
-        A `DigitClassifier`.
+    One that can't be read is made again. Args as of `train_classifier`.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +105,6 @@ def _tested(model, test):
 
 
 def _batch(digits, targets, n, rng):
-    """n shuffled images and their targets: shifted digits, and a share of outliers."""
     outliers = int(n * OUTLIERS / (1 + OUTLIERS))
     chosen = rng.choice(len(digits), n - outliers, replace=n - outliers > len(digits))
     noise = rng.random((outliers // 2, *digits.shape[1:]), dtype="float32")
@@ -133,13 +112,11 @@ def _batch(digits, targets, n, rng):
     shuffled = rng.permuted(shuffled.reshape(len(shuffled), -1), axis=1).reshape(shuffled.shape)
     even = np.full((outliers, CLASSES), 1 / CLASSES, "float32")
     images = np.concatenate([_shift(digits[chosen], rng), noise, shuffled])
-    wanted = np.concatenate([targets[chosen], even])
     order = rng.permutation(n)
-    return images[order], wanted[order]
+    return images[order], np.concatenate([targets[chosen], even])[order]
 
 
 def _shift(images, rng):
-    """Each image moved by up to SHIFT pixels along both axes; black moves in."""
     padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
     y, x = rng.integers(0, 2 * SHIFT + 1, (2, len(images)))

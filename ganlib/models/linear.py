@@ -15,10 +15,7 @@ def bicubic_kernel(scale):
     """Returns the kernel with which `apply_kernel` is `upscale`: float32 `(5, 5, scale**2)`.
 
     Channel `i * scale + j` gives the pixel in row `i`, column `j` of the block that replaces one
-    pixel, which is the order of depth-to-space. The 25 taps of a channel sum to 1.
-
-    Args:
-        scale: int, 2 to 4.
+    pixel, as in `PixelShuffle`. The 25 taps of a channel sum to 1.
     """
     impulse = np.zeros((2 * SIDE - 1, 2 * SIDE - 1), np.float32)
     impulse[SIDE - 1, SIDE - 1] = 1
@@ -36,16 +33,13 @@ def fit_kernel(pairs, scale, ridge=1e-4):
     Args:
         pairs: iterable of pairs of float arrays `(height, width, channels)`, small and large.
         scale: int, 2 to 4.
-        ridge: float above 0, how strongly the kernel is drawn to the bicubic one, as a fraction of
-            the mean squared difference between a pixel and its neighbours.
-
-    Raises:
-        ValueError: no picture that is not flat.
+        ridge: float above 0, the pull to the bicubic kernel, as a fraction of the mean squared
+            difference between a pixel and its neighbours.
     """
     gram = np.zeros((SIDE * SIDE - 1, SIDE * SIDE - 1))
     moments = np.zeros((SIDE * SIDE - 1, scale**2))
     for pair in pairs:
-        # A channel at a time, since patches take 25 times the memory.
+        # A channel at a time: patches take 25 times the memory.
         channels = (np.moveaxis(np.asarray(image, np.float64), -1, 0) for image in pair)
         for low, high in zip(*channels, strict=True):
             patches = _windows(low[..., np.newaxis]).reshape(low.size, -1)
@@ -55,15 +49,10 @@ def fit_kernel(pairs, scale, ridge=1e-4):
             others = np.delete(patches, CENTRE, axis=1) - centre
             gram += others.T @ others
             moments += others.T @ (blocks.reshape(low.size, -1) - centre)
-    spread = np.trace(gram) / len(gram)
-    if not spread > 0:  # NaN, too
-        raise ValueError(
-            "A kernel needs at least one picture that is not flat and holds no NaN. Received: "
-            f"mean squared difference between neighbours={spread:g}"
-        )
     start = np.delete(bicubic_kernel(scale).reshape(SIDE * SIDE, -1), CENTRE, axis=0)
-    step = np.linalg.solve(gram + ridge * spread * np.eye(len(gram)), moments - gram @ start)
-    taps = start + step
+    spread = np.trace(gram) / len(gram)
+    ridge = ridge * spread * np.eye(len(gram))
+    taps = start + np.linalg.solve(gram + ridge, moments - gram @ start)
     taps = np.insert(taps, CENTRE, 1 - taps.sum(axis=0), axis=0)
     return taps.reshape(SIDE, SIDE, scale**2).astype(np.float32)
 
@@ -71,10 +60,8 @@ def fit_kernel(pairs, scale, ridge=1e-4):
 def apply_kernel(image, kernel, scale):
     """Enlarges an image in any value range; returns float32, which may overshoot it a little.
 
-    Args:
-        image: array `(height, width, channels)`; mirrored beyond its borders.
-        kernel: array `(5, 5, scale**2)` of `bicubic_kernel` or `fit_kernel`.
-        scale: int, 2 to 4.
+    `image` is an array `(height, width, channels)`, mirrored beyond its borders; `kernel` one
+    `(5, 5, scale**2)` of `bicubic_kernel` or `fit_kernel`.
     """
     height, width, channels = np.shape(image)
     windows = _windows(np.asarray(image, np.float32))
@@ -84,7 +71,6 @@ def apply_kernel(image, kernel, scale):
 
 
 def _windows(image):
-    """The patch around each pixel: `(height, width, channels, 5, 5)`."""
     padded = np.pad(image, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), "symmetric")
     return np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(0, 1))
 
@@ -93,17 +79,12 @@ def _windows(image):
 class LinearUpscaling(layers.Layer):
     """`apply_kernel` as a layer: its kernel is a weight that is saved, and never trained.
 
-    Args:
-        scale: int.
-        kernel: array `(size, size, scale²)` as `fit_kernel` returns it. `None`: bicubic.
-        size: int, of the kernel of a model that is loaded.
+    `kernel` is an array `(5, 5, scale²)` as `fit_kernel` returns it. `None`: bicubic.
     """
 
-    def __init__(self, scale, kernel=None, size=SIDE, **kwargs):
+    def __init__(self, scale, kernel=None, **kwargs):
         super().__init__(**{**kwargs, "trainable": False})
-        self.scale = scale
-        self.size = size if kernel is None else kernel.shape[0]
-        self._initial = kernel
+        self.scale, self._initial = scale, kernel
         self.shuffle = PixelShuffle(scale)
 
     def build(self, input_shape):
@@ -111,15 +92,15 @@ class LinearUpscaling(layers.Layer):
         channels = input_shape[-1]
         # Dense in the channels, zero between two colours: one convolution on every backend.
         dense = np.einsum("hwr,ck->hwcrk", kernel, np.eye(channels))
-        dense = dense.reshape(self.size, self.size, channels, -1).astype("float32")
+        dense = dense.reshape(SIDE, SIDE, channels, -1).astype("float32")
         self.kernel = self.add_weight(name="kernel", shape=dense.shape, trainable=False)
         self.kernel.assign(dense)
 
     def call(self, inputs):
         x = inputs
         for axis in (1, 2):  # ops.pad knows no symmetric mode on torch
-            length, reach = ops.shape(x)[axis], self.size // 2
-            at = ops.arange(-reach, length + reach, dtype="int32")
+            length = ops.shape(x)[axis]
+            at = ops.arange(-MARGIN, length + MARGIN, dtype="int32")
             at = ops.where(at < 0, -1 - at, ops.where(at < length, at, 2 * length - 1 - at))
             x = ops.take(x, ops.clip(at, 0, length - 1), axis=axis)
         return self.shuffle(ops.conv(x, ops.cast(self.kernel, x.dtype), padding="valid"))
@@ -129,4 +110,4 @@ class LinearUpscaling(layers.Layer):
         return self.shuffle.compute_output_shape((n, height, width, channels * self.scale**2))
 
     def get_config(self):
-        return {**super().get_config(), "scale": self.scale, "size": self.size}
+        return {**super().get_config(), "scale": self.scale}
