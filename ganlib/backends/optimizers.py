@@ -6,41 +6,31 @@ import keras
 class OptimizerPair(keras.optimizers.Optimizer):
     """The discriminator's and the generator's optimizer behind the face of a single one.
 
-    `keras.Model` and its trainers carry exactly one optimizer. This one owns no variables: its
-    `variables` are those of the pair, which is what the JAX trainer carries as optimizer state.
-
-    Learning-rate callbacks look at `optimizers` from Keras 3.15 on, and treat each one by itself.
-    Older ones look at `learning_rate`, which here is the generator's; setting it scales the
-    discriminator's by the same factor, so a two-time-scale pair stays one.
+    `keras.Model` and its trainers carry exactly one. It owns no variables: `variables` are those of
+    the pair, which the JAX trainer carries as optimizer state. Learning-rate callbacks look at
+    `optimizers` from Keras 3.15 on, before at `learning_rate`, here the generator's: setting it
+    scales the discriminator's by the same factor.
 
     Args:
-        discriminator: `keras.optimizers.Optimizer`.
-        generator: `keras.optimizers.Optimizer`.
-        groups: callable that returns the pair of lists of trainable variables, discriminator's
+        discriminator, generator: `keras.optimizers.Optimizer`; two objects.
+        groups: callable that returns the two lists of trainable variables, the discriminator's
             first. A callable, because Keras would track a list of variables as our own.
-
-    Raises:
-        ValueError: both are one object, or there is nothing to train.
     """
 
     def __init__(self, discriminator, generator, groups, name="optimizer_pair"):
         super().__init__(learning_rate=0.0, name=name)
         if discriminator is generator:
             raise ValueError(
-                "`d_optimizer` and `g_optimizer` must be two objects: each keeps the state of its "
-                f"own network. Received: one {type(discriminator).__name__} for both"
+                "`d_optimizer` and `g_optimizer` must be two objects. Received: one "
+                f"{type(discriminator).__name__} for both"
             )
         for network, group in zip(("discriminator", "generator"), groups(), strict=True):
             if not group:
-                raise ValueError(
-                    f"The {network} has nothing to train: set `{network}.trainable = True`. Each "
-                    "network's step leaves the other alone by itself. Received: no trainable "
-                    "variable"
-                )
+                raise ValueError(f"Nothing to train: set `{network}.trainable = True`.")
         # Learning-rate callbacks log by optimizer name: two Adams would share one column.
         discriminator.name, generator.name = "discriminator", "generator"
         self.optimizers = [discriminator, generator]
-        self._groups = groups
+        self.groups = groups
 
     @property
     def discriminator(self):
@@ -49,10 +39,6 @@ class OptimizerPair(keras.optimizers.Optimizer):
     @property
     def generator(self):
         return self.optimizers[1]
-
-    def groups(self):
-        """The trainable variables of the discriminator and of the generator."""
-        return self._groups()
 
     def build(self, variables=None):
         for optimizer, group in zip(self.optimizers, self.groups(), strict=True):
@@ -84,6 +70,6 @@ class OptimizerPair(keras.optimizers.Optimizer):
             optimizer.finalize_variable_values(group)
 
     def save_own_variables(self, store):
-        """Nothing: the saver walks into `optimizers` by itself."""
+        pass  # the saver walks into `optimizers` by itself
 
     load_own_variables = save_own_variables
