@@ -21,13 +21,6 @@ class Adversarial(BackendStep, keras.Model):
     networks, both optimizers and every random state: training goes on from it exactly. Calling the
     model maps latents to images. The `loss` in the logs is the sum of all that is minimised.
 
-    Three ways to take a step (`update`), from most to least work:
-
-    * `"alternating"`: `d_steps` steps of D, then one of G through the updated D, on fresh latents
-      (Goodfellow et al., 2014).
-    * `"shared"`: the same on D's fakes (the PyTorch DCGAN tutorial).
-    * `"joint"`: both gradients from one forward pass (the TensorFlow DCGAN tutorial).
-
     Real and generated images go through D in one batch, or in two that never mix them if it keeps
     batch statistics (`ganlib.models.outputs.looks_across_batch`). On pairs, `fit(inputs, images)`,
     G gets the inputs in place of latents; labels are left aside.
@@ -37,7 +30,9 @@ class Adversarial(BackendStep, keras.Model):
         discriminator: the same, D, images to logits: one an image, `(batch_size, 1)`, or one a
             patch, `(batch_size, height, width, 1)`; no sigmoid at its end.
         loss: `ganlib.losses.AdversarialLoss`, or the name of one.
-        update: one of `"alternating"`, `"shared"`, `"joint"`.
+        update: `"alternating"`: `d_steps` steps of D, then one of G through the updated D, on fresh
+            latents (Goodfellow et al., 2014); `"shared"`: the same on D's fakes (the PyTorch DCGAN
+            tutorial); `"joint"`: both gradients from one forward pass (the TensorFlow one).
         d_steps: int, D's steps a step of G, on the same real images; only `"alternating"`.
         generator_batch: int, latents in G's own step, or None: a batch's; only `"alternating"`.
         gradient_penalty: float, weight of the two-sided penalty between real and generated images
@@ -101,13 +96,12 @@ class Adversarial(BackendStep, keras.Model):
         self.discriminator = discriminator
         self.one_pass = not looks_across_batch(discriminator)
         self.average = type(generator).from_config(generator.get_config()) if ema else None
-        if self.average is not None:
+        if ema:
             self.average.trainable = False
             self.average.set_weights(generator.get_weights())
         self.random = keras.random.SeedGenerator(seed)
-        self.images_seen = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="images_seen"
-        )
+        count = {"dtype": "int32", "initializer": "zeros", "trainable": False}
+        self.images_seen = self.add_weight(shape=(), name="images_seen", **count)
         names = ["d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"]
         names += ["g_content"] if content is not None else []
         names += ["d_penalty"] if gradient_penalty or r1 else []
@@ -121,7 +115,7 @@ class Adversarial(BackendStep, keras.Model):
     @property
     def sampler(self):
         """The generator to sample from: the moving average where there is one."""
-        return self.generator if self.average is None else self.average
+        return self.average or self.generator
 
     @property
     def latent_shape(self):
@@ -136,7 +130,7 @@ class Adversarial(BackendStep, keras.Model):
         update = getattr(self, f"_{self.options['update']}_update")
         parts, n = update(real, inputs), ops.shape(real)[0]
         self.images_seen.assign_add(ops.cast(n, "int32"))
-        if self.average is not None:
+        if self.options["ema"]:
             self._update_average()
         return self._report(*parts, n)
 
@@ -219,7 +213,7 @@ class Adversarial(BackendStep, keras.Model):
         Nothing toggles `trainable`, which Keras 3 reads once, when it traces.
         """
         optimizers = [self.optimizer.optimizers[i] for i in which]
-        groups = [self.optimizer.groups()[i] for i in which]
+        groups = [self.optimizer.networks[i].trainable_variables for i in which]
         results, aux, gradients = self.value_and_gradients(objective, optimizers, groups)
         for optimizer, gradient, group in zip(optimizers, gradients, groups, strict=True):
             optimizer.apply(gradient, group)
@@ -298,11 +292,8 @@ class Adversarial(BackendStep, keras.Model):
         """Sets the two optimizers, two objects; other arguments as for `keras.Model.compile`."""
         if "loss" in kwargs:
             raise ValueError("Give the `loss` to Adversarial(…), not to compile.")
-        networks = self.discriminator, self.generator
-        pair = OptimizerPair(
-            *map(keras.optimizers.get, (d_optimizer, g_optimizer)),
-            lambda: [network.trainable_variables for network in networks],
-        )
+        optimizers = map(keras.optimizers.get, (d_optimizer, g_optimizer))
+        pair = OptimizerPair(*optimizers, (self.discriminator, self.generator))
         if hasattr(self.content, "prepare"):
             self.content.prepare()
         super().compile(pair, auto_scale_loss=False, **kwargs)

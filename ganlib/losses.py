@@ -48,8 +48,20 @@ class AdversarialLoss(Configured):
         return ops.mean(self.generator(fake_logits))
 
 
+def _entropy(p):
+    return sum(-q * math.log(q) for q in (p, 1.0 - p) if q > 0)
+
+
+@register
 @dataclasses.dataclass(frozen=True)
-class _WithRealLabel(AdversarialLoss):
+class NonSaturating(AdversarialLoss):
+    """Binary cross-entropy, with the generator's non-saturating form (Goodfellow et al., 2014).
+
+    Args:
+        real_label: float in (0.5, 1], D's target for real images. Below 1: one-sided label
+            smoothing (Salimans et al., 2016); the generator still aims at 1.
+    """
+
     real_label: float = 1.0
 
     def __post_init__(self):
@@ -57,21 +69,6 @@ class _WithRealLabel(AdversarialLoss):
             raise ValueError(
                 f"`real_label` must lie in (0.5, 1]. Received: real_label={self.real_label}"
             )
-
-
-def _entropy(p):
-    return sum(-q * math.log(q) for q in (p, 1.0 - p) if q > 0)
-
-
-@register
-@dataclasses.dataclass(frozen=True)
-class NonSaturating(_WithRealLabel):
-    """Binary cross-entropy, with the generator's non-saturating form (Goodfellow et al., 2014).
-
-    Args:
-        real_label: float in (0.5, 1], D's target for real images. Below 1: one-sided label
-            smoothing (Salimans et al., 2016); the generator still aims at 1.
-    """
 
     # softplus(-l) = -log(sigmoid(l)): finite at every logit.
     def real(self, logits):
@@ -95,27 +92,20 @@ class NonSaturating(_WithRealLabel):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class LeastSquares(_WithRealLabel):
-    """Least squares (LSGAN; Mao et al., 2017, a = 0, b = c = 1); `real_label` as b."""
+class LeastSquares(AdversarialLoss):
+    """Least squares (LSGAN; Mao et al., 2017, with a = 0, b = c = 1)."""
 
+    chance = 0.25
     floor = 0.0
+    boundary = 0.5
 
     def real(self, logits):
-        return 0.5 * ops.square(logits - self.real_label)
+        return 0.5 * ops.square(logits - 1.0)
 
     def fake(self, logits):
         return 0.5 * ops.square(logits)
 
-    def generator(self, logits):
-        return 0.5 * ops.square(logits - 1.0)
-
-    @property
-    def chance(self):
-        return 0.25 * self.real_label**2
-
-    @property
-    def boundary(self):
-        return self.real_label / 2.0
+    generator = real
 
 
 @register
@@ -123,8 +113,7 @@ class LeastSquares(_WithRealLabel):
 class AbsoluteError(AdversarialLoss):
     """Mean absolute error between probabilities and labels: 1 - D(x) + D(G(z)).
 
-    What many SRGAN repositories write down, here to reproduce such runs. Any constant output costs
-    exactly 1, and the gradients vanish where the discriminator is sure.
+    What many SRGAN repositories write down. Gradients vanish where the discriminator is sure.
     """
 
     chance = 1.0
@@ -162,8 +151,7 @@ class Hinge(AdversarialLoss):
 class Wasserstein(AdversarialLoss):
     """Wasserstein loss; with its gradient penalty it is WGAN-GP (Gulrajani et al., 2017).
 
-    A critic's output has no zero of its own: accuracy splits the batch midway between the mean
-    real and the mean fake output.
+    Without a `boundary`, accuracy splits midway between the mean real and mean fake output.
     """
 
     chance = 0.0
@@ -239,9 +227,7 @@ def get(identifier, real_label=1.0):
 
     Args:
         identifier: an `AdversarialLoss`, one of the names in `LOSSES`, or a config dict.
-        real_label: float in (0.5, 1]; one-sided label smoothing, for a loss given by name.
-
-    Raises ValueError where the name is unknown, or the loss has no labels to smooth.
+        real_label: float in (0.5, 1]; one-sided label smoothing, of "non_saturating" alone.
     """
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
@@ -251,12 +237,11 @@ def get(identifier, real_label=1.0):
         raise ValueError(
             f"`loss` must be an AdversarialLoss or one of {sorted(LOSSES)}. Received: {identifier}"
         )
-    cls = LOSSES[identifier]
-    if issubclass(cls, _WithRealLabel):
-        return cls(real_label)
+    if identifier == "non_saturating":
+        return NonSaturating(real_label)
     if real_label != 1.0:
         raise ValueError(f"{identifier!r} has no labels to smooth. Received: {real_label}")
-    return cls()
+    return LOSSES[identifier]()
 
 
 @register

@@ -19,7 +19,6 @@ from helpers import (
     images,
     installed,
     make_gan,
-    run_python,
     start_python,
     state,
 )
@@ -28,7 +27,7 @@ from keras import layers, ops
 from ganlib.adversarial import UPDATES, Adversarial
 from ganlib.augment import DiffAugment
 from ganlib.content import ContentLoss
-from ganlib.losses import AdversarialLoss, LeastSquares, NonSaturating
+from ganlib.losses import AdversarialLoss, NonSaturating
 from ganlib.models.layers import SpectralConv2D
 from ganlib.models.outputs import looks_across_batch
 
@@ -43,9 +42,6 @@ sgd = keras.optimizers.SGD
 def inputs(n):
     """`n` inputs of a conditional generator."""
     return np.random.default_rng(5).normal(size=(n, LATENT)).astype("float32")
-
-
-# -- the step by hand ----------------------------------------------------------------------------
 
 
 def sigmoid(x):
@@ -109,33 +105,35 @@ def test_five_steps_by_hand(update, d_steps):
     assert gap([a], [hand.a]) > 1e-2
 
 
-@pytest.mark.skipif(len(installed("tensorflow", "jax", "torch")) < 2, reason="needs two backends")
-def test_backends_agree(tmp_path):
-    """Five steps of each set-up in `parity.py`: the same losses and weights."""
-    backends = installed("tensorflow", "jax", "torch")
-    script = TESTS / "parity.py"
-    running = [start_python(script, tmp_path / f"{b}.npz", backend=b) for b in backends]
-    for process in running:
+def parity(folder, backends):
+    """Five steps of each set-up in `parity.py`, on each backend: losses and weights by name."""
+    paths = [folder / f"{i}.npz" for i in range(len(backends))]
+    jobs = zip(paths, backends, strict=True)
+    for process in [start_python(TESTS / "parity.py", p, backend=b) for p, b in jobs]:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
-    results = [dict(np.load(tmp_path / f"{backend}.npz")) for backend in backends]
+    return [dict(np.load(path)) for path in paths]
+
+
+def differences(a, b):
+    return {k for k in a if k != "devices" and not gap([a[k]], [b[k]]) <= 1e-5}
+
+
+@pytest.mark.skipif(len(installed("tensorflow", "jax", "torch")) < 2, reason="needs two backends")
+def test_backends_agree(tmp_path):
+    results = parity(tmp_path, installed("tensorflow", "jax", "torch"))
     for a, b in itertools.combinations(results, 2):
-        assert {k for k in a if k != "devices" and not gap([a[k]], [b[k]]) <= 1e-5} == set()
+        assert differences(a, b) == set()
 
 
 @pytest.mark.skipif(not installed("jax"), reason="needs JAX")
 def test_two_devices_train_as_one(tmp_path, monkeypatch):
-    values = []
-    for devices in (1, 2):
-        monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
-        run_python(TESTS / "parity.py", tmp_path / f"{devices}.npz", backend="jax")
-        values.append(dict(np.load(tmp_path / f"{devices}.npz")))
-        assert values[-1].pop("devices") == devices
-    assert values[0]["images_seen"] == values[1]["images_seen"] == 5 * 4  # of whole batches
-    assert {k for k in values[0] if not gap([values[0][k]], [values[1][k]]) <= 1e-5} == set()
-
-
-# -- one pass or two -----------------------------------------------------------------------------
+    (one,) = parity(tmp_path, ["jax"])
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    (two,) = parity(tmp_path, ["jax"])
+    assert (one["devices"], two["devices"]) == (1, 2)
+    assert one["images_seen"] == two["images_seen"] == 5 * 4  # of whole batches
+    assert differences(one, two) == set()
 
 
 class Counter(layers.Layer):
@@ -148,17 +146,6 @@ class Counter(layers.Layer):
     def call(self, x):
         self.seen.append(x.shape[0])
         return x + 0.0
-
-
-class Statistics(layers.Layer):
-    """Keeps a moving mean of its own."""
-
-    def build(self, shape):
-        self.mean = self.add_weight(initializer="zeros", trainable=False)
-
-    def call(self, x):
-        self.mean.assign(0.9 * self.mean + 0.1 * ops.mean(x))
-        return x - self.mean
 
 
 def judge(*parts):
@@ -176,7 +163,6 @@ def judge(*parts):
         (lambda: [keras.Sequential([SpectralConv2D(2, 3)]), Counter()], False),
         (lambda: [layers.BatchNormalization()], True),
         (lambda: [keras.Sequential([layers.Conv2D(2, 3), layers.BatchNormalization()])], True),
-        (lambda: [SpectralConv2D(2, 3), Statistics()], True),
     ],
 )
 def test_what_looks_across_the_batch(parts, expected):
@@ -203,31 +189,7 @@ def test_passes_of_a_step(options, one, two):
         assert iterations == [options.get("d_steps", 1), 1]
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"loss": "wasserstein", "gradient_penalty": 1.0, "instance_noise": 0.1},
-        {"update": "shared", "augment": DiffAugment(), "r1": 1.0},
-        {"update": "joint", "loss": "least_squares"},
-    ],
-)
-def test_one_pass_is_two_up_to_rounding(options):
-    results = []
-    for one_pass in (True, False):
-        # Not Adam, which blows up the rounding of a gradient that is zero: WGAN's last bias.
-        gan = make_gan(d_optimizer=sgd(0.1), g_optimizer=sgd(0.1), **options)
-        assert gan.one_pass
-        gan.one_pass = one_pass
-        logs = [fit(gan, images(6, seed), batch_size=6) for seed in range(3)]
-        results.append([np.array([log["d_loss"][0] for log in logs]), *arrays(gan.weights)])
-    assert gap(*results) < 1e-5
-
-
-# -- as any Keras model --------------------------------------------------------------------------
-
-
-def make_stateful(**options):
+def make_stateful():
     """Has all that a file could lose: slots, a schedule, batch statistics, random states."""
     schedule = keras.optimizers.schedules.ExponentialDecay(5e-3, 2, 0.8)
     return make_gan(
@@ -253,7 +215,6 @@ def test_training_goes_on_exactly_from_a_file(tmp_path):
     fit(gan, **data)
     assert int(gan.images_seen) == 20
     after = zip(gan.variables, before, arrays(gan.variables), strict=True)
-    # All state moves, random states too, but ours alone where latents are given and nothing drawn.
     assert [v.path for v, old, new in after if np.array_equal(old, new)] == []
     gan.save(tmp_path / "gan.keras")
     gan.save_weights(tmp_path / "gan.weights.h5")
@@ -298,43 +259,8 @@ def test_average_evaluation_and_an_uncompiled_file(tmp_path):
         import tensorflow as tf
 
         gan.export(tmp_path / "gan", verbose=False)
-        exported = tf.saved_model.load(tmp_path / "gan").serve(inputs(3))
-        np.testing.assert_allclose(exported, samples, atol=1e-6)
-
-
-@pytest.mark.backend
-def test_execution_modes_agree():
-    def run(options):
-        with fixed_random():  # TensorFlow draws other numbers under XLA
-            gan = make_gan(compile_options=options, ema=0.5)
-            history = fit(gan, images(12))
-        return [np.array(history[name]) for name in sorted(history)] + state(gan)
-
-    modes = [EAGER]
-    if BACKEND != "torch":  # there Keras refuses several steps
-        modes += [{"jit_compile": True, "steps_per_execution": 2}]  # of three steps: one is left
-    for options in modes:
-        assert gap(run({}), run(options)) < 1e-5, options
-
-
-@pytest.mark.backend
-def test_mixed_precision():
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        gan = make_gan(gradient_penalty=1.0, r1=1.0, instance_noise=0.1, ema=0.9)
-    finally:
-        keras.config.set_dtype_policy(policy)
-    history = fit(gan, images(4))
-    assert {v.dtype for v in gan.weights} == {"float32", "int32"}
-    for name in ("d_loss", "g_loss", "d_penalty"):
-        value = np.float32(history[name][0])
-        # bfloat16 keeps 8 bits of a float32's 24: a loss computed in it would end in zeros.
-        assert np.isfinite(value)
-        assert value.view(np.uint32) & 0xFFFF, name
-
-
-# -- accuracy, noise, penalties, augmentation ----------------------------------------------------
+        exported = tf.saved_model.load(tmp_path / "gan")
+        np.testing.assert_allclose(exported.serve(inputs(3)), samples, atol=1e-6)
 
 
 @pytest.mark.backend
@@ -343,8 +269,8 @@ def test_mixed_precision():
     [
         (NonSaturating(0.9), 0.0, (0.8, 1)),
         (NonSaturating(0.9), 1.1, (1, 0)),
-        (LeastSquares(0.8), -0.5, (0.8, 1)),  # its boundary is half way between 0 and 0.8
-        (LeastSquares(0.8), -0.7, (0, 1)),
+        ("least_squares", -0.4, (0.8, 1)),  # its boundary is half way between 0 and 1
+        ("least_squares", -0.6, (0, 1)),
         ("wasserstein", 100.0, (1, 1)),  # a critic's zero means nothing: between the means
     ],
 )
@@ -359,27 +285,23 @@ def test_accuracy_against_the_losses_boundary(loss, bias, expected):
     data[8:] = -1.0 if bias < 1 else 1.0  # a batch of two, which counts as two
     gan = make_gan(**networks, loss=loss, compile_options=EAGER)
     logs = gan.evaluate(data, batch_size=4, verbose=0, return_dict=True)
-    found = logs["d_accuracy_real"], logs["d_accuracy_fake"]
-    assert found == pytest.approx(expected)
+    assert (logs["d_accuracy_real"], logs["d_accuracy_fake"]) == pytest.approx(expected)
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("steps", [0, 4])
-def test_instance_noise(steps):
+def test_instance_noise():
     generator = build_generator()
     generator.set_weights([np.zeros(w.shape) for w in generator.weights])
     discriminator = build_discriminator(probe=True)
-    noise = {"instance_noise": 0.5, "instance_noise_steps": steps, "g_optimizer": sgd(0.0)}
+    noise = {"instance_noise": 0.5, "instance_noise_steps": 4, "g_optimizer": sgd(0.0)}
     networks = {"generator": generator, "discriminator": discriminator}
     gan = make_gan(**networks, **noise, compile_options=EAGER)
     probe = discriminator.get_layer("probe")
     black = np.zeros((16, *IMAGE), "float32")  # so the probe sees the noise alone
     for done in range(1, 6):  # the probe's last look comes after the discriminator's step
         fit(gan, black, batch_size=16)
-        expected = 0.5 * max(0.0, 1.0 - done / steps) if steps else 0.5
+        expected = 0.5 * max(0.0, 1.0 - done / 4)
         assert probe.read()[2] == pytest.approx(expected, rel=0.1, abs=0.0)
-    gan.evaluate(black, verbose=0)
-    assert probe.read()[2] == 0.0  # none outside training
 
 
 class Silent(AdversarialLoss):
@@ -429,22 +351,16 @@ def test_penalties_take_batch_statistics_as_given():
 def test_augmentation_in_the_step(update):
     def run(augment):
         discriminator = build_discriminator(probe=True)
-        options = {"update": update, "r1": 1.0, "compile_options": EAGER}
-        gan = make_gan(discriminator=discriminator, augment=augment, **options)
+        options = {"update": update, "r1": 1.0, "compile_options": EAGER, "augment": augment}
+        gan = make_gan(discriminator=discriminator, **options)
         penalty = fit(gan, images(4))["d_penalty"][0]
-        trained = discriminator.get_layer("probe").read()[2]
-        gan.evaluate(images(4), verbose=0)
         moved = gap(arrays(build_generator().weights), arrays(gan.generator.weights))
-        return trained, discriminator.get_layer("probe").read()[2], penalty, moved
+        return discriminator.get_layer("probe").read()[2], moved, penalty
 
-    trained, evaluated, _, moved = run(lambda images, seeds: 0.0 * images)
-    assert trained == moved == 0.0 < evaluated  # only in training, and no gradient comes through
-    assert run(DiffAugment())[3] > 1e-3
+    assert run(lambda images, seeds: 0.0 * images)[:2] == (0, 0)  # no gradient comes through
+    assert run(DiffAugment())[1] > 1e-3
     # Where the discriminator is flat, far from 0, its gradient is none: of the changed images.
     assert run(lambda images, seeds: images)[2] > 1e-3 > run(lambda images, seeds: images + 1e3)[2]
-
-
-# -- pairs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.backend
@@ -476,24 +392,16 @@ def test_pairs_by_hand(update):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("labels", [np.arange(4), np.eye(4, 3, dtype="float32")])
-def test_labels_are_left_aside(labels):
+def test_labels_are_left_aside():
     first, second = (make_gan(compile_options=EAGER) for _ in range(2))
     fit(first, [images(4)])  # a list of one input
-    fit(second, images(4), y=labels)
+    fit(second, images(4), y=np.eye(4, 3, dtype="float32"))
     assert gap(state(first), state(second)) == 0.0
 
 
-# -- what is refused -----------------------------------------------------------------------------
-
-
 class Subclass(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.flatten, self.dense = layers.Flatten(), layers.Dense(1)
-
     def call(self, x):
-        return self.dense(self.flatten(x))
+        return ops.mean(x, axis=(1, 2))
 
 
 def called_once():
@@ -502,30 +410,12 @@ def called_once():
     return model
 
 
-@pytest.mark.backend
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: keras.Sequential([judge(), layers.Activation("sigmoid")]), "logits.*from 0 to 1"),
-        (lambda: keras.Sequential([judge(), layers.Dense(1, "tanh")]), "logits.*from -1 to 1"),
-        (lambda: keras.Sequential([judge(), layers.Dense(10)]), r"logits.*\(None, 10\)"),
-        (lambda: keras.Sequential([layers.Dense(1)]), "must be built"),
-        (called_once, r"wrap a subclassed one: keras.Model\(inputs, network\(inputs\)\)"),
-    ],
-)
-def test_discriminators_without_logits(build, message):
-    with pytest.raises(ValueError, match=message):
-        Adversarial(build_generator(), build())
-
-
-@pytest.mark.backend
-def test_a_discriminator_of_patches():
-    patches = keras.Sequential([keras.Input(IMAGE), layers.Conv2D(1, 3)])
-    fit(make_gan(discriminator=patches, compile_options=EAGER), images(4))
+def made(discriminator):
+    return Adversarial(build_generator(), discriminator)
 
 
 def resting(name):
-    gan = Adversarial(build_generator(), build_discriminator())
+    gan = made(build_discriminator())
     getattr(gan, name).trainable = False
     return gan
 
@@ -534,28 +424,25 @@ def resting(name):
 @pytest.mark.parametrize(
     ("action", "message"),
     [
+        (lambda gan, o: made(keras.Sequential([judge(), layers.Softmax()])), "logits.*0 to 1"),
+        (lambda gan, o: made(keras.Sequential([judge(), layers.Dense(10)])), r"\(None, 10\)"),
+        (lambda gan, o: made(keras.Sequential([layers.Dense(1)])), "must be built"),
+        (lambda gan, o: made(called_once()), "wrap a subclassed one: keras.Model"),
         (lambda gan, o: make_gan(update="both"), "Received: update='both'"),
         (lambda gan, o: make_gan(update="joint", d_steps=2), "Received: update='joint'"),
-        (lambda gan, o: make_gan(r1=-1.0), "`r1` must not be negative"),
         (lambda gan, o: make_gan(ema=1.0), r"`ema` must lie in \[0, 1\)"),
         (lambda gan, o: gan.compile(o, o), "must be two objects.*one Adam for both"),
         (lambda gan, o: gan.compile(loss="mse"), "`loss` to Adversarial"),
         (lambda gan, o: resting("discriminator").compile(), "discriminator.trainable = True"),
-        (lambda gan, o: resting("generator").compile(), "generator.trainable = True"),
         (lambda gan, o: fit(gan, {"image": images(4)}), "take the images alone.*Received: dict"),
         (lambda gan, o: fit(gan, [images(4), images(4)]), "a pair .*Received: "),
         (lambda gan, o: fit(gan, images(4)[..., 0]), "add a missing axis of channels"),
         (lambda gan, o: fit(gan, images(4), sample_weight=np.ones(4)), "leave `sample_weight`"),
         (lambda gan, o: fit(gan, images(4), class_weight={0: 2.0}), "leave `sample_weight`"),
-        (
-            lambda gan, o: fit(make_gan(content=ContentLoss()), images(4)),
-            "A content loss needs pairs",
-        ),
+        (lambda gan, o: fit(make_gan(content=ContentLoss()), images(4)), "needs pairs"),
     ],
 )
 def test_what_is_refused(action, message):
-    gan = Adversarial(build_generator(), build_discriminator())
-    if "fit" in action.__code__.co_names:
-        gan.compile(run_eagerly=True)
+    gan = make_gan(compile_options=EAGER)
     with pytest.raises(ValueError, match=message):
         action(gan, keras.optimizers.Adam())

@@ -9,7 +9,7 @@ import jax
 import keras
 from keras import ops
 
-from ganlib.backends.step import StatefulStep
+from ganlib.backends import StatefulStep
 
 
 class BackendStep(StatefulStep):

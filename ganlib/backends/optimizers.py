@@ -13,24 +13,23 @@ class OptimizerPair(keras.optimizers.Optimizer):
 
     Args:
         discriminator, generator: `keras.optimizers.Optimizer`; two objects.
-        groups: callable that returns the two lists of trainable variables, the discriminator's
-            first. A callable, because Keras would track a list of variables as our own.
+        networks: the discriminator and the generator, `keras.Model`.
     """
 
-    def __init__(self, discriminator, generator, groups, name="optimizer_pair"):
-        super().__init__(learning_rate=0.0, name=name)
+    def __init__(self, discriminator, generator, networks):
+        super().__init__(learning_rate=0.0, name="optimizer_pair")
         if discriminator is generator:
             raise ValueError(
                 "`d_optimizer` and `g_optimizer` must be two objects. Received: one "
                 f"{type(discriminator).__name__} for both"
             )
-        for network, group in zip(("discriminator", "generator"), groups(), strict=True):
-            if not group:
-                raise ValueError(f"Nothing to train: set `{network}.trainable = True`.")
+        for name, network in zip(("discriminator", "generator"), networks, strict=True):
+            if not network.trainable_variables:
+                raise ValueError(f"Nothing to train: set `{name}.trainable = True`.")
         # Learning-rate callbacks log by optimizer name: two Adams would share one column.
         discriminator.name, generator.name = "discriminator", "generator"
         self.optimizers = [discriminator, generator]
-        self.groups = groups
+        self.networks = networks
 
     @property
     def discriminator(self):
@@ -41,9 +40,9 @@ class OptimizerPair(keras.optimizers.Optimizer):
         return self.optimizers[1]
 
     def build(self, variables=None):
-        for optimizer, group in zip(self.optimizers, self.groups(), strict=True):
+        for optimizer, network in zip(self.optimizers, self.networks, strict=True):
             if not optimizer.built:
-                optimizer.build(group)
+                optimizer.build(network.trainable_variables)
         self.built = True
 
     @property
@@ -60,14 +59,13 @@ class OptimizerPair(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value):
-        before = keras.ops.convert_to_numpy(self.generator.learning_rate).item()
-        other = keras.ops.convert_to_numpy(self.discriminator.learning_rate).item()
+        rates = [float(keras.ops.convert_to_numpy(o.learning_rate)) for o in self.optimizers]
         self.generator.learning_rate = value
-        self.discriminator.learning_rate = value * other / before if before else value
+        self.discriminator.learning_rate = value * rates[0] / rates[1] if rates[1] else value
 
     def finalize_variable_values(self, var_list):
-        for optimizer, group in zip(self.optimizers, self.groups(), strict=True):
-            optimizer.finalize_variable_values(group)
+        for optimizer, network in zip(self.optimizers, self.networks, strict=True):
+            optimizer.finalize_variable_values(network.trainable_variables)
 
     def save_own_variables(self, store):
         pass  # the saver walks into `optimizers` by itself

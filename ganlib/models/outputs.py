@@ -10,7 +10,6 @@ from keras import ops
 from ganlib.models.layers import SpectralConv2D, SpectralDense
 
 PIXELS = 2**20  # that `infer` makes at once: 256 images of 64×64, 16 of 256×256
-SIDE = 256  # taken for one that is not known
 LEAST_LOGIT = 5  # bounds further out leave cross-entropy 1 % of its chance value or less
 # By the name of an activation, a Keras layer or an operation of `keras.ops`; see `_name`.
 BOUNDS = {
@@ -20,12 +19,10 @@ BOUNDS = {
 }
 # What only moves, selects or averages values, in inference mode.
 BETWEEN = re.compile(
-    "linear|identity|cast|stopgradient|reshape|flatten|permute|transpose|squeeze|expanddims"
-    "|getitem|repeatvector|cropping|depthtospace|mean|max|min"
-    "|(global)?(max|average)pool(ing)?|(spatial)?dropout|gaussian(noise|dropout)"
+    "linear|identity|cast|reshape|flatten|permute|transpose|squeeze|expanddims|getitem|cropping"
+    "|depthtospace|mean|max|min|(global)?(max|average)pool(ing)?|(spatial)?dropout|gaussiannoise"
 )
 WEIGHTED = re.compile("(einsum)?dense|conv(transpose)?|(depthwise|separable)conv")
-SPECTRAL = (SpectralConv2D, SpectralDense, keras.layers.SpectralNormalization)
 
 
 def output_bounds(model):
@@ -67,11 +64,8 @@ def _bounds(x, given):
 
 def _name(thing):
     """Of a function its own, else that of its first class of Keras', such as "conv" for Conv2D."""
-    if thing is None or hasattr(thing, "__name__"):
-        name = getattr(thing, "__name__", "linear")
-    else:
-        classes = (c for c in type(thing).__mro__ if c.__module__.startswith("keras."))
-        name = next((c.__name__ for c in classes), "")
+    classes = (c for c in type(thing).__mro__ if c.__module__.startswith("keras."))
+    name = getattr(thing, "__name__", None) or next((c.__name__ for c in classes), "")
     return re.sub(r"[123]d(?=transpose$|$)", "", name.lower().replace("_", ""))
 
 
@@ -80,8 +74,7 @@ def check_scores(shape):
     if not isinstance(shape, tuple) or len(shape) > 4 or (len(shape) in (2, 4) and shape[-1] != 1):
         raise ValueError(
             "The discriminator must give scores, such as logits: one an image, (n, 1) or (n,), or "
-            "one a patch, (n, height, width, 1). Wrap one with classes or features in a model that "
-            f"has the score alone. Received: an output of shape {shape}"
+            f"one a patch, (n, height, width, 1), and nothing else. Received: shape {shape}"
         )
 
 
@@ -90,17 +83,15 @@ def check_networks(generator, discriminator):
     for name, network in (("generator", generator), ("discriminator", discriminator)):
         if not network.built or not getattr(network, "outputs", None):
             raise ValueError(
-                f"The {name} must be built, and show its shapes: begin with inputs = "
-                "keras.Input(…), or wrap a subclassed one: keras.Model(inputs, network(inputs)). "
-                f"Received: {network}"
+                f"The {name} must be built and show its shapes: begin with keras.Input(…), or wrap "
+                f"a subclassed one: keras.Model(inputs, network(inputs)). Received: {network}"
             )
     check_scores(discriminator.output_shape)
     low, high = output_bounds(discriminator) or (-math.inf, math.inf)
     if min(-low, high) < LEAST_LOGIT:
         raise ValueError(
-            "The discriminator must give logits, without sigmoid, tanh or softmax at its end: the "
-            "loss applies its own, and a bounded output would give it a floor. Received: outputs "
-            f"from {low:g} to {high:g}"
+            "The discriminator must give logits, without sigmoid, tanh or softmax at its end, "
+            f"which would give its loss a floor. Received: outputs from {low:g} to {high:g}"
         )
 
 
@@ -111,7 +102,8 @@ def looks_across_batch(discriminator):
     `Lambda` and one's own layers without any count as independent of the batch: a minibatch
     standard deviation will see real and generated images together.
     """
-    layers = [x for x in discriminator._flatten_layers() if isinstance(x, SPECTRAL)]
+    spectral = (SpectralConv2D, SpectralDense, keras.layers.SpectralNormalization)
+    layers = [x for x in discriminator._flatten_layers() if isinstance(x, spectral)]
     known = {id(weight) for layer in layers for weight in layer.non_trainable_weights}
     return any(id(weight) not in known for weight in discriminator.non_trainable_weights)
 
@@ -127,7 +119,7 @@ def infer(model, inputs, image_shape):
     Returns:
         float32 array `(n, …)`, or a structure of such; a scalar a call becomes a row a call.
     """
-    height, width = (side or SIDE for side in image_shape[:2])
+    height, width = (side or 256 for side in image_shape[:2])
     size = max(1, PIXELS // (height * width))
 
     def to_array(output):
