@@ -208,10 +208,7 @@ class Adversarial(BackendStep, keras.Model):
         return loss + penalty, (loss, penalty, real_logits, fake_logits)
 
     def _descend(self, objective, *which):
-        """Each network descends its own loss; `objective()` returns (losses, auxiliary tensors).
-
-        Nothing toggles `trainable`, which Keras 3 reads once, when it traces.
-        """
+        """Each network descends its own loss; `objective()` returns (losses, auxiliary tensors)."""
         optimizers = [self.optimizer.optimizers[i] for i in which]
         groups = [self.optimizer.networks[i].trainable_variables for i in which]
         results, aux, gradients = self.value_and_gradients(objective, optimizers, groups)

@@ -56,8 +56,7 @@ class BackendStep(StatefulStep):
         return losses, aux, gradients
 
     def input_gradient(self, function, x):
-        # Moving statistics updated just before are functions of the weights here: to the penalty's
-        # gradient they must be plain numbers, as elsewhere.
+        # Moving statistics are functions of the weights here; a penalty's gradient takes numbers.
         state = [
             (variable, value if variable.trainable else ops.stop_gradient(value))
             for variable, value in self._snapshot()

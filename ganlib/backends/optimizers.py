@@ -6,23 +6,16 @@ import keras
 class OptimizerPair(keras.optimizers.Optimizer):
     """The discriminator's and the generator's optimizer behind the face of a single one.
 
-    `keras.Model` and its trainers carry exactly one. It owns no variables: `variables` are those of
-    the pair, which the JAX trainer carries as optimizer state. Learning-rate callbacks look at
-    `optimizers` from Keras 3.15 on, before at `learning_rate`, here the generator's: setting it
-    scales the discriminator's by the same factor.
-
-    Args:
-        discriminator, generator: `keras.optimizers.Optimizer`; two objects.
-        networks: the discriminator and the generator, `keras.Model`.
+    `keras.Model` carries exactly one. Its `variables` are those of the pair, which JAX carries as
+    optimizer state. Learning-rate callbacks look at `optimizers` from Keras 3.15 on, before at
+    `learning_rate`: setting the generator's scales the discriminator's by the same factor.
     """
 
     def __init__(self, discriminator, generator, networks):
         super().__init__(learning_rate=0.0, name="optimizer_pair")
         if discriminator is generator:
-            raise ValueError(
-                "`d_optimizer` and `g_optimizer` must be two objects. Received: one "
-                f"{type(discriminator).__name__} for both"
-            )
+            received = f"one {type(discriminator).__name__} for both"
+            raise ValueError(f"The optimizers must be two objects. Received: {received}")
         for name, network in zip(("discriminator", "generator"), networks, strict=True):
             if not network.trainable_variables:
                 raise ValueError(f"Nothing to train: set `{name}.trainable = True`.")

@@ -33,8 +33,7 @@ def output_bounds(model):
 
     Returns:
         `(low, high)`, floats: (0, 1) for a sigmoid or softmax, (-1, 1) for tanh, (0, inf) for relu.
-        `None` if the output is unbounded, computed otherwise, or not the only one, or if the model
-        does not show what makes it, as a subclassed one.
+        `None` if unbounded, computed otherwise, one of several, or of a subclassed model.
     """
     outputs = getattr(model, "outputs", None) or ()
     return _bounds(outputs[0], {}) if len(outputs) == 1 else None
@@ -98,9 +97,8 @@ def check_networks(generator, discriminator):
 def looks_across_batch(discriminator):
     """Whether real and generated images need a pass each, since one keeps statistics of its batch.
 
-    Told by non-trainable weights, nested ones included, other than spectral normalisation's `u`.
-    `Lambda` and one's own layers without any count as independent of the batch: a minibatch
-    standard deviation will see real and generated images together.
+    Told by non-trainable weights, nested ones included, but spectral normalisation's `u`. `Lambda`
+    and one's own layers without any count as independent of the batch.
     """
     spectral = (SpectralConv2D, SpectralDense, keras.layers.SpectralNormalization)
     layers = [x for x in discriminator._flatten_layers() if isinstance(x, spectral)]
@@ -111,13 +109,9 @@ def looks_across_batch(discriminator):
 def infer(model, inputs, image_shape):
     """What a model makes of all its inputs, in inference mode, as many at once as memory takes.
 
-    Args:
-        model: `keras.Model`, or whatever is called like one.
-        inputs: array `(n, …)`, or a structure of such, n > 0.
-        image_shape: `(height, width, …)` of the images that it makes or judges.
-
-    Returns:
-        float32 array `(n, …)`, or a structure of such; a scalar a call becomes a row a call.
+    `inputs`: array `(n, …)`, or a structure of such; `image_shape`: `(height, width, …)` of the
+    images that it makes or judges. Returns a float32 array `(n, …)`, or a structure of such; a
+    scalar a call becomes a row a call.
     """
     height, width = (side or 256 for side in image_shape[:2])
     size = max(1, PIXELS // (height * width))
