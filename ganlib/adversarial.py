@@ -10,6 +10,7 @@ from ganlib.models.outputs import check_networks, looks_across_batch
 
 DISCRIMINATOR, GENERATOR = 0, 1
 UPDATES = ("alternating", "shared", "joint")
+PARTS = ("generator", "discriminator", "content", "augment")
 
 
 @keras.saving.register_keras_serializable("ganlib")
@@ -20,57 +21,36 @@ class Adversarial(BackendStep, keras.Model):
     networks, both optimizers and every random state: training goes on from it exactly. Calling the
     model maps latents to images. The `loss` in the logs is the sum of all that is minimised.
 
-    Three ways to take a step (`update`), from most to least work:
-
-    * `"alternating"`: `d_steps` steps of the discriminator, then one of the generator through the
-      updated discriminator, on fresh latents (Goodfellow et al., 2014).
-    * `"shared"`: the same on the discriminator's fakes (the PyTorch DCGAN tutorial).
-    * `"joint"`: both gradients from one forward pass (the TensorFlow DCGAN tutorial).
-
-    Real and generated images go through the discriminator in one batch, unless its outputs depend
-    on the other images of a batch, as with batch normalisation: then in two, which never mix them.
-    Spectral normalisation sees no images: its power iteration is taken once a pass.
-
-    On pairs `(inputs, images)` the generator gets the inputs in place of latents, and a `content`
-    loss may compare its images with those of the pairs.
+    Real and generated images go through D in one batch, or in two that never mix them if it keeps
+    batch statistics (`ganlib.models.outputs.looks_across_batch`). On pairs, `fit(inputs, images)`,
+    G gets the inputs in place of latents; labels are left aside.
 
     Args:
-        generator: functional or Sequential `keras.Model`, latents to images `(batch_size, …)`.
-        discriminator: the same, images to logits: one an image, `(batch_size, 1)`, or one a patch,
-            `(batch_size, height, width, 1)`; no sigmoid at its end.
+        generator: functional or Sequential `keras.Model` G, latents to images `(batch_size, …)`.
+        discriminator: the same, D, images to logits: one an image, `(batch_size, 1)`, or one a
+            patch, `(batch_size, height, width, 1)`; no sigmoid at its end.
         loss: `ganlib.losses.AdversarialLoss`, or the name of one.
-        update: one of `"alternating"`, `"shared"`, `"joint"`.
-        d_steps: int, discriminator steps a generator step, on the same real images and fresh
-            fakes; only with `"alternating"`.
-        generator_batch: int, latents in the generator's own step; only with `"alternating"`. None:
-            as many as there are real images.
+        update: `"alternating"`: `d_steps` steps of D, then one of G through the updated D, on fresh
+            latents (Goodfellow et al., 2014); `"shared"`: the same on D's fakes (the PyTorch DCGAN
+            tutorial); `"joint"`: both gradients from one forward pass (the TensorFlow one).
+        d_steps: int, D's steps a step of G, on the same real images; only `"alternating"`.
+        generator_batch: int, latents in G's own step, or None: a batch's; only `"alternating"`.
         gradient_penalty: float, weight of the two-sided penalty between real and generated images
             (Gulrajani et al., 2017). `None`: what the loss asks for.
         r1: float, weight γ of the R1 penalty γ/2·‖∇D(x)‖² on real images (Mescheder et al., 2018).
-        instance_noise: float, standard deviation of Gaussian noise on all that the discriminator
-            sees in training (Sønderby et al., 2017), in units of the images.
-        instance_noise_steps: int, discriminator steps in which the noise falls to 0, linearly. 0:
-            it stays.
-        ema: float in [0, 1), decay of an exponential moving average of the generator, which then
-            makes the samples (`sampler`). Warmed up as min(ema, (1 + t) / (10 + t)). 0: none.
-        content: callable `(fake, real) -> scalar`, added to what the generator minimises, such as
-            `ganlib.content.ContentLoss`. Needs pairs, unless its attribute `paired` is False. Its
-            `prepare()`, if it has one, is called when the model is compiled.
-        adversarial_weight: float, of the adversarial part of the generator's loss.
+        instance_noise: float, standard deviation of Gaussian noise on all that D sees in training
+            (Sønderby et al., 2017), in units of the images.
+        instance_noise_steps: int, D's steps in which the noise falls linearly to 0. 0: it stays.
+        ema: float in [0, 1), decay of a moving average of G, which then makes the samples
+            (`sampler`). Warmed up as min(ema, (1 + t) / (10 + t)). 0: none.
+        content: callable `(fake, real) -> scalar`, added to G's loss, such as
+            `ganlib.content.ContentLoss`. Needs pairs, unless its attribute `paired` is False.
+        adversarial_weight: float, of the adversarial part of G's loss.
         augment: callable `(images, seed_generator) -> images`, such as
-            `ganlib.augment.DiffAugment`; changes all that the discriminator sees in training, also
-            in the penalties. Like `content`, serializable by Keras if the model is to be saved.
+            `ganlib.augment.DiffAugment`, of all that D sees in training.
         seed: int, of latents, penalties, augmentation and instance noise.
 
-    Raises:
-        ValueError: an option is out of its range or does nothing with this `update`, the networks
-            do not fit each other, or the discriminator does not give logits.
-
-    Example:
-
-    >>> gan = Adversarial(generator, discriminator, loss="hinge", ema=0.999)
-    >>> gan.compile(keras.optimizers.Adam(2e-4, 0.5), keras.optimizers.Adam(2e-4, 0.5))
-    >>> gan.fit(images, batch_size=64, epochs=10)
+    Raises ValueError for an option out of its range, and for a discriminator without logits.
     """
 
     def __init__(
@@ -115,17 +95,18 @@ class Adversarial(BackendStep, keras.Model):
         self.generator = generator
         self.discriminator = discriminator
         self.one_pass = not looks_across_batch(discriminator)
-        self.average = _frozen_copy(generator) if ema else None
+        self.average = type(generator).from_config(generator.get_config()) if ema else None
+        if ema:
+            self.average.trainable = False
+            self.average.set_weights(generator.get_weights())
         self.random = keras.random.SeedGenerator(seed)
-        self.images_seen = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="images_seen"
-        )
+        count = {"dtype": "int32", "initializer": "zeros", "trainable": False}
+        self.images_seen = self.add_weight(shape=(), name="images_seen", **count)
         names = ["d_loss", "g_loss", "d_accuracy_real", "d_accuracy_fake"]
         names += ["g_content"] if content is not None else []
         names += ["d_penalty"] if gradient_penalty or r1 else []
         self.trackers = [keras.metrics.Mean(name=name) for name in (*names, "loss")]
-        # Without this, loading would leave weights and slots unrestored with a mere warning.
-        self.built = True
+        self.built = True  # or loading leaves weights and slots unrestored, with a mere warning
 
     @property
     def metrics(self):
@@ -134,11 +115,10 @@ class Adversarial(BackendStep, keras.Model):
     @property
     def sampler(self):
         """The generator to sample from: the moving average where there is one."""
-        return self.generator if self.average is None else self.average
+        return self.average or self.generator
 
     @property
     def latent_shape(self):
-        """Shape of one latent, without the batch axis."""
         return tuple(self.generator.input_shape[1:])
 
     def call(self, latents, training=False):
@@ -148,11 +128,11 @@ class Adversarial(BackendStep, keras.Model):
     def play(self, real, inputs=None):
         """One training step on real images, made from `inputs` or latents; returns the logs."""
         update = getattr(self, f"_{self.options['update']}_update")
-        g_parts, d_parts = update(real, inputs)
-        self.images_seen.assign_add(ops.cast(ops.shape(real)[0], "int32"))
-        if self.average is not None:
+        parts, n = update(real, inputs), ops.shape(real)[0]
+        self.images_seen.assign_add(ops.cast(n, "int32"))
+        if self.options["ema"]:
             self._update_average()
-        return self._report(g_parts, d_parts, ops.shape(real)[0])
+        return self._report(*parts, n)
 
     def score(self, real, inputs=None):
         """The losses and accuracies on `real` in inference mode; returns the logs."""
@@ -160,9 +140,8 @@ class Adversarial(BackendStep, keras.Model):
         fake = self.sampler(self._inputs(n, inputs), training=False)
         logits = [self._logits(images, training=False) for images in (real, fake)]
         d_loss = self.adversarial_loss.discriminator_loss(*logits)
-        penalty = self._penalty(real, fake)
-        g_parts = self._generator_loss(fake, logits[1], real)
-        return self._report(g_parts, (d_loss, penalty, *logits), n)
+        d_parts = d_loss, self._penalty(real, fake), *logits
+        return self._report(self._generator_loss(fake, logits[1], real), d_parts, n)
 
     def _alternating_update(self, real, inputs):
         n = ops.shape(real)[0]
@@ -190,7 +169,7 @@ class Adversarial(BackendStep, keras.Model):
         return (g_loss, content), d_parts
 
     def _generator_loss(self, fake, fake_logits, real):
-        """All that the generator minimises, and the content part of it."""
+        """All that the generator minimises, and its content part."""
         weight = self.options["adversarial_weight"]
         loss = weight * self.adversarial_loss.generator_loss(fake_logits)
         if self.content is None:
@@ -202,7 +181,8 @@ class Adversarial(BackendStep, keras.Model):
         def objective():
             fake = self.generator(source, training=True)
             d_parts = first(real, fake) if first else ()  # the discriminator descends within
-            loss, content = self._generator_loss(fake, self._logits(self._seen(fake)), real)
+            logits = self._logits(self._augmented(fake))
+            loss, content = self._generator_loss(fake, logits, real)
             return (loss,), (content, *d_parts)
 
         (g_loss,), (content, *d_parts) = self._descend(objective, GENERATOR)
@@ -213,12 +193,11 @@ class Adversarial(BackendStep, keras.Model):
             total, aux = self._judge(real, ops.stop_gradient(fake))
             return (total,), aux
 
-        _, aux = self._descend(objective, DISCRIMINATOR)
-        return aux
+        return self._descend(objective, DISCRIMINATOR)[1]
 
     def _judge(self, real, fake):
         """The discriminator's total loss, and (loss, penalty, real logits, fake logits)."""
-        real, fake = self._seen(real), self._seen(fake)
+        real, fake = self._augmented(real), self._augmented(fake)
         if self.one_pass:
             logits, n = self._logits(real, fake), ops.shape(real)[0]
             real_logits, fake_logits = logits[:n], logits[n:]
@@ -229,37 +208,30 @@ class Adversarial(BackendStep, keras.Model):
         return loss + penalty, (loss, penalty, real_logits, fake_logits)
 
     def _descend(self, objective, *which):
-        """Each network descends its own loss: `objective()` returns (losses, auxiliary tensors).
-
-        A loss is differentiated with respect to that network's variables alone. Nothing toggles
-        `trainable`, which Keras 3 reads once, when it traces.
-        """
+        """Each network descends its own loss; `objective()` returns (losses, auxiliary tensors)."""
         optimizers = [self.optimizer.optimizers[i] for i in which]
-        groups = [self.optimizer.groups()[i] for i in which]
+        groups = [self.optimizer.networks[i].trainable_variables for i in which]
         results, aux, gradients = self.value_and_gradients(objective, optimizers, groups)
         for optimizer, gradient, group in zip(optimizers, gradients, groups, strict=True):
             optimizer.apply(gradient, group)
         return results, aux
 
     def _inputs(self, n, inputs):
-        if inputs is not None:
-            return inputs
-        return keras.random.normal((n, *self.latent_shape), seed=self.random)
+        shape = n, *self.latent_shape
+        return keras.random.normal(shape, seed=self.random) if inputs is None else inputs
 
-    def _seen(self, images):
-        """What the discriminator gets to see of the images in training."""
-        return images if self.augment is None else self.augment(images, self.random)
+    def _augmented(self, images):
+        return self.augment(images, self.random) if self.augment else images
 
     def _logits(self, *images, training=True):
         """Float32, whatever the discriminator computes in; of several batches in one pass."""
-        batches = [self._noisy(x) for x in images] if training else images
-        joined = ops.concatenate(batches) if len(batches) > 1 else batches[0]
+        if training and self.options["instance_noise"]:
+            images = [self._noisy(x) for x in images]
+        joined = ops.concatenate(images) if len(images) > 1 else images[0]
         return ops.cast(self.discriminator(joined, training=training), "float32")
 
     def _noisy(self, images):
         noise = self.options["instance_noise"]
-        if not noise:
-            return images
         if steps := self.options["instance_noise_steps"]:
             done = ops.cast(self.optimizer.discriminator.iterations, "float32")
             noise = noise * ops.maximum(0.0, 1.0 - done / steps)
@@ -268,13 +240,23 @@ class Adversarial(BackendStep, keras.Model):
         return images + ops.cast(noise * random, images.dtype)
 
     def _penalty(self, real, fake):
+        """The weighted penalties on D's input gradient: between real and fake, and R1."""
+
         def squared_norm(images):
             # In inference mode: batch statistics would make one image's gradient depend on others.
             gradient = self.input_gradient(lambda x: self._logits(x, training=False), images)
             return ops.sum(ops.square(gradient), axis=tuple(range(1, len(images.shape))))
 
-        weights = {name: self.options[name] for name in ("gradient_penalty", "r1")}
-        return losses.input_gradient_penalty(squared_norm, real, fake, self.random, **weights)
+        total, real = ops.zeros((), "float32"), ops.cast(real, "float32")
+        if weight := self.options["gradient_penalty"]:
+            shape = (ops.shape(real)[0],) + (1,) * (len(real.shape) - 1)
+            mix = keras.random.uniform(shape, seed=self.random)
+            between = mix * real + (1.0 - mix) * ops.cast(ops.stop_gradient(fake), "float32")
+            norm = ops.sqrt(squared_norm(between) + 1e-12)
+            total = total + weight * ops.mean(ops.square(norm - 1.0))
+        if weight := self.options["r1"]:
+            total = total + 0.5 * weight * ops.mean(squared_norm(real))
+        return total
 
     def _update_average(self):
         t = ops.cast(self.optimizer.generator.iterations, "float32")
@@ -304,29 +286,15 @@ class Adversarial(BackendStep, keras.Model):
         return self.get_metrics_result()
 
     def compile(self, d_optimizer="adam", g_optimizer="adam", **kwargs):
-        """Sets the two optimizers; other arguments as for `keras.Model.compile`.
-
-        Raises:
-            ValueError: `loss` or `optimizer` is given, which are set elsewhere; both optimizers are
-                one object; or a network has nothing to train.
-        """
-        for name in {"loss", "optimizer"} & kwargs.keys():
-            raise ValueError(
-                f"`{name}` is not an argument here: the loss belongs to Adversarial(…), the "
-                "optimizers are `d_optimizer` and `g_optimizer`. Received: "
-                f"{name}={kwargs[name]!r}"
-            )
-        networks = self.discriminator, self.generator
-        pair = OptimizerPair(
-            keras.optimizers.get(d_optimizer),
-            keras.optimizers.get(g_optimizer),
-            lambda: [network.trainable_variables for network in networks],
-        )
+        """Sets the two optimizers, two objects; other arguments as for `keras.Model.compile`."""
+        if "loss" in kwargs:
+            raise ValueError("Give the `loss` to Adversarial(…), not to compile.")
+        optimizers = map(keras.optimizers.get, (d_optimizer, g_optimizer))
+        pair = OptimizerPair(*optimizers, (self.discriminator, self.generator))
         if hasattr(self.content, "prepare"):
             self.content.prepare()
         super().compile(pair, auto_scale_loss=False, **kwargs)
-        # Not at the first step: a model saved before it, or one to load weights into, needs slots.
-        pair.build()
+        pair.build()  # a model saved before its first step, or to load weights into, needs slots
         self._compile_options = kwargs
 
     def export(self, filepath, *args, **kwargs):
@@ -343,23 +311,15 @@ class Adversarial(BackendStep, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def get_config(self):
-        return {
-            "name": self.name,
-            "generator": keras.saving.serialize_keras_object(self.generator),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-            "loss": keras.saving.serialize_keras_object(self.adversarial_loss),
-            "content": keras.saving.serialize_keras_object(self.content),
-            "augment": keras.saving.serialize_keras_object(self.augment),
-            **self.options,
-        }
+        parts = {name: getattr(self, name) for name in PARTS}
+        parts["loss"] = self.adversarial_loss
+        parts = {k: keras.saving.serialize_keras_object(part) for k, part in parts.items()}
+        return {"name": self.name, **parts, **self.options}
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
-        for part in ("generator", "discriminator", "content", "augment"):
-            if config.get(part) is not None:
-                config[part] = keras.saving.deserialize_keras_object(config[part])
-        return cls(**config)
+        parts = {name: keras.saving.deserialize_keras_object(config[name]) for name in PARTS}
+        return cls(**{**config, **parts})
 
     def _own_state(self):
         # Keras saves no SeedGenerator, neither ours nor a Dropout layer's. Resuming needs them all.
@@ -375,24 +335,14 @@ class Adversarial(BackendStep, keras.Model):
             variable.assign(store[f"state_{i}"])
 
 
-def _frozen_copy(generator):
-    copy = type(generator).from_config(generator.get_config())
-    copy.trainable = False
-    copy.set_weights(generator.get_weights())
-    return copy
-
-
 def _check_options(update, d_steps, generator_batch, ema, seed, **weights):
     if update not in UPDATES:
         raise ValueError(f"`update` must be one of {UPDATES}. Received: update={update!r}")
     if update != "alternating" and (d_steps != 1 or generator_batch is not None):
         raise ValueError(
-            '`d_steps` and `generator_batch` only mean something with update="alternating". '
-            f"Received: update={update!r}, d_steps={d_steps}, generator_batch={generator_batch}"
+            '`d_steps` and `generator_batch` need update="alternating". Received: '
+            f"update={update!r}, d_steps={d_steps}, generator_batch={generator_batch}"
         )
-    for name, value in (("d_steps", d_steps), ("generator_batch", generator_batch)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
     for name, value in weights.items():
         if value < 0:
             raise ValueError(f"`{name}` must not be negative. Received: {name}={value}")

@@ -7,6 +7,7 @@ from keras import ops
 
 from ganlib.features.perceptual import Extractor, get
 from ganlib.images import ValueRange
+from ganlib.losses import Configured
 
 DISTANCES = {"l1": ops.abs, "l2": ops.square}
 EMPTY = 1e-6  # sum of squares; what rounding leaves of a picture of one colour is below it
@@ -14,7 +15,7 @@ EMPTY = 1e-6  # sum of squares; what rounding leaves of a picture of one colour 
 
 @keras.saving.register_keras_serializable("ganlib")
 @dataclasses.dataclass(frozen=True)
-class ContentLoss:
+class ContentLoss(Configured):
     """Weighted sum of a distance between pixels and a distance between features.
 
     Args:
@@ -22,12 +23,8 @@ class ContentLoss:
         distance: `"l1"` or `"l2"`, of pixels.
         perceptual: float, weight of the mean squared distance between feature maps (Johnson et
             al., 2016; Ledig et al., 2017).
-        features: `ganlib.features.perceptual.Extractor`, or its name; needed where `perceptual`
-            is not 0.
+        features: `ganlib.features.perceptual.Extractor`, or its name; for `perceptual` alone.
         value_range: `ganlib.images.ValueRange` or its name, of the pictures.
-
-    Raises:
-        ValueError: a weight is negative, both are 0, or a name is unknown.
     """
 
     pixel: float = 1.0
@@ -42,18 +39,14 @@ class ContentLoss:
                 "`pixel` and `perceptual` must not be negative, and one of them above 0. "
                 f"Received: pixel={self.pixel}, perceptual={self.perceptual}"
             )
-        if self.distance not in DISTANCES:
+        if self.distance not in DISTANCES or (self.perceptual and self.features is None):
             raise ValueError(
-                f"`distance` must be one of {sorted(DISTANCES)}. Received: {self.distance!r}"
+                f"`distance` must be one of {sorted(DISTANCES)}, and `features` a network where "
+                '`perceptual` is not 0, such as "filters". Received: '
+                f"distance={self.distance!r}, features={self.features!r}"
             )
         object.__setattr__(self, "value_range", str(ValueRange(self.value_range)))
-        if self.perceptual:
-            if self.features is None:
-                raise ValueError(
-                    "`features` must say which network measures the perceptual part, such as "
-                    f'"filters". Received: features=None, perceptual={self.perceptual}'
-                )
-            object.__setattr__(self, "features", get(self.features))
+        object.__setattr__(self, "features", get(self.features) if self.perceptual else None)
 
     def prepare(self):
         """Builds the extractor, if there is one: a traced step must not make variables."""
@@ -72,38 +65,23 @@ class ContentLoss:
             total = total + self.perceptual * self.features.distance(fake, real)
         return total
 
-    def get_config(self):
-        config = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        if self.features is not None:
-            config["features"] = keras.saving.serialize_keras_object(self.features)
-        return config
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**{**config, "features": get(config["features"])})
-
 
 @keras.saving.register_keras_serializable("ganlib")
 @dataclasses.dataclass(frozen=True)
-class LikenessLoss:
+class LikenessLoss(Configured):
     """How far a batch of generated pictures is from a batch of real ones, each to its nearest.
 
     The distance of two pictures is 1 - c with their concordance c (Lin, 1989), 2⟨x, y⟩ over
     ⟨x, x⟩ + ⟨y, y⟩, of the pixels less each picture's mean colour. Its mean over the nearest
-    neighbours is taken both ways, as in the chamfer distance of point sets (Barrow et al., 1977):
-    from generated to real pictures, which asks for likeness, and back, which asks for variety.
-
-    As `content` of `ganlib.adversarial.Adversarial` it needs no pairs: `paired` says so.
+    neighbours is taken both ways (chamfer distance; Barrow et al., 1977): from generated to real
+    pictures, which asks for likeness, and back, which asks for variety.
 
     Args:
         weight: float above 0.
-
-    Raises:
-        ValueError: the weight is not above 0.
     """
 
     weight: float = 1.0
-    paired = False
+    paired = False  # as `content` of an `Adversarial` it needs no pairs
 
     def __post_init__(self):
         if not self.weight > 0:
@@ -111,24 +89,17 @@ class LikenessLoss:
 
     def __call__(self, fake, real):
         """Scalar loss, from 0 to 2 × `weight`, of pictures `(n, h, w, c)` and `(m, h, w, c)`."""
-        a, b = _details(fake), _details(real)
+
+        def details(images):
+            """Pixel vectors `(n, values)`, less each picture's mean colour."""
+            images = ops.cast(images, "float32")
+            images = images - ops.mean(images, axis=(1, 2), keepdims=True)
+            return ops.reshape(images, (ops.shape(images)[0], -1))
+
+        a, b = details(fake), details(real)
         squares = [ops.sum(ops.square(x), axis=1) for x in (a, b)]
         products = ops.matmul(a, ops.transpose(b))
         # Of two pictures of one colour the concordance is 0.
         concordances = 2.0 * products / (squares[0][:, None] + squares[1][None, :] + EMPTY)
         there, back = (ops.mean(ops.max(concordances, axis=axis)) for axis in (1, 0))
         return self.weight * (1.0 - 0.5 * (there + back))
-
-    def get_config(self):
-        return {"weight": self.weight}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
-
-def _details(images):
-    """Pixel vectors `(n, values)`, less each picture's mean colour."""
-    images = ops.cast(images, "float32")
-    images = images - ops.mean(images, axis=(1, 2), keepdims=True)
-    return ops.reshape(images, (ops.shape(images)[0], -1))

@@ -1,38 +1,29 @@
-"""Gradients on JAX, where state is explicit.
+"""Gradients on JAX, where state is explicit: a `keras.StatelessScope` records what is assigned.
 
-The step itself stays stateful: it runs in a `keras.StatelessScope`, which records what it assigns.
-A variable that is missing from a scope's mapping falls back to its *initializer*, so every scope
-opened here maps all variables, not only those that the code inside is expected to touch.
+A variable missing from a scope's mapping falls back to its *initializer*: every scope maps all.
 """
+
+import itertools
 
 import jax
 import keras
 from keras import ops
 
-from ganlib.backends.step import StatefulStep
+from ganlib.backends import StatefulStep
 
 
 class BackendStep(StatefulStep):
     def train_step(self, state, data):
-        groups = (
-            self.trainable_variables,
-            self.non_trainable_variables,
-            self.optimizer.variables,
-            self.metrics_variables,
-        )
-        return self._stateless(super().train_step, groups, state, data)
+        return self._stateless(super().train_step, state, data, [self.optimizer.variables])
 
     def test_step(self, state, data):
-        groups = (self.trainable_variables, self.non_trainable_variables, self.metrics_variables)
-        return self._stateless(super().test_step, groups, state, data)
+        return self._stateless(super().test_step, state, data)
 
-    def _stateless(self, step, groups, state, data):
-        mapping = [
-            pair
-            for variables, values in zip(groups, state, strict=True)
-            for pair in zip(variables, values, strict=True)
-        ]
-        with keras.StatelessScope(mapping) as scope:
+    def _stateless(self, step, state, data, slots=()):
+        weights = self.trainable_variables, self.non_trainable_variables
+        groups = (*weights, *slots, self.metrics_variables)
+        pairs = (zip(*pair, strict=True) for pair in zip(groups, state, strict=True))
+        with keras.StatelessScope(list(itertools.chain.from_iterable(pairs))) as scope:
             logs = step(data)
         return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
 
@@ -65,15 +56,14 @@ class BackendStep(StatefulStep):
         return losses, aux, gradients
 
     def input_gradient(self, function, x):
-        # Moving statistics updated just before are functions of the weights here. Elsewhere they
-        # are plain numbers, and so they must be to the penalty's gradient.
+        # Moving statistics are functions of the weights here; a penalty's gradient takes numbers.
         state = [
             (variable, value if variable.trainable else ops.stop_gradient(value))
             for variable, value in self._snapshot()
         ]
 
         def total(x):
-            with keras.StatelessScope(state):  # a second look: what it assigns is dropped
+            with keras.StatelessScope(state):  # what it assigns is dropped
                 return ops.sum(function(x))
 
         return jax.grad(total)(x)

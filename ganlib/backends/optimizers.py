@@ -6,41 +6,23 @@ import keras
 class OptimizerPair(keras.optimizers.Optimizer):
     """The discriminator's and the generator's optimizer behind the face of a single one.
 
-    `keras.Model` and its trainers carry exactly one optimizer. This one owns no variables: its
-    `variables` are those of the pair, which is what the JAX trainer carries as optimizer state.
-
-    Learning-rate callbacks look at `optimizers` from Keras 3.15 on, and treat each one by itself.
-    Older ones look at `learning_rate`, which here is the generator's; setting it scales the
-    discriminator's by the same factor, so a two-time-scale pair stays one.
-
-    Args:
-        discriminator: `keras.optimizers.Optimizer`.
-        generator: `keras.optimizers.Optimizer`.
-        groups: callable that returns the pair of lists of trainable variables, discriminator's
-            first. A callable, because Keras would track a list of variables as our own.
-
-    Raises:
-        ValueError: both are one object, or there is nothing to train.
+    `keras.Model` carries exactly one. Its `variables` are those of the pair, which JAX carries as
+    optimizer state. Learning-rate callbacks look at `optimizers` from Keras 3.15 on, before at
+    `learning_rate`: setting the generator's scales the discriminator's by the same factor.
     """
 
-    def __init__(self, discriminator, generator, groups, name="optimizer_pair"):
-        super().__init__(learning_rate=0.0, name=name)
+    def __init__(self, discriminator, generator, networks):
+        super().__init__(learning_rate=0.0, name="optimizer_pair")
         if discriminator is generator:
-            raise ValueError(
-                "`d_optimizer` and `g_optimizer` must be two objects: each keeps the state of its "
-                f"own network. Received: one {type(discriminator).__name__} for both"
-            )
-        for network, group in zip(("discriminator", "generator"), groups(), strict=True):
-            if not group:
-                raise ValueError(
-                    f"The {network} has nothing to train: set `{network}.trainable = True`. Each "
-                    "network's step leaves the other alone by itself. Received: no trainable "
-                    "variable"
-                )
+            received = f"one {type(discriminator).__name__} for both"
+            raise ValueError(f"The optimizers must be two objects. Received: {received}")
+        for name, network in zip(("discriminator", "generator"), networks, strict=True):
+            if not network.trainable_variables:
+                raise ValueError(f"Nothing to train: set `{name}.trainable = True`.")
         # Learning-rate callbacks log by optimizer name: two Adams would share one column.
         discriminator.name, generator.name = "discriminator", "generator"
         self.optimizers = [discriminator, generator]
-        self._groups = groups
+        self.networks = networks
 
     @property
     def discriminator(self):
@@ -50,14 +32,10 @@ class OptimizerPair(keras.optimizers.Optimizer):
     def generator(self):
         return self.optimizers[1]
 
-    def groups(self):
-        """The trainable variables of the discriminator and of the generator."""
-        return self._groups()
-
     def build(self, variables=None):
-        for optimizer, group in zip(self.optimizers, self.groups(), strict=True):
+        for optimizer, network in zip(self.optimizers, self.networks, strict=True):
             if not optimizer.built:
-                optimizer.build(group)
+                optimizer.build(network.trainable_variables)
         self.built = True
 
     @property
@@ -74,16 +52,15 @@ class OptimizerPair(keras.optimizers.Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, value):
-        before = keras.ops.convert_to_numpy(self.generator.learning_rate).item()
-        other = keras.ops.convert_to_numpy(self.discriminator.learning_rate).item()
+        rates = [float(keras.ops.convert_to_numpy(o.learning_rate)) for o in self.optimizers]
         self.generator.learning_rate = value
-        self.discriminator.learning_rate = value * other / before if before else value
+        self.discriminator.learning_rate = value * rates[0] / rates[1] if rates[1] else value
 
     def finalize_variable_values(self, var_list):
-        for optimizer, group in zip(self.optimizers, self.groups(), strict=True):
-            optimizer.finalize_variable_values(group)
+        for optimizer, network in zip(self.optimizers, self.networks, strict=True):
+            optimizer.finalize_variable_values(network.trainable_variables)
 
     def save_own_variables(self, store):
-        """Nothing: the saver walks into `optimizers` by itself."""
+        pass  # the saver walks into `optimizers` by itself
 
     load_own_variables = save_own_variables

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ganlib.backends.step import StatefulStep
+from ganlib.backends import StatefulStep
 
 
 class BackendStep(StatefulStep):

@@ -2,7 +2,7 @@
 
 import torch
 
-from ganlib.backends.step import StatefulStep
+from ganlib.backends import StatefulStep
 
 
 class BackendStep(StatefulStep):
@@ -10,14 +10,10 @@ class BackendStep(StatefulStep):
         losses, aux = objective()
         gradients = []
         for i, (optimizer, loss, group) in enumerate(zip(optimizers, losses, groups, strict=True)):
-            gradients.append(
-                torch.autograd.grad(
-                    optimizer.scale_loss(loss),
-                    [variable.value for variable in group],
-                    retain_graph=i + 1 < len(groups),  # the next loss shares this forward pass
-                    allow_unused=True,
-                )
-            )
+            loss, values = optimizer.scale_loss(loss), [variable.value for variable in group]
+            shared = i + 1 < len(groups)  # the next loss shares this forward pass
+            gradient = torch.autograd.grad(loss, values, retain_graph=shared, allow_unused=True)
+            gradients.append(gradient)
         return [x.detach() for x in losses], [x.detach() for x in aux], gradients
 
     def input_gradient(self, function, x):
