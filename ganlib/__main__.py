@@ -97,7 +97,7 @@ def _common(
     """Reproduce, diagnose and repair the GAN experiments people learn with."""
 
 
-def _study(name, profile, data, seeds, changes, trials=None):
+def _study(name, profile, data, seeds, changes):
     load_keras()
     from ganlib import studies
     from ganlib.experiment.changes import parse
@@ -106,8 +106,7 @@ def _study(name, profile, data, seeds, changes, trials=None):
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
     with _asked_for_wrongly():
         changes = parse(changes or ())
-        study = studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
-        return study.select(trials) if trials else study
+        return studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
 
 
 @app.command(epilog="Example: ganlib studies --json")
@@ -144,7 +143,9 @@ def run(
     # A cluster's scheduler sends SIGTERM before it kills.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _resumable():
-        chosen = _study(study, profile, data, seeds, changes, trials)
+        whole = _study(study, profile, data, seeds, changes)
+        with _asked_for_wrongly():
+            chosen = whole.select(trials) if trials else whole
         from ganlib.experiment.machine import check_writable
         from ganlib.experiment.run import run_stages
 
@@ -159,7 +160,7 @@ def run(
         for result in failed:
             typer.echo(f"{result['id']}: {result['status']}: {result.get('error', '')}", err=True)
         if len(failed) < len(results):
-            path = _write_report(_study(study, profile, data, seeds, changes), out, reports)
+            path = _write_report(whole, out, reports)
             typer.echo(f"Report: {path}", err=as_json)
     if failed:
         raise typer.Exit(1)
@@ -207,13 +208,13 @@ def status(
     """
     import pandas
 
-    from ganlib.experiment.status import describe, study_status, summary
+    from ganlib.experiment.status import describe, study_status
 
     chosen = _study(study, profile, data, seeds, changes)
 
     def in_words(rows):
         table = pandas.DataFrame(rows).to_string(index=False)
-        return f"{table}\n{describe(summary(chosen, rows, out))}"
+        return f"{table}\n{describe(chosen, rows, out)}"
 
     _show(study_status(chosen, out), as_json, in_words)
 

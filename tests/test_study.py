@@ -145,10 +145,7 @@ def test_a_study_of_ones_own_is_found_by_its_import_path(outside, study):
     assert (found.name, found.module) == ("shelf.outside", "shelf.outside")
     assert found.trials == study.trials[:2]
     outside(text.format("name='digits'"))
-    with pytest.raises(ValueError, match=r"write Study\(name=__name__.*in 'shelf.outside'"):
-        studies.build("shelf.outside")
-    outside("")
-    with pytest.raises(ValueError, match="must have a STUDY"):
+    with pytest.raises(ValueError, match="Received: 'shelf.outside'"):
         studies.build("shelf.outside")
 
 
@@ -183,7 +180,7 @@ def test_the_data_where_nobody_names_any(tmp_path, monkeypatch):
 
 def test_a_folder_without_the_data(tmp_path, monkeypatch):
     monkeypatch.setenv("GANLIB_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"begins with toys or dolls; .*Received: nothing"):
+    with pytest.raises(DataError, match=r"begins with toys or dolls: .*Received: nothing"):
         SOURCE.choose("full")
     assert dataclasses.replace(SOURCE, needed=False).choose("full") == "embedded"
     monkeypatch.setenv("GANLIB_DATA", str(tmp_path / "missing"))

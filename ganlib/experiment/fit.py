@@ -33,8 +33,8 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
     """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
 
     The order of the images in an epoch is a function of seed and epoch alone, and a checkpoint
-    holds weights, optimizers, all random states and the state of the callbacks. A resumed run
-    therefore equals an uninterrupted one, bit for bit on the same machine.
+    holds weights, optimizers, all random states and the state of the callbacks: a resumed run
+    equals an uninterrupted one, bit for bit on the same machine.
 
     Args:
         model: compiled `Adversarial`, or any other model, compiled by `compile_supervised`.
@@ -56,14 +56,21 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
         ValueError: several devices can't share the batches evenly.
     """
     sizes = {batches.batch_size, getattr(batches, "partial_batch_size", 0)}
-    _check_shares(sizes | ({len(validation[0]) % batches.batch_size} if validation else set()))
+    sizes |= {len(validation[0]) % batches.batch_size} if validation else set()
+    parallel = keras.distribution.distribution()
+    devices = 1 if parallel is None else parallel.device_mesh.devices.size
+    if any(size % devices for size in sizes):
+        raise ValueError(
+            f"Choose a batch size and numbers of images such that {devices} devices share every "
+            f"batch evenly. Received: batches of {', '.join(map(str, sorted(sizes - {0})))}"
+        )
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
     if start and not _schedule(model.optimizer):  # read back then; callbacks may have lowered it
         expected = {key: value for key, value in expected.items() if key != "learning_rate"}
-    watchers = [EpochOrder(batches), ReadBack(expected), *callbacks, *run.callbacks, checkpoint]
     if start < epochs and not checkpoint.stopped:
+        watchers = [EpochOrder(batches), ReadBack(expected), *callbacks, *run.callbacks, checkpoint]
         model.fit(
             batches,
             validation_data=validation,
@@ -75,16 +82,6 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
             callbacks=watchers,
         )
     return pandas.DataFrame(checkpoint.rows)
-
-
-def _check_shares(sizes):
-    parallel = keras.distribution.distribution()
-    devices = 1 if parallel is None else parallel.device_mesh.devices.size
-    if any(size % devices for size in sizes):
-        raise ValueError(
-            f"Choose a batch size and numbers of images such that {devices} devices share every "
-            f"batch evenly. Received: batches of {', '.join(map(str, sorted(sizes - {0})))}"
-        )
 
 
 def fit_gan(
@@ -141,11 +138,7 @@ def _value_range(generator):
 
 
 def compile_supervised(model, optimizer, loss, metrics=()):
-    """Compiles a plain Keras model so that `fit` can read back what it trains on.
-
-    Args:
-        model, optimizer, loss, metrics: as of `keras.Model.compile`.
-    """
+    """`model.compile` of a plain Keras model such that `fit` can read back what it trains on."""
     model.compile(optimizer, loss, metrics=[ImageCount(), *metrics])
     # Not at the first step: a checkpoint's slots would find none to be loaded into.
     model.optimizer.build(model.trainable_variables)
@@ -172,7 +165,7 @@ def outcome(model, history, monitor=None):
     Args:
         model: that `fit` has trained.
         history: `pandas.DataFrame`, which `fit` returned.
-        monitor: `HealthMonitor` that watched; `None`: only a loss that is not finite is a finding.
+        monitor: `HealthMonitor` that watched; None: only a loss that is not finite is a finding.
 
     Returns:
         dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles) and
@@ -206,13 +199,13 @@ class ReadBack(keras.callbacks.Callback):
     """Compares the model with its recipe after the first step, and stops at a difference.
 
     A published grid search once trained all its learning rates at the default, because the
-    optimizer ignored a misspelt argument. So nothing here asks the recipe what it asked for: the
-    numbers come from the optimizers' variables and from the images that went through. And each
-    optimizer must have all of its network's trainable variables, or a part of it would stand still.
+    optimizer ignored a misspelt argument. So these numbers come from the optimizers' variables and
+    from the images that went through; and each optimizer must have all of its network's trainable
+    variables, or a part of it would stand still.
 
     Args:
         expected: dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a plain
-            model `learning_rate` and `batch_size`. A smaller set makes a smaller batch.
+            model `learning_rate` and `batch_size`.
 
     Raises:
         RecipeMismatch: after the first step, naming each value that differs.
@@ -220,27 +213,26 @@ class ReadBack(keras.callbacks.Callback):
 
     def __init__(self, expected):
         super().__init__()
-        self.expected = expected
-        self._checked = False
+        self.expected, self._checked = expected, False
 
     def on_train_begin(self, logs=None):
-        model, pair = self.model, [("", self.model.optimizer, self.model)]
+        model = self.model
+        self._players, self._seen_before = [("", model.optimizer, model)], 0
         if hasattr(model, "discriminator"):
             networks = model.discriminator, model.generator
-            pair = zip(("d_", "g_"), model.optimizer.optimizers, networks, strict=True)
+            self._players = list(
+                zip(("d_", "g_"), model.optimizer.optimizers, networks, strict=True)
+            )
             self._seen_before = int(model.images_seen.numpy())
-        self._players = list(pair)
 
     def on_train_batch_end(self, batch, logs=None):
         if self._checked:
             return
         self._checked = True
         model = self.model  # on JAX asking for it brings the variables up to date
+        seen = model.images_seen.numpy() if len(self._players) == 2 else _scalar(logs["images"])
         actual = {f"{name}learning_rate": _rate(optimizer) for name, optimizer, _ in self._players}
-        if len(self._players) == 2:
-            actual["batch_size"] = int(model.images_seen.numpy()) - self._seen_before
-        else:
-            actual["batch_size"] = int(_scalar(logs["images"]))
+        actual["batch_size"] = int(seen) - self._seen_before
         wrong = [
             f"{key}: recipe {value:.12g}, model {actual[key]:.7g}"
             for key, value in self.expected.items()
@@ -276,8 +268,8 @@ def _scalar(value):
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that a resumed run needs after each epoch, and the history as history.csv.
 
-    Unlike `keras.callbacks.BackupAndRestore` it also carries the history, the random states and the
-    other callbacks' state, and a kill while it writes leaves the checkpoint before in place.
+    Unlike `keras.callbacks.BackupAndRestore` with history, random states and callbacks' states; a
+    kill while it writes leaves the checkpoint before in place.
     """
 
     def __init__(self, run, epochs, callbacks=()):
@@ -360,7 +352,6 @@ def random_states(model):
 
 
 def _variables(model):
-    """All that a resumed training needs: weights, optimizer and random states."""
     return [*model.weights, *random_states(model), *model.optimizer.variables]
 
 
