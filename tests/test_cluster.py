@@ -76,10 +76,8 @@ def test_processes_that_die_or_are_exhausted(tmp_path, head, monkeypatch):
     assert sorted(began) == ["a1", "a2", "b", "b", "c1", "d", "d"]
     (error,) = (result["error"] for result in found if result["name"] == "d")
     assert error.startswith("Its process or node was lost 2 times: ")
-    pids = {pid for pid, _ in read_log(plan)}
     loaded = [pid for pid, _ in read_log(plan, loaded=True)]
     assert len(loaded) == len(set(loaded))  # once in a process
-    assert pids <= set(loaded)
 
 
 def test_nodes_that_can_not_do_it(tmp_path, head, monkeypatch):

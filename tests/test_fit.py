@@ -96,9 +96,7 @@ def test_each_phase_keeps_its_own_files_and_progress_counts_on(tmp_path):
     fit(make_model(), run.phase("first", 0, 5), epochs=2)
     fit(make_model(), run.phase("", 2, 5), epochs=3)
     assert calls == [(epoch, 5) for epoch in (1, 2, 3, 4, 5)]
-    assert len(pandas.read_csv(tmp_path / "first" / "history.csv")) == 2
-    assert len(pandas.read_csv(tmp_path / "history.csv")) == 3
-    assert run.phase("first", 0, 5).samples == tmp_path / "first" / "samples"
+    assert [len(pandas.read_csv(path)) for path in run.found("history.csv")] == [3, 2]
     assert run.epochs_done() == 5
     fit(make_model(), run.phase("first", 0, 6), epochs=2)  # done before
     fit(make_model(), run.phase("", 2, 6), epochs=4)
@@ -140,11 +138,6 @@ def test_an_optimizer_without_a_part_of_its_network(tmp_path):
     gan.discriminator.layers[0].trainable = False
     gan.compile(keras.optimizers.Adam(1e-2), keras.optimizers.Adam(1e-2))
     gan.discriminator.layers[0].trainable = True  # too late for the optimizer
-
-    def stand_still(*_):
-        return {"loss": 0.0}
-
-    gan.train_step = stand_still
     check = training.ReadBack({})
     check.set_model(gan)
     check.on_train_begin()

@@ -26,17 +26,11 @@ def meant(name, names):
 
 
 def parse(texts):
-    """Reads changes as they are written on a command line.
+    """Reads changes as they are written on a command line, into a dict for `changed`.
 
     Args:
         texts: sequence of "name=value"; a value is JSON (`5`, `1e-4`, `true`, `null`, `"text"`,
             `[1, 2]`) or else plain text.
-
-    Returns:
-        A dict for `changed`.
-
-    Raises:
-        ValueError: a text has no name or no "=", or a name comes twice.
     """
     changes = {}
     for text in texts:

@@ -22,11 +22,7 @@ MEMORY = 0.8  # share of the machine's memory that all workers may hold between 
 
 
 def default_workers():
-    """Worker processes that suit this machine: one a core, but none beside an accelerator.
-
-    Small networks keep one core busy and no more. An accelerator is one device, and its backend
-    would claim all of its memory for each process.
-    """
+    """Worker processes that suit this machine: one a core, but none beside an accelerator."""
     count = min(cores(), MOST_WORKERS)
     return 0 if count == 1 or has_accelerator() else count
 
@@ -37,9 +33,8 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
     Args:
         study: `ganlib.experiment.study.Study`, as `at` makes it.
         out: folder of all runs.
-        workers: int. 0 runs in this process, which saves start-up time; N worker processes share
-            the cores. A trial whose process dies is tried again, twice at most. A script that asks
-            for workers needs the usual `if __name__ == "__main__":`.
+        workers: int. 0 runs in this process; N processes share the cores, and a trial whose process
+            dies is tried again, twice at most. Scripts need `if __name__ == "__main__":` for it.
         devices: int, over which each batch is spread on JAX, for `workers=0`.
         fresh: bool, delete what the trials left behind before.
         show: bool, a progress bar with the time left.
@@ -186,13 +181,13 @@ class _Worker:
 
 @contextlib.contextmanager
 def _environment(variables):
-    """Sets variables that nobody has set, for the processes that are started meanwhile."""
-    new = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(new)
+    """For the processes that are started meanwhile; what somebody has set stays."""
+    before = dict(os.environ)
+    os.environ.update({**variables, **before})
     try:
         yield
     finally:
-        for name in new:
+        for name in variables.keys() - before.keys():
             del os.environ[name]
 
 
@@ -202,9 +197,7 @@ def thread_limits(threads):
     return dict.fromkeys(names, str(threads))
 
 
-# -- in the worker -------------------------------------------------------------------------------
-
-_KEPT = {}
+_KEPT = {}  # in a worker
 
 
 def kept_study(module, options):

@@ -41,15 +41,9 @@ def environment():
     from ganlib import __version__
 
     backend = keras.backend.backend()
-    return {
-        "ganlib": __version__,
-        "keras": keras.__version__,
-        "numpy": numpy.__version__,
-        "backend": backend,
-        backend: importlib.import_module(backend).__version__,
-        "device": device_name(backend),
-        "python": platform.python_version(),
-    }
+    versions = {"ganlib": __version__, "keras": keras.__version__, "numpy": numpy.__version__}
+    versions |= {"backend": backend, backend: importlib.import_module(backend).__version__}
+    return versions | {"device": device_name(backend), "python": platform.python_version()}
 
 
 def cores():
@@ -92,11 +86,7 @@ def memory_share():
 
 
 def spread(devices):
-    """A context in which each batch is spread over several devices; models are made in it, too.
-
-    Raises:
-        ValueError: there are fewer devices, or the backend is not JAX.
-    """
+    """A context in which each batch is spread over several devices; models are made in it, too."""
     if devices == 1:
         return contextlib.nullcontext()
     import keras
@@ -115,11 +105,10 @@ def accelerators():
     """How busy they are: a list of lines of nvidia-smi, empty without it."""
     fields = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
     command = ["nvidia-smi", fields, "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):  # no such program, or no driver
-        return []
-    return found.stdout.splitlines()
+    options = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 5}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # no program, or no driver
+        return subprocess.check_output(command, **options).splitlines()
+    return []
 
 
 def load(seconds=None):
@@ -127,9 +116,9 @@ def load(seconds=None):
     import psutil
 
     processors, memory = psutil.cpu_percent(seconds), psutil.virtual_memory()
-    used, total = ((memory.total - free) / 2**30 for free in (memory.available, 0))
-    parts = [f"processors {processors:.0f}%", f"memory {used:.1f} of {total:.1f} GiB"]
-    return "; ".join([*parts, *accelerators()])
+    used, total = (memory.total - memory.available) / 2**30, memory.total / 2**30
+    words = f"processors {processors:.0f}%", f"memory {used:.1f} of {total:.1f} GiB"
+    return "; ".join([*words, *accelerators()])
 
 
 def lacks(error):
@@ -157,25 +146,13 @@ def of_a_file(error):
     return f"{error.filename}: {error.strerror}. Check the name and who may use it."
 
 
-@contextlib.contextmanager
-def naming(path):
-    """Gives an `OSError` from within the file's name, which a full disk leaves out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno and error.filename is None:
-            error.filename = str(path)
-        raise
-
-
 def check_writable(folder, option):
     """Raises a `StudyError` if a folder can't be written to, or made; `option` names another."""
     wanted = pathlib.Path(folder).absolute()
     there = next(path for path in (wanted, *wanted.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there) as file:
+        with tempfile.TemporaryFile(dir=there, buffering=0) as file:
             file.write(b"0")
-            file.flush()
     except OSError as error:
         raise StudyError(
             f"{folder} can't be written to ({error.strerror}). Give another one with {option}."

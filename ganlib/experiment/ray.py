@@ -34,16 +34,15 @@ def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=
     Args:
         out: folder of all runs, which all nodes have under the same path.
         address: of a cluster that was begun with `ray start --head`: "auto" for this machine's, or
-            "HOST:PORT". None starts Ray on this machine alone and ends it afterwards, unless the
-            caller is connected already.
+            "HOST:PORT". None starts Ray here, and ends it, unless the caller is connected already.
         cpus: int, processor cores a trial, and the threads it computes with.
-        gpus: float, accelerators a trial; 0.5 lets two trials share one. By default `devices` of
-            them, or none where the cluster has none.
+        gpus: float, accelerators a trial; 0.5 lets two trials share one. None: `devices` of them,
+            or none where the cluster has none.
 
     Raises:
         ValueError: cpus, gpus and devices don't go together.
-        StudyError: Ray is not installed, the cluster does not answer or has no node that is large
-            enough, or a node does not share `out` or has other data.
+        StudyError: no Ray, no answer, no node that is large enough, or one without `out` or the
+            same data.
     """
     whole = gpus is None or gpus == int(gpus) or gpus < 1
     if cpus < 1 or (gpus or 0) < 0 or not whole or (gpus and devices > max(1, gpus)):
@@ -55,9 +54,8 @@ def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=
     try:
         import ray  # noqa: F401
     except ImportError:
-        raise StudyError(
-            "Ray is not installed: pip install 'ganlib[ray]', or leave --engine ray out."
-        ) from None
+        message = "Ray is not installed: pip install 'ganlib[ray]', or leave --engine ray out."
+        raise StudyError(message) from None
     out = pathlib.Path(out).absolute()
     results = prepare(study, out, fresh)
     with contextlib.closing(Progress(study, out, show, results)) as progress:
@@ -124,7 +122,15 @@ def _run(study, out, cpus, gpus, devices, progress, results):
             ended, _ = ray.wait(list(under_way), num_returns=len(under_way), timeout=POLL_SECONDS)
             for reference in ended:
                 trial = under_way.pop(reference)
-                result = _result(study, trial, out, reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+                except ray.exceptions.OutOfMemoryError as error:
+                    result = give_up(study, trial, out, str(error), OUT_OF_MEMORY)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+                    message = f"Its process or node was lost {RETRIES + 1} times: {error}"
+                    result = give_up(study, trial, out, message)
                 if result["status"] == BUSY:
                     progress.busy(trial)
                     waiting.append(trial)
@@ -137,20 +143,6 @@ def _run(study, out, cpus, gpus, devices, progress, results):
             ray.cancel(reference, force=True)
         if under_way:  # until their processes have let go of the run directories
             ray.wait(list(under_way), num_returns=len(under_way), timeout=5)
-
-
-def _result(study, trial, out, reference):
-    import ray
-
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    except ray.exceptions.OutOfMemoryError as error:
-        return give_up(study, trial, out, str(error), OUT_OF_MEMORY)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
-        message = f"Its process or node was lost {RETRIES + 1} times: {error}"
-        return give_up(study, trial, out, message)
 
 
 def _variables(cpus, gpus):

@@ -24,7 +24,7 @@ import traceback
 
 import filelock
 
-from ganlib.experiment.machine import MEMORY, StudyError, environment, in_words, lacks, naming
+from ganlib.experiment.machine import MEMORY, StudyError, environment, in_words, lacks
 
 DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
 BUSY = "busy"  # another process has it
@@ -50,31 +50,24 @@ class Run:
     @property
     def samples(self):
         """Folder of pictures."""
-        return self._folder("samples")
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        return self.path / "samples"
 
     @property
     def checkpoints(self):
         """Folder of checkpoints."""
-        return self._folder("checkpoints")
-
-    def _folder(self, name):
-        folder = self.path / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return self.path / "checkpoints"
 
     def phase(self, name, before, epochs):
         """A part of this run with its own history, checkpoints and samples, such as pretraining.
 
         Args:
             name: of its folder; "" for the last phase, which has the run's own.
-            before: int, epochs of the phases before it.
-            epochs: int, epochs of the whole run, for the time left.
+            before, epochs: int, epochs of the phases before it and of the whole run.
         """
-
-        def progress(epoch, _):
-            self.progress(before + epoch, epochs)
-
-        return Run(self.path / name, progress, self.callbacks)
+        progress = self.progress
+        return Run(self.path / name, lambda n, _: progress(before + n, epochs), self.callbacks)
 
     def result(self):
         """The parsed result.json, or None where there is none that can be believed."""
@@ -120,9 +113,8 @@ class Run:
                     elif path.name != ".lock":
                         path.unlink()
         except filelock.Timeout:
-            raise StudyError(
-                f"Another process is at work in {self.path}: wait for it, or stop it."
-            ) from None
+            message = f"Another process is at work in {self.path}: wait for it, or stop it."
+            raise StudyError(message) from None
 
 
 def run_folder(study, trial, out):
@@ -131,17 +123,16 @@ def run_folder(study, trial, out):
 
 
 def run_trial(study, trial, out="runs", progress=None):
-    """Runs a trial unless it is finished, or under way elsewhere.
+    """Runs a trial of a study unless it is finished, or under way elsewhere.
 
     Args:
-        study: `ganlib.experiment.study.Study`.
-        trial: `Trial`, one of the study's.
+        study, trial: `ganlib.experiment.study.Study` and `Trial`.
         out: folder of all runs.
         progress: callable `(epoch, epochs)`.
 
     Returns:
-        The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",
-        or "busy" when another process holds the trial.
+        The result, a dict with `"status"` "done", "stopped", "failed", "out-of-memory", or "busy"
+        when another process holds the trial.
     """
     return _settle(study, trial, Run(run_folder(study, trial, out), progress), _train)
 
@@ -153,23 +144,17 @@ def give_up(study, trial, out, error, status=FAILED):
 
 
 def _settle(study, trial, run, work):
-    asked = {
-        "study": study.name,
-        "id": trial.id,
-        "name": trial.name,
-        "recipe": dataclasses.asdict(trial.recipe),
-        "seed": trial.seed,
-        "data_checksum": trial.data,
-    }
+    asked = {"study": study.name, "id": trial.id, "name": trial.name}
+    asked |= {"recipe": dataclasses.asdict(trial.recipe), "seed": trial.seed}
+    asked["data_checksum"] = trial.data
     try:
         with run.lock():
             if result := run.finished():
                 return result
             start = time.monotonic()
-            outcome = work(study, trial, run, asked)
-            seconds = round(time.monotonic() - start, 3)
-            measured = {"seconds": seconds, "environment": environment()}
-            result = plain({**asked, **outcome, **measured})
+            result = {**asked, **work(study, trial, run, asked)}
+            result["seconds"] = round(time.monotonic() - start, 3)
+            result = plain({**result, "environment": environment()})
             try:
                 write_json(run.path / "result.json", result)
             except OSError as error:  # the checkpoints stand: the next command goes on from them
@@ -191,10 +176,11 @@ def _train(study, trial, run, asked):
             result = Run(run.path.parent / other.id).result() if alike else None
             if result and result["status"] == OUT_OF_MEMORY:
                 raise MemoryError(f"{other.id}, which needs as much, ran out of memory")
-        with naming(run.path):
-            metrics = dict(study.train(trial, study.data, run))
+        metrics = dict(study.train(trial, study.data, run))
         return {"status": metrics.pop("status", DONE), "metrics": metrics}
     except Exception as error:  # a trial's fault must not take the others with it
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(run.path)  # which a full disk leaves out
         with contextlib.suppress(OSError):  # the disk may be what is full
             (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         status = OUT_OF_MEMORY if lacks(error) == MEMORY else FAILED
@@ -210,9 +196,7 @@ def results(study, out="runs"):
 def run_stages(study, run):
     """Runs a study and then, unless a trial failed, what follows it; returns all results.
 
-    Args:
-        study: `ganlib.experiment.study.Study`.
-        run: `(study) -> list of result dicts`, an engine with its options.
+    `run` is an engine with its options, `(study) -> list of result dicts`.
     """
     every = []
     while study is not None:

@@ -18,11 +18,7 @@ LOOK_SECONDS = 5.0  # between two looks at the machine
 class Progress:
     """One bar over the epochs of all trials, so that the time left means something.
 
-    Args:
-        study: `ganlib.experiment.study.Study`.
-        out: folder of all runs.
-        show: bool; without, nothing is printed.
-        results: dict of id → result of the trials that are finished already.
+    `results` maps the ids of the trials that are finished already to theirs.
     """
 
     def __init__(self, study, out, show, results):
@@ -78,14 +74,10 @@ class Progress:
 
 
 def study_status(study, out="runs"):
-    """A dict for each trial of a study: id, status, epochs done and asked for.
+    """A list of dicts, one a trial of a study: id, status, epochs done and asked for.
 
     The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
     process holds the trial's lock, "interrupted" with a checkpoint to resume from, else "to do".
-
-    Args:
-        study: `ganlib.experiment.study.Study`.
-        out: folder of all runs.
     """
     rows = []
     for trial in study.trials:
@@ -112,24 +104,17 @@ def describe(study, rows, out="runs"):
 
 
 def _seconds_left(study, rows, out):
-    """By the seconds an epoch of trials of the same shape, or else of all."""
+    """By the seconds an epoch of all trials with a history."""
     import pandas  # `ganlib --help` comes this way, too
 
-    timed, trials = collections.defaultdict(list), {trial.id: trial for trial in study.trials}
-    shapes = {row["id"]: study.shape_of(trials[row["id"]]) for row in rows}
-    for row in rows:
-        path = run_folder(study, trials[row["id"]], out) / "history.csv"
+    timed = []
+    for trial in study.trials:
         # Not read where another process is just replacing it, or before its first row.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            seconds = float(pandas.read_csv(path)["seconds"].mean())
-            timed[shapes[row["id"]]].append(seconds)
+            history = pandas.read_csv(run_folder(study, trial, out) / "history.csv")
+            timed.append(float(history["seconds"].mean()))
     if not timed:
         return None
-    means = {shape: statistics.mean(seconds) for shape, seconds in timed.items()}
-    every = statistics.mean(means.values())
-    left = sum(
-        (row["epochs"] - row["epoch"]) * means.get(shapes[row["id"]], every)
-        for row in rows
-        if row["status"] not in FINAL
-    )
-    return left / max(1, sum(row["status"] == "running" for row in rows))
+    left = sum(row["epochs"] - row["epoch"] for row in rows if row["status"] not in FINAL)
+    running = sum(row["status"] == "running" for row in rows)
+    return left * statistics.mean(timed) / max(1, running)

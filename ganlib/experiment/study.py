@@ -31,7 +31,7 @@ class Trial:
         name: of the variation, for people.
         recipe: frozen dataclass of JSON values.
         seed: int, of everything random.
-        data: the data's checksum. No path takes part in the id, so runs and data may be moved.
+        data: the data's checksum, no path: runs and data may be moved.
     """
 
     name: str
@@ -64,11 +64,7 @@ class Source:
     needed: bool = True
 
     def choose(self, profile, data=None):
-        """The data of a profile, for `Study.load`: `data` itself, if somebody has named some.
-
-        Raises:
-            DataError: `$GANLIB_DATA` is set, and holds nothing of these names or several.
-        """
+        """The data of a profile, for `Study.load`: `data` itself, if somebody has named some."""
         if data is not None:
             return data
         folder = os.environ.get(VARIABLE)
@@ -79,24 +75,20 @@ class Source:
     def _find(self, folder):
         if not folder.is_dir():
             raise DataError(f"{VARIABLE} must be a folder. Received: {str(folder)!r}")
-        entries = [
-            entry
-            for entry in sorted(folder.iterdir())
-            if entry.is_dir() or entry.suffix.lower() in (".npz", ".tif", ".tiff")
-        ]
+        files = (".npz", ".tif", ".tiff")
+        entries = [e for e in sorted(folder.iterdir()) if e.is_dir() or e.suffix.lower() in files]
         for name in self.names:
             found = [entry for entry in entries if entry.name.lower().startswith(name)]
-            if len(found) > 1:
-                raise DataError(
-                    f"{VARIABLE} has several data sets that begin with {name!r}: choose one with "
-                    f"--data. Received: {', '.join(entry.name for entry in found)}"
-                )
-            if found:
+            if len(found) == 1:
                 return str(found[0])
-        if not self.needed:
-            return self.embedded
+            if found:
+                entries = found
+                break
+        else:
+            if not self.needed:
+                return self.embedded
         raise DataError(
-            f"{VARIABLE} holds no .npz file or folder whose name begins with "
+            f"{VARIABLE} must hold one .npz file or folder whose name begins with "
             f"{' or '.join(self.names)}: unset it, or name data with --data. "
             f"Received: {', '.join(entry.name for entry in entries) or 'nothing'} in {folder}"
         )
@@ -113,9 +105,9 @@ class Study:
         profiles: dict of profile → dict of the fields of the recipe that it changes.
         variations: `(study) -> dict` of name → recipe, in the order in which they run, made from
             `study.base` and `study.profile`, in a later stage from `study.after`.
-        load: `(spec, study) -> data` with `checksum`, `name`, `origin` and `synthetic`; it may not
-            look at `study.after`: all stages have the same data.
-        train: `(trial, data, run) -> dict`, the metrics; may put `"status": "stopped"` in it.
+        load: `(spec, study) -> data` with `checksum`, `name`, `origin`, `synthetic`; the same data
+            for all stages.
+        train: `(trial, data, run) -> dict`, the metrics, perhaps with `"status": "stopped"`.
         module: `__name__`, where other processes find the study again.
         source: `Source`, the data where nobody names any.
         seeds: dict of profile → number of seeds.
@@ -169,17 +161,11 @@ class Study:
                 f"`profile` must be one of {', '.join(self.profiles)}"
                 f"{meant(profile, self.profiles)}. Received: profile={profile!r}"
             )
-        seeds = seeds or self.seeds[profile]
-        options = {"profile": profile, "data": data, "changes": dict(changes or {}), "seeds": seeds}
+        new = {"profile": profile, "changes": dict(changes or {}), "after": after}
+        options = {**new, "data": data, "seeds": seeds or self.seeds[profile]}
+        spec = self.source.choose(profile, data)
         study = dataclasses.replace(
-            self,
-            profile=profile,
-            spec=self.source.choose(profile, data),
-            changes=options["changes"],
-            after=after,
-            options=options if after is None else {**options, "after": after},
-            _pattern="*",
-            _loaded={},
+            self, **new, spec=spec, options=options, _pattern="*", _loaded={}
         )
         study.recipes  # noqa: B018  what is wrong with the changes is told now
         return study
@@ -218,8 +204,8 @@ class Study:
             if trial.id == trial_id:
                 return trial
         raise StudyError(
-            f"There is no such trial with these data and this version of {self.name!r}: give the "
-            f"same everywhere. Received: {trial_id!r}"
+            "There is no such trial with these data and this version of the study: give the same "
+            f"everywhere. Received: {trial_id!r}"
         )
 
     def shape_of(self, trial):
@@ -227,17 +213,12 @@ class Study:
         return trial.id if self.shape is None else self.shape(trial.recipe)
 
     def select(self, pattern):
-        """The same study with only the trials whose name or id matches a shell pattern.
-
-        Raises:
-            ValueError: no trial matches.
-        """
+        """The same study with only the trials whose name or id matches a shell pattern."""
         chosen = dataclasses.replace(self, _pattern=pattern, follow=None)
         if not chosen.trials:
             raise ValueError(
-                f"No trial of {self.name!r} matches{meant(pattern, self.recipes)}. Give a name, or "
-                f"a pattern of ids such as '*-seed0-*'; the names are {', '.join(self.recipes)}. "
-                f"Received: {pattern!r}"
+                f"No trial's name or id matches{meant(pattern, self.recipes)}. The names are "
+                f"{', '.join(self.recipes)}. Received: {pattern!r}"
             )
         return chosen
 
@@ -255,9 +236,6 @@ def build(module, options):
 
 
 def mark(profile, changes=None):
-    """What a figure says of its profile and of the dict of changed fields; "" for the write-up's.
-
-    Nothing stands on figures of the write-up's own scale.
-    """
+    """What a figure says of its profile and of the dict of changed fields; "" at full scale."""
     changed = ", ".join(f"{name}={value}" for name, value in (changes or {}).items())
     return "; ".join(filter(None, [MARKS.get(profile), changed and f"changed: {changed}"]))
