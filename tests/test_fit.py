@@ -149,17 +149,14 @@ HISTORY = pandas.DataFrame({"epoch": [1, 2, 3], "seconds": [9.0, 1.0, 2.0], "los
 
 
 def test_the_outcome_of_a_training():
-    model = types.SimpleNamespace(stop_training=False)
-    told = {"epochs": 3, "seconds_per_epoch": 2.0}
+    model = types.SimpleNamespace(stop_training=True)
+    told = {"status": "stopped", "epochs": 3, "seconds_per_epoch": 2.0}
     assert training.outcome(model, HISTORY) == told
-    model.stop_training = True
-    assert training.outcome(model, HISTORY) == {"status": "stopped", **told}
     (finding,) = training.outcome(model, HISTORY.assign(loss=[0.5, np.nan, 1.0]))["findings"]
     assert (finding["check"], finding["epoch"]) == ("non_finite_loss", 2)
     gan, finding = make_gan(), Finding("generator_blank", 2, "Black.", "Less.")
     told = training.outcome(gan, HISTORY, types.SimpleNamespace(findings=[finding]))
     assert told["g_parameters"] == sum(w.size for w in gan.generator.get_weights())
-    assert told["d_parameters"] == sum(w.size for w in gan.discriminator.get_weights())
     assert told["findings"] == [dataclasses.asdict(finding)]
 
 
@@ -167,15 +164,10 @@ def test_a_gan_by_its_recipe(tmp_path):
     recipe = toy_study.Recipe(epochs=1, batch_size=16, d_learning_rate=0.03)
     gan = Adversarial(build_generator(), build_discriminator())
     ranges = []
-
-    class Train:
-        def as_range(self, name):
-            ranges.append(name)
-            return images(10)
-
+    train = types.SimpleNamespace(as_range=lambda name: ranges.append(name) or images(10))
     rate = keras.optimizers.schedules.PolynomialDecay(0.01, 1, 0.0)
-    data = types.SimpleNamespace(train=Train())
-    history, told = training.fit_gan(gan, data, Trial("a", recipe, 0), Run(tmp_path), g_rate=rate)
+    data, trial = types.SimpleNamespace(train=train), Trial("a", recipe, 0)
+    history, told = training.fit_gan(gan, data, trial, Run(tmp_path), g_rate=rate)
     assert (told["epochs"], told["findings"], len(history)) == (1, [], 1)
     assert ranges == ["signed"]  # of a generator that ends in tanh
     d_optimizer, g_optimizer = gan.optimizer.optimizers
@@ -378,7 +370,7 @@ def test_a_full_disk_is_named_and_loses_nothing(interrupted, monkeypatch):
         assert epochs_trained(study, folder) == []
     error = read_json(folder / "result.json")["error"]
     assert error.startswith("OSError: [Errno 28] No space left on device: ")
-    assert "variables.npz'. Free some space" in error
+    assert f"{folder.name}'. Free some space" in error
     assert epochs_trained(study, folder) == [4]
     assert_same(folder, left_behind(undisturbed))
 

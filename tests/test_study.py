@@ -9,7 +9,6 @@ from toy_study import STUDY, Recipe, build, read_log, write_plan
 
 from ganlib import studies
 from ganlib.data import DataError
-from ganlib.experiment import study as plans
 from ganlib.experiment.changes import changed, parse
 from ganlib.experiment.study import Source, Trial, mark
 
@@ -56,7 +55,7 @@ def test_trials_are_the_same_elsewhere_and_of_data_that_moved(tmp_path, study):
     moved = tmp_path / "moved.json"
     moved.write_bytes((tmp_path / "plan.json").read_bytes())
     assert build(moved).trials == study.trials
-    assert plans.build(study.module, study.options).trials == study.trials
+    assert STUDY.at(**study.options).trials == study.trials
     assert study.at(study.profile, study.spec, seeds=1).trials == study.trials[:2]
     other = build(write_plan(moved, seeds=2, checksum="d" * 64, base="work", wide="work"))
     assert not {t.id for t in other.trials} & {t.id for t in study.trials}

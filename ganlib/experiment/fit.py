@@ -23,6 +23,7 @@ from ganlib.models.outputs import output_bounds
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
 VALUE_RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed"}
+EXPECTED = ("d_learning_rate", "g_learning_rate", "batch_size")  # of a GAN, by its recipe
 MONITORED = 256  # real images that the health monitor compares with
 
 
@@ -89,12 +90,10 @@ def fit_gan(
         `(history, outcome)`: the `pandas.DataFrame` of `fit`, and the dict of `outcome`.
     """
     recipe = trial.recipe
-    batch_size = recipe.batch_size
+    expected = {key: getattr(recipe, key) for key in EXPECTED}
     moments = {"beta_1": recipe.beta_1, "beta_2": getattr(recipe, "beta_2", 0.999)}
-    gan.compile(
-        keras.optimizers.Adam(d_rate or recipe.d_learning_rate, **moments),
-        keras.optimizers.Adam(g_rate or recipe.g_learning_rate, **moments),
-    )
+    rates = d_rate or recipe.d_learning_rate, g_rate or recipe.g_learning_rate
+    gan.compile(*(keras.optimizers.Adam(rate, **moments) for rate in rates))
     if images is None:
         value_range = VALUE_RANGES.get(output_bounds(gan.generator))
         if value_range is None:
@@ -105,10 +104,8 @@ def fit_gan(
         images = data.train.as_range(value_range)
     if isinstance(images, np.ndarray):
         monitor = monitor or HealthMonitor(images[:MONITORED], stop_on=("non_finite_loss",))
-        batch_size = min(batch_size, len(images))
+        expected["batch_size"] = min(recipe.batch_size, len(images))
         images = Batches(images, recipe.batch_size, seed=trial.seed)
-    expected = {key: getattr(recipe, key) for key in ("d_learning_rate", "g_learning_rate")}
-    expected["batch_size"] = batch_size
     callbacks = [*callbacks, *([monitor] if monitor else [])]
     history = fit(gan, images, run, epochs=recipe.epochs, expected=expected, callbacks=callbacks)
     return history, outcome(gan, history, monitor)

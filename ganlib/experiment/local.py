@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import importlib
 import multiprocessing
 import os
 import pathlib
@@ -13,7 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from ganlib.experiment.machine import check_writable, cores, has_accelerator, memory_share, spread
 from ganlib.experiment.run import BUSY, OUT_OF_MEMORY, Run, give_up, run_folder, run_trial
 from ganlib.experiment.status import Progress
-from ganlib.experiment.study import build
 
 RETRIES = 2  # of a trial whose worker died
 MOST_WORKERS = 8  # by default; each needs about a gigabyte
@@ -111,9 +111,9 @@ class _Queue:
         mine = self.last.pop(thread, None)
         others = set(self.last.values())
         ready = [t for t in self.waiting if t.id not in self.progress.elsewhere] or self.waiting
-        shapes = {trial: self.study.shape_of(trial) for trial in ready}
-        trial = min(ready, key=lambda trial: (shapes[trial] != mine, shapes[trial] in others))
-        self.last[thread] = shapes[trial]
+        shape = self.study.shape_of
+        trial = min(ready, key=lambda trial: (shape(trial) != mine, shape(trial) in others))
+        self.last[thread] = shape(trial)
         return trial
 
 
@@ -205,7 +205,7 @@ def kept_study(module, options):
     key = module, repr(options)
     if key not in _KEPT:
         _KEPT.clear()
-        _KEPT[key] = build(module, options)
+        _KEPT[key] = importlib.import_module(module).STUDY.at(**options)
     return _KEPT[key]
 
 

@@ -7,7 +7,6 @@ import dataclasses
 import fnmatch
 import functools
 import hashlib
-import importlib
 import json
 import os
 import pathlib
@@ -228,11 +227,6 @@ class Study:
         if after is None:
             return None
         return dataclasses.replace(self, after=after, options={**self.options, "after": after})
-
-
-def build(module, options):
-    """Makes a study again from its `module` and `options`, in another process for example."""
-    return importlib.import_module(module).STUDY.at(**options)
 
 
 def mark(profile, changes=None):
