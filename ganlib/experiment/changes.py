@@ -37,7 +37,7 @@ def parse(texts):
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals) or name in changes:
             raise ValueError(
-                f"Write each change as name=value, e.g. epochs=5, and once. Received: {text!r}"
+                f"Write a change once, as name=value, e.g. epochs=5. Received: {text!r}"
             )
         try:
             changes[name] = json.loads(value, parse_constant=str)  # NaN is no JSON

@@ -216,7 +216,7 @@ class Study:
         chosen = dataclasses.replace(self, _pattern=pattern, follow=None)
         if not chosen.trials:
             raise ValueError(
-                f"No trial's name or id matches{meant(pattern, self.recipes)}. The names are "
+                f"No trial's name or id matches{meant(pattern, self.recipes)}: the names are "
                 f"{', '.join(self.recipes)}. Received: {pattern!r}"
             )
         return chosen
