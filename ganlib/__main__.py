@@ -81,7 +81,7 @@ def _common(version: Annotated[bool, typer.Option(callback=_version, is_eager=Tr
     pass
 
 
-def _study(name, profile, data, seeds, changes, trials=None):
+def _study(name, profile, data, seeds, changes):
     load_keras()
     from ganlib import studies
     from ganlib.experiment.changes import parse
@@ -90,8 +90,7 @@ def _study(name, profile, data, seeds, changes, trials=None):
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
     with _asked_for_wrongly():
         changes = parse(changes or ())
-        study = studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
-        return study.select(trials) if trials else study
+        return studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
 
 
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
@@ -116,7 +115,9 @@ def run(
     """Runs a study's unfinished trials, and writes its report; if killed, give it again."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters send it before they kill
     try:
-        chosen = _study(study, profile, data, seeds, changes, trials)
+        whole = _study(study, profile, data, seeds, changes)
+        with _asked_for_wrongly():
+            chosen = whole.select(trials) if trials else whole
         from ganlib.experiment.machine import check_writable
         from ganlib.experiment.run import run_stages
 
@@ -130,7 +131,7 @@ def run(
         for r in failed:
             typer.echo(f"{r['id']}: {r['status']}: {r.get('error', '')}", err=True)
         if len(failed) < len(results):
-            path = _write_report(_study(study, profile, data, seeds, changes), out, reports)
+            path = _write_report(whole, out, reports)
             typer.echo(f"Report: {path}", err=as_json)
     except KeyboardInterrupt:
         resume = shlex.join(word for word in sys.argv[1:] if word != "--fresh")
@@ -168,13 +169,13 @@ def status(
     """Shows what is done, running and still to do, the time left, and how busy the machine is."""
     import pandas
 
-    from ganlib.experiment.status import describe, study_status, summary
+    from ganlib.experiment.status import describe, study_status
 
     chosen = _study(study, profile, data, seeds, changes)
 
     def in_words(rows):
         table = pandas.DataFrame(rows).to_string(index=False)
-        return f"{table}\n{describe(summary(chosen, rows, out))}"
+        return f"{table}\n{describe(chosen, rows, out)}"
 
     _show(study_status(chosen, out), as_json, in_words)
 

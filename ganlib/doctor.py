@@ -23,11 +23,11 @@ def examine(data=None, import_error=None):
             raise import_error
         import keras
 
-        from ganlib.experiment.machine import device_name, load
+        from ganlib.experiment.machine import accelerators, device_name
 
         facts["backend"] = keras.backend.backend()
         facts["device"] = device_name(facts["backend"])
-        facts["gpus"] = load()["accelerators"]
+        facts["gpus"] = accelerators()
         facts["problems"] += _faults(keras, facts)
     except Exception as error:  # a broken installation raises whatever it likes
         installed = ", ".join(name for name in BACKENDS if facts["packages"][name])

@@ -3,7 +3,6 @@
 Leaves their weights in `1.npz` and `2.npz` of the folder.
 """
 
-import dataclasses
 import os
 import pathlib
 import sys
@@ -13,6 +12,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 import keras
 import numpy as np
 from helpers import build_discriminator, build_generator, images
+from toy_study import Recipe
 
 from ganlib import losses
 from ganlib.adversarial import Adversarial
@@ -23,25 +23,13 @@ from ganlib.experiment.run import Run
 from ganlib.experiment.study import Trial
 from ganlib.models.unet import build_unet
 
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    d_learning_rate: float = 0.1
-    g_learning_rate: float = 0.1
-    beta_1: float = 0.5
-    batch_size: int = 4
-    epochs: int = 2
+RECIPE = Recipe(d_learning_rate=0.1, g_learning_rate=0.1, batch_size=4)  # two epochs
 
 
 def train_gan(run):
-    gan = Adversarial(
-        build_generator(batch_norm=True),
-        build_discriminator(batch_norm=True, dropout=0.3),
-        instance_noise=0.1,
-        r1=0.1,
-        ema=0.5,
-    )
-    fit_gan(gan, None, Trial("gan", Recipe(), 0), run, images=images(8))
+    parts = build_generator(batch_norm=True), build_discriminator(batch_norm=True, dropout=0.3)
+    gan = Adversarial(*parts, instance_noise=0.1, r1=0.1, ema=0.5)
+    fit_gan(gan, None, Trial("gan", RECIPE, 0), run, images=images(8))
     return gan
 
 
@@ -52,14 +40,9 @@ def train_unet(run):
     rng = np.random.default_rng(0)
     pictures = rng.random((12, 16, 16, 1), "float32")
     pairs = pictures, (pictures > 0.5).astype("float32")
-    fit(
-        model,
-        Batches(tuple(x[:8] for x in pairs), 4, seed=0),
-        run,
-        epochs=2,
-        expected={"learning_rate": 0.01, "batch_size": 4},
-        validation=tuple(x[8:] for x in pairs),
-    )
+    first, last = (tuple(x[part] for x in pairs) for part in (slice(8), slice(8, None)))
+    expected = {"learning_rate": 0.01, "batch_size": 4}
+    fit(model, Batches(first, 4, seed=0), run, epochs=2, expected=expected, validation=last)
     return model
 
 

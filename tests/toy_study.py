@@ -1,9 +1,8 @@
 """A study whose trials take milliseconds, for the tests of engines, resuming and command line.
 
-What it does is written in a plan, a JSON file: `{"trials": {name: {setting: value}}, "seeds": 1,
+A plan, a JSON file, says what its trials do: `{"trials": {name: {setting: value}}, "seeds": 1,
 "checksum": "…"}`. Each trial that begins adds a line to the plan's log, and so does each loading of
-the data: tests see who did what, and how often. Trials named by one letter and a number have the
-shape of that letter.
+the data. Trials named by one letter and a number have the shape of that letter.
 
     python tests/toy_study.py run PLAN OUT WORKERS     runs it; prints the results as JSON
     python tests/toy_study.py cli ARGUMENTS…           `ganlib ARGUMENTS…` with one more study, toy
@@ -22,7 +21,7 @@ import time
 import types
 
 from ganlib.experiment import run as ganlib_run
-from ganlib.experiment.run import write_atomically
+from ganlib.experiment.run import read_json, write_atomically
 from ganlib.experiment.study import Source, Study
 
 PATIENCE_SECONDS = 180  # of a trial that waits for something; it would fail then
@@ -84,10 +83,6 @@ def full_file(plan):
     return pathlib.Path(plan).with_suffix(".full")
 
 
-def _read(plan):
-    return json.loads(pathlib.Path(plan).read_text(encoding="utf-8"))
-
-
 def variations(study):
     if "keras" not in sys.modules:  # a process without it: importing a backend takes seconds
         ganlib_run.environment = dict
@@ -99,14 +94,14 @@ def variations(study):
 
         ganlib_run.write_atomically = write_unless_full
     found = {}
-    for name, settings in _read(study.spec)["trials"].items():
+    for name, settings in read_json(study.spec)["trials"].items():
         shape = name[0] if name[1:].isdigit() else name
         found[name] = dataclasses.replace(study.base, shape=shape, **settings)
     return found
 
 
 def load(spec, study):
-    data = Data(_read(spec)["checksum"], pathlib.Path(spec))
+    data = Data(read_json(spec)["checksum"], pathlib.Path(spec))
     data.note("loads")
     return data
 
@@ -161,23 +156,13 @@ def train_gan(trial, data, run):
             logs["infinite"] = float("inf") if epoch % 2 else -float("inf")
             logs["missing"] = float("nan")
 
-    gan = Adversarial(
-        build_generator(batch_norm=True),
-        build_discriminator(batch_norm=True, dropout=0.3),
-        ema=0.9,
-        instance_noise=0.1,
-        instance_noise_steps=20,
-        seed=trial.seed,
-    )
+    parts = build_generator(batch_norm=True), build_discriminator(batch_norm=True, dropout=0.3)
+    noise = {"instance_noise": 0.1, "instance_noise_steps": 20}
+    gan = Adversarial(*parts, ema=0.9, seed=trial.seed, **noise)
     gan.compile = functools.partial(gan.compile, run_eagerly=trial.recipe.eager)
     history, outcome = fit_gan(gan, data, trial, run, images=images(10), callbacks=[Extra()])
     gan.save(run.model)
     return {**outcome, "d_loss": float(history["d_loss"].iloc[-1])}
-
-
-def follow(study, results):
-    """A second stage, where the plan has one: trials that begin with what came out."""
-    return _read(study.spec).get("after")
 
 
 def write_report(study, results, data, out, reports):
@@ -185,23 +170,14 @@ def write_report(study, results, data, out, reports):
     return types.SimpleNamespace(path=pathlib.Path(reports) / study.name)
 
 
-STUDY = Study(
-    name="toy",
-    title="A toy",
-    recipe=Recipe,
-    profiles={"quick": {}, "cpu": {"epochs": 3}},
-    variations=variations,
-    load=load,
-    train=train,
-    module="toy_study",
-    source=Source("none"),
-    shape=lambda recipe: recipe.shape,
-)
+places = {"module": "toy_study", "source": Source("none"), "shape": lambda recipe: recipe.shape}
+profiles = {"quick": {}, "cpu": {"epochs": 3}}
+STUDY = Study("toy", "A toy", Recipe, profiles, variations, load, train, **places)
 
 
 def build(plan, **options):
     """The study of a plan's file; it has as many seeds as that says."""
-    return STUDY.at(data=str(plan), **{"seeds": _read(plan)["seeds"], **options})
+    return STUDY.at(data=str(plan), **{"seeds": read_json(plan)["seeds"], **options})
 
 
 def main(task, *arguments):

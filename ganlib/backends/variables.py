@@ -1,8 +1,4 @@
-"""The values of variables in an .npz file, quickly.
-
-Keras' own writer walks through every layer and takes a tenth of a second for a small network, as
-long as a short epoch.
-"""
+"""The values of variables in an .npz file: Keras' own writer takes as long as a short epoch."""
 
 import zipfile
 
@@ -11,12 +7,7 @@ from keras import ops
 
 
 def save(path, variables):
-    """Writes the values of variables, one after the other.
-
-    Args:
-        path: `pathlib.Path` with the suffix .npz.
-        variables: sequence of `keras.Variable`.
-    """
+    """Writes the values of a sequence of `keras.Variable` to a path with the suffix .npz."""
     with open(path, "wb") as file:  # np.savez would add a suffix to other names
         np.savez(file, **{str(i): _array(variable) for i, variable in enumerate(variables)})
 
@@ -24,10 +15,8 @@ def save(path, variables):
 def load(path, variables):
     """Assigns the values that `save` wrote, to as many variables of the same shapes, in order.
 
-    Nothing is assigned unless all of them fit.
-
     Raises:
-        ValueError: the file is of other variables, or can't be read.
+        ValueError: the file is of other variables, or can't be read; nothing has been assigned.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -8,14 +8,7 @@ import sys
 import types
 import typing
 
-WANTED = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a finite number",
-    str: "text (in double quotes where it reads as something else)",
-    tuple: 'a list, such as [0.5, 1] or ["a", "b"]',
-    types.NoneType: "null",
-}
+WANTED = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 # Numbers by the field's name; others are at least 1 if they are whole, at least 0 if they are not.
 SHARE = "at least 0 and below 1"
 KINDS = {
@@ -33,25 +26,19 @@ def meant(name, names):
 
 
 def parse(texts):
-    """Reads changes as they are written on a command line.
+    """Reads changes as they are written on a command line, into a dict for `changed`.
 
     Args:
-        texts: sequence of "name=value". A value is JSON (`5`, `1e-4`, `true`, `null`, `"text"`,
+        texts: sequence of "name=value"; a value is JSON (`5`, `1e-4`, `true`, `null`, `"text"`,
             `[1, 2]`) or else plain text.
-
-    Returns:
-        A dict for `changed`.
-
-    Raises:
-        ValueError: a text has no name or no "=", or a name comes twice.
     """
     changes = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
-        if not (name and equals):
-            raise ValueError(f"Write a change as name=value, e.g. epochs=5. Received: {text!r}")
-        if name in changes:
-            raise ValueError(f"Give each change once. Received: {text!r} after another {name}")
+        if not (name and equals) or name in changes:
+            raise ValueError(
+                f"Write a change once, as name=value, e.g. epochs=5. Received: {text!r}"
+            )
         try:
             changes[name] = json.loads(value, parse_constant=str)  # NaN is no JSON
         except ValueError:
@@ -62,33 +49,29 @@ def parse(texts):
 def changed(recipe, changes):
     """A recipe with other values in some fields.
 
-    A change holds for every trial and is made last: with `--set output=tanh` the variations "base"
-    and "tanh" train alike. What a study derives from the field, such as twice the base's width,
-    stays as it was. Changed trials have ids of their own.
+    Changes are made last and hold for every trial: with `--set output=tanh` the variations "base"
+    and "tanh" train alike. What a study derives from the field stays as it was.
 
     Args:
         recipe: frozen dataclass.
         changes: dict of field name → JSON value. Whole floats become ints and ints become floats
             where the field asks for it: a trial's id must not depend on how a number is written.
 
-    Returns:
-        A new recipe.
-
     Raises:
         ValueError: there is no such field, or the value does not fit its type or its range.
     """
     hints = typing.get_type_hints(type(recipe))
-    names = [field.name for field in dataclasses.fields(recipe)]
     values = {}
     for name, value in changes.items():
-        if name not in names:
+        if name not in hints:
             raise ValueError(
-                f"The recipe has no such field{meant(name, names)}. Choose from "
-                f"{', '.join(names)}. Received: {name!r}"
+                f"The recipe has no such field{meant(name, hints)}. Choose from "
+                f"{', '.join(hints)}. Received: {name!r}"
             )
         values[name] = _fitted(value, hints[name])
         if values[name] is MISFIT:
-            raise ValueError(f"{name} must be {_wanted(hints[name])}. Received: {value!r}")
+            wanted = WANTED.get(hints[name], hints[name])
+            raise ValueError(f"{name} must be {wanted}. Received: {value!r}")
         _check_range(recipe, name, values[name])
     return dataclasses.replace(recipe, **values)
 
@@ -99,23 +82,20 @@ def _check_range(recipe, name, value):
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue
-        kind = next((kind for kind, names in KINDS.items() if _is_named(name, names)), None)
+        named = (kind for kind, names in KINDS.items() for n in names if fnmatch.fnmatch(name, n))
+        kind = next(named, None)
         least = 1 if isinstance(number, int) and kind is None else 0
         least = min(least, default) if isinstance(default, int | float) else least
         if number < least or (kind == "above 0" and not number) or (kind == SHARE and number >= 1):
             raise ValueError(f"{name} must be {kind or f'at least {least}'}. Received: {value!r}")
 
 
-def _is_named(name, patterns):
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def _fitted(value, hint):
     """The value as a field annotated with `hint` holds it, or `MISFIT`."""
-    if _is_union(hint):
+    kind = typing.get_origin(hint) or hint
+    if kind in (types.UnionType, typing.Union):
         fitted = (_fitted(value, kind) for kind in typing.get_args(hint))
         return next((fit for fit in fitted if fit is not MISFIT), MISFIT)
-    kind = typing.get_origin(hint) or hint
     if kind in (int, float):
         if isinstance(value, bool) or not isinstance(value, int | float):
             return MISFIT
@@ -126,12 +106,3 @@ def _fitted(value, hint):
         items = [_fitted(item, kinds[0]) for item in value]
         return MISFIT if MISFIT in items else tuple(items)
     return value if isinstance(value, kind) else MISFIT
-
-
-def _is_union(hint):
-    return typing.get_origin(hint) in (types.UnionType, typing.Union)
-
-
-def _wanted(hint):
-    kinds = typing.get_args(hint) if _is_union(hint) else (hint,)
-    return " or ".join(WANTED[typing.get_origin(kind) or kind] for kind in kinds)

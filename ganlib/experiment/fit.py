@@ -17,11 +17,13 @@ import pandas
 from ganlib.backends import variables as weights
 from ganlib.callbacks.health import REMEDIES, Finding, HealthMonitor
 from ganlib.data import Batches, EpochOrder
-from ganlib.experiment.machine import StudyError, naming
+from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import STOPPED, read_json, write_atomically
 from ganlib.models.outputs import output_bounds
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
+VALUE_RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed"}
+EXPECTED = ("d_learning_rate", "g_learning_rate", "batch_size")  # of a GAN, by its recipe
 MONITORED = 256  # real images that the health monitor compares with
 
 
@@ -32,13 +34,12 @@ class RecipeMismatch(RuntimeError):
 def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=()):
     """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
 
-    The order of the images in an epoch is a function of seed and epoch alone, and a checkpoint
-    holds weights, optimizers, all random states and the state of the callbacks. A resumed run
-    therefore equals an uninterrupted one, bit for bit on the same machine.
+    A resumed run equals an uninterrupted one, bit for bit on the same machine: the order of images
+    is a function of seed and epoch alone, and a checkpoint holds all states.
 
     Args:
         model: compiled `Adversarial`, or any other model, compiled by `compile_supervised`.
-        batches: `ganlib.data.Batches`.
+        batches: `ganlib.data.Batches`; several devices must be able to share them evenly.
         run: `ganlib.experiment.run.Run`, or a phase of one.
         epochs: int.
         expected: dict for `ReadBack`.
@@ -53,38 +54,18 @@ def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=())
     Raises:
         RecipeMismatch: see `ReadBack`.
         StudyError: the last checkpoint is another model's.
-        ValueError: several devices can't share the batches evenly.
     """
-    sizes = {batches.batch_size, getattr(batches, "partial_batch_size", 0)}
-    _check_shares(sizes | ({len(validation[0]) % batches.batch_size} if validation else set()))
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
     checkpoint.write_history()  # a kill may have come between the last checkpoint and its row
     if start and not _schedule(model.optimizer):  # read back then; callbacks may have lowered it
         expected = {key: value for key, value in expected.items() if key != "learning_rate"}
-    watchers = [EpochOrder(batches), ReadBack(expected), *callbacks, *run.callbacks, checkpoint]
     if start < epochs and not checkpoint.stopped:
-        model.fit(
-            batches,
-            validation_data=validation,
-            validation_batch_size=batches.batch_size,
-            epochs=epochs,
-            initial_epoch=start,
-            shuffle=False,
-            verbose=0,
-            callbacks=watchers,
-        )
+        watchers = [EpochOrder(batches), ReadBack(expected), *callbacks, *run.callbacks, checkpoint]
+        options = {"validation_data": validation, "validation_batch_size": batches.batch_size}
+        options |= {"epochs": epochs, "initial_epoch": start, "callbacks": watchers}
+        model.fit(batches, shuffle=False, verbose=0, **options)
     return pandas.DataFrame(checkpoint.rows)
-
-
-def _check_shares(sizes):
-    parallel = keras.distribution.distribution()
-    devices = 1 if parallel is None else parallel.device_mesh.devices.size
-    if any(size % devices for size in sizes):
-        raise ValueError(
-            f"Choose a batch size and numbers of images such that {devices} devices share every "
-            f"batch evenly. Received: batches of {', '.join(map(str, sorted(sizes - {0})))}"
-        )
 
 
 def fit_gan(
@@ -100,52 +81,38 @@ def fit_gan(
         data: the study's; `data.train` are the images by default.
         trial: `ganlib.experiment.study.Trial`.
         run, callbacks: as of `fit`; the monitor comes last.
-        images: what to train on: float32 array `(n, height, width, channels)` in the generator's
-            range, or `Batches`. None: `data.train`.
+        images: float32 array `(n, height, width, channels)` in the generator's range, or `Batches`.
         monitor: `HealthMonitor`; None: one that looks at the first images, and stops the training
             at a loss that is not finite, or none where `images` are `Batches`.
-        d_rate, g_rate: `keras.optimizers.schedules.LearningRateSchedule` of a player that begins at
-            the recipe's rate; None: the rate stays.
+        d_rate, g_rate: `LearningRateSchedule` of a player that begins at the recipe's rate.
 
     Returns:
         `(history, outcome)`: the `pandas.DataFrame` of `fit`, and the dict of `outcome`.
     """
     recipe = trial.recipe
-    batch_size = recipe.batch_size
+    expected = {key: getattr(recipe, key) for key in EXPECTED}
     moments = {"beta_1": recipe.beta_1, "beta_2": getattr(recipe, "beta_2", 0.999)}
-    gan.compile(
-        keras.optimizers.Adam(d_rate or recipe.d_learning_rate, **moments),
-        keras.optimizers.Adam(g_rate or recipe.g_learning_rate, **moments),
-    )
+    rates = d_rate or recipe.d_learning_rate, g_rate or recipe.g_learning_rate
+    gan.compile(*(keras.optimizers.Adam(rate, **moments) for rate in rates))
     if images is None:
-        images = data.train.as_range(_value_range(gan.generator))
+        value_range = VALUE_RANGES.get(output_bounds(gan.generator))
+        if value_range is None:
+            raise ValueError(
+                "Give `images`: only of a generator that ends in sigmoid or tanh is their range "
+                f"known. Received: {gan.generator.name}"
+            )
+        images = data.train.as_range(value_range)
     if isinstance(images, np.ndarray):
         monitor = monitor or HealthMonitor(images[:MONITORED], stop_on=("non_finite_loss",))
-        batch_size = min(batch_size, len(images))
+        expected["batch_size"] = min(recipe.batch_size, len(images))
         images = Batches(images, recipe.batch_size, seed=trial.seed)
-    expected = {key: getattr(recipe, key) for key in ("d_learning_rate", "g_learning_rate")}
-    expected["batch_size"] = batch_size
     callbacks = [*callbacks, *([monitor] if monitor else [])]
     history = fit(gan, images, run, epochs=recipe.epochs, expected=expected, callbacks=callbacks)
     return history, outcome(gan, history, monitor)
 
 
-def _value_range(generator):
-    found = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed"}.get(output_bounds(generator))
-    if found is None:
-        raise ValueError(
-            "Give `images`: only of a generator that ends in sigmoid or tanh is it known in which "
-            f"range they must be. Received: {generator.name}"
-        )
-    return found
-
-
 def compile_supervised(model, optimizer, loss, metrics=()):
-    """Compiles a plain Keras model so that `fit` can read back what it trains on.
-
-    Args:
-        model, optimizer, loss, metrics: as of `keras.Model.compile`.
-    """
+    """`model.compile` of a plain Keras model such that `fit` can read back what it trains on."""
     model.compile(optimizer, loss, metrics=[ImageCount(), *metrics])
     # Not at the first step: a checkpoint's slots would find none to be loaded into.
     model.optimizer.build(model.trainable_variables)
@@ -172,12 +139,12 @@ def outcome(model, history, monitor=None):
     Args:
         model: that `fit` has trained.
         history: `pandas.DataFrame`, which `fit` returned.
-        monitor: `HealthMonitor` that watched; `None`: only a loss that is not finite is a finding.
+        monitor: `HealthMonitor` that watched; None: only a loss that is not finite is a finding.
 
     Returns:
-        dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles) and
-        `findings` (a list of dicts; without a monitor only where there is one); of a GAN
-        `g_parameters` and `d_parameters`; and `status`, "stopped", if a callback ended it early.
+        dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles), `findings`
+        (list of dicts; without a monitor only where there is one), of a GAN `g_parameters` and
+        `d_parameters`, and `status`, "stopped", if a callback ended it early.
     """
     found = {"status": STOPPED} if model.stop_training else {}
     found |= {"epochs": len(history), "seconds_per_epoch": float(history["seconds"].median())}
@@ -194,11 +161,10 @@ def findings(history):
     for row in history.to_dict("records"):
         losses = {key: row[key] for key in ("loss", "val_loss") if key in row}
         if not all(map(math.isfinite, losses.values())):
-            evidence = ", ".join(f"{key} {value:.3g}" for key, value in losses.items())
-            evidence = f"After epoch {row['epoch']}: {evidence}."
-            remedy = REMEDIES["non_finite_loss"]
-            finding = Finding("non_finite_loss", row["epoch"], evidence, remedy)
-            return {"findings": [dataclasses.asdict(finding)]}
+            shown = ", ".join(f"{key} {value:.3g}" for key, value in losses.items())
+            evidence = f"After epoch {row['epoch']}: {shown}."
+            told = "non_finite_loss", row["epoch"], evidence, REMEDIES["non_finite_loss"]
+            return {"findings": [dataclasses.asdict(Finding(*told))]}
     return {}
 
 
@@ -206,41 +172,37 @@ class ReadBack(keras.callbacks.Callback):
     """Compares the model with its recipe after the first step, and stops at a difference.
 
     A published grid search once trained all its learning rates at the default, because the
-    optimizer ignored a misspelt argument. So nothing here asks the recipe what it asked for: the
-    numbers come from the optimizers' variables and from the images that went through. And each
-    optimizer must have all of its network's trainable variables, or a part of it would stand still.
+    optimizer ignored a misspelt argument. So the numbers come from the optimizers' variables and
+    the images that went through; and no trainable variable may lack an optimizer.
 
     Args:
         expected: dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a plain
-            model `learning_rate` and `batch_size`. A smaller set makes a smaller batch.
+            model `learning_rate` and `batch_size`.
 
     Raises:
-        RecipeMismatch: after the first step, naming each value that differs.
+        RecipeMismatch: naming each value that differs.
     """
 
     def __init__(self, expected):
         super().__init__()
-        self.expected = expected
-        self._checked = False
+        self.expected, self._checked = expected, False
 
     def on_train_begin(self, logs=None):
-        model, pair = self.model, [("", self.model.optimizer, self.model)]
+        model = self.model
+        self._players, self._seen_before = [("", model.optimizer, model)], 0
         if hasattr(model, "discriminator"):
-            networks = model.discriminator, model.generator
-            pair = zip(("d_", "g_"), model.optimizer.optimizers, networks, strict=True)
+            d, g = model.optimizer.optimizers
+            self._players = [("d_", d, model.discriminator), ("g_", g, model.generator)]
             self._seen_before = int(model.images_seen.numpy())
-        self._players = list(pair)
 
     def on_train_batch_end(self, batch, logs=None):
         if self._checked:
             return
         self._checked = True
         model = self.model  # on JAX asking for it brings the variables up to date
+        seen = model.images_seen.numpy() if len(self._players) == 2 else _scalar(logs["images"])
         actual = {f"{name}learning_rate": _rate(optimizer) for name, optimizer, _ in self._players}
-        if len(self._players) == 2:
-            actual["batch_size"] = int(model.images_seen.numpy()) - self._seen_before
-        else:
-            actual["batch_size"] = int(_scalar(logs["images"]))
+        actual["batch_size"] = int(seen) - self._seen_before
         wrong = [
             f"{key}: recipe {value:.12g}, model {actual[key]:.7g}"
             for key, value in self.expected.items()
@@ -276,8 +238,7 @@ def _scalar(value):
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that a resumed run needs after each epoch, and the history as history.csv.
 
-    Unlike `keras.callbacks.BackupAndRestore` it also carries the history, the random states and the
-    other callbacks' state, and a kill while it writes leaves the checkpoint before in place.
+    A kill while it writes leaves the checkpoint before in place.
     """
 
     def __init__(self, run, epochs, callbacks=()):
@@ -336,8 +297,7 @@ class Checkpoint(keras.callbacks.Callback):
         shutil.rmtree(temporary, ignore_errors=True)  # a kill's
         temporary.mkdir()
         values = temporary / "variables.npz"
-        with naming(values):
-            weights.save(values, _variables(self.model))
+        weights.save(values, _variables(self.model))
         state = {
             "rows": self.rows,
             "stopped": bool(self.model.stop_training),
@@ -354,13 +314,12 @@ class Checkpoint(keras.callbacks.Callback):
 
 def random_states(model):
     """What Keras does not save: the states of dropout and of whatever else is random."""
-    known = [*model.weights, *(v for metric in model.metrics for v in metric.variables)]
-    known = {id(variable) for variable in known}
+    saved = [*model.weights, *(v for metric in model.metrics for v in metric.variables)]
+    known = set(map(id, saved))
     return [variable for variable in model.variables if id(variable) not in known]
 
 
 def _variables(model):
-    """All that a resumed training needs: weights, optimizer and random states."""
     return [*model.weights, *random_states(model), *model.optimizer.variables]
 
 

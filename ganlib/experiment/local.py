@@ -1,9 +1,8 @@
 """Runs a study on this machine: in this process, or in worker processes."""
 
-import collections
 import concurrent.futures
 import contextlib
-import dataclasses
+import importlib
 import multiprocessing
 import os
 import pathlib
@@ -12,10 +11,9 @@ import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 
-from ganlib.experiment.machine import check_writable, cores, has_accelerator, process_memory, spread
+from ganlib.experiment.machine import check_writable, cores, has_accelerator, memory_share, spread
 from ganlib.experiment.run import BUSY, OUT_OF_MEMORY, Run, give_up, run_folder, run_trial
 from ganlib.experiment.status import Progress
-from ganlib.experiment.study import build
 
 RETRIES = 2  # of a trial whose worker died
 MOST_WORKERS = 8  # by default; each needs about a gigabyte
@@ -24,12 +22,7 @@ MEMORY = 0.8  # share of the machine's memory that all workers may hold between 
 
 
 def default_workers():
-    """Worker processes that suit this machine: one a core, but none beside an accelerator.
-
-    Small networks keep one core busy and no more, so several trials at once use the cores best. An
-    accelerator is one device, and its backend would claim all of its memory for each process. On a
-    single core a second process gains nothing.
-    """
+    """Worker processes that suit this machine: one a core, but none beside an accelerator."""
     count = min(cores(), MOST_WORKERS)
     return 0 if count == 1 or has_accelerator() else count
 
@@ -40,9 +33,8 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
     Args:
         study: `ganlib.experiment.study.Study`, as `at` makes it.
         out: folder of all runs.
-        workers: int. 0 runs in this process, which saves start-up time; N worker processes share
-            the cores. A trial whose process dies is tried again, twice at most. A script that asks
-            for workers needs the usual `if __name__ == "__main__":`.
+        workers: int. 0 runs in this process; N processes share the cores, and a trial whose process
+            dies is tried again, twice at most. Scripts need `if __name__ == "__main__":` for it.
         devices: int, over which each batch is spread on JAX, for `workers=0`.
         fresh: bool, delete what the trials left behind before.
         show: bool, a progress bar with the time left.
@@ -61,11 +53,12 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
             f"Several devices share one trial. Received: workers={workers}, devices={devices}"
         )
     results = prepare(study, out, fresh)
-    with spread(devices), Progress(study, out, show, results) as progress:
+    with spread(devices), contextlib.closing(Progress(study, out, show, results)) as progress:
+        queue = _Queue(study, progress, results)
         if workers:
-            _Pool(study, out, workers, progress).run(results)
+            _run_in_workers(queue, out, workers)
         else:
-            _run_here(study, out, progress, results)
+            queue.serve(lambda t: run_trial(study, t, out, lambda n, _: progress.epoch(t, n)))
     return [results[trial.id] for trial in study.trials]
 
 
@@ -82,150 +75,119 @@ def prepare(study, out, fresh):
     return {key: result for key, trial_run in runs.items() if (result := trial_run.finished())}
 
 
-def choose(study, waiting, last=None, others=()):
-    """The trial that a process does next: of the shape that it has compiled, or of nobody's.
+class _Queue:
+    """The trials of a study that have no result, for one thread or several to do."""
 
-    Args:
-        study: `ganlib.experiment.study.Study`.
-        waiting: list of trials, not empty.
-        last: trial that the process did before, or None.
-        others: trials that other processes have or had last.
-    """
-    mine = last and study.shape_of(last)
-    taken = {study.shape_of(trial) for trial in others}
+    def __init__(self, study, progress, results):
+        self.study, self.progress, self.results = study, progress, results
+        self.waiting = [trial for trial in study.trials if trial.id not in results]
+        self.running, self.last = [], {}  # the shape that each thread has had last
+        self.lock = threading.Lock()
 
-    def rank(trial):
-        shape = study.shape_of(trial)
-        return 0 if shape == mine else 1 if shape not in taken else 2
+    def serve(self, do):
+        """Does trials, by `(trial) -> result dict`, until none waits."""
+        while True:
+            with self.lock:
+                if not self.waiting:
+                    return
+                trial = self._choose(threading.get_ident())
+                self.waiting.remove(trial)
+                self.running.append(trial)
+                self.progress.look(self.running)
+            result = do(trial)
+            with self.lock:
+                self.running.remove(trial)
+                if result["status"] == BUSY:
+                    self.waiting.append(trial)
+                    self.progress.busy(trial)
+                else:
+                    self.results[trial.id] = result
+                    self.progress.end(trial, result["status"])
+            if result["status"] == BUSY:
+                time.sleep(POLL_SECONDS)
 
-    return min(waiting, key=rank)
-
-
-def _run_here(study, out, progress, results):
-    waiting, last = [t for t in study.trials if t.id not in results], None
-    while waiting:
-        last = choose(study, waiting, last)
-        waiting.remove(last)
-        progress.begin(last)
-        result = run_trial(study, last, out, lambda epoch, _: progress.epoch(last, epoch))  # noqa: B023
-        if result["status"] == BUSY:
-            waiting.append(last)
-            progress.busy(last)
-            time.sleep(POLL_SECONDS)
-            continue
-        results[last.id] = result
-        progress.end(last, result["status"])
-
-
-@dataclasses.dataclass(eq=False)
-class _Worker:
-    """A pool of one process. One for all could not give a process its last shape again."""
-
-    pool: concurrent.futures.ProcessPoolExecutor
-    line: object  # the process ends when this is closed, or when we end
-    future: concurrent.futures.Future = None
-    trial: object = None
-    last: object = None  # the trial before, whose compiled programs it still has
+    def _choose(self, thread):
+        """A trial of the shape that its process has compiled, or else of no other's."""
+        mine = self.last.pop(thread, None)
+        others = set(self.last.values())
+        ready = [t for t in self.waiting if t.id not in self.progress.elsewhere] or self.waiting
+        shape = self.study.shape_of
+        trial = min(ready, key=lambda trial: (shape(trial) != mine, shape(trial) in others))
+        self.last[thread] = shape(trial)
+        return trial
 
 
-class _Pool:
-    def __init__(self, study, out, workers, progress):
-        import psutil
-
-        self.study, self.out, self.progress = study, out, progress
-        # By all trials, not by those left: a resumed study must compute with as many threads.
-        self.size = min(workers, len(study.trials))
-        self.memory = MEMORY * psutil.virtual_memory().total / workers
-        self.deaths = collections.Counter()
-        self.log = pathlib.Path(out) / study.name / "workers.log"
-
-    def run(self, results):
-        """Adds a result to `results` for each trial that has none."""
-        self.waiting = [trial for trial in self.study.trials if trial.id not in results]
-        self.workers = [self._start() for _ in range(min(self.size, len(self.waiting)))]
-        self.later = {}  # trial → when to look again at what another process has
+def _run_in_workers(queue, out, count):
+    # By all trials, not by those left: a resumed study must compute with as many threads.
+    limits = thread_limits(max(1, cores() // min(count, len(queue.study.trials))))
+    workers = [_Worker(queue.study, out, MEMORY / count) for _ in queue.waiting[:count]]
+    # Backends look once, when their process begins, how many threads they may have.
+    with _environment(limits), concurrent.futures.ThreadPoolExecutor(count) as threads:
         try:
-            while len(results) < len(self.study.trials):
-                self._hand_out()
-                futures = [w.future for w in self.workers if w.future]
-                if not futures:
-                    time.sleep(POLL_SECONDS)
-                concurrent.futures.wait(futures, POLL_SECONDS, concurrent.futures.FIRST_COMPLETED)
-                for worker in self.workers:
-                    if worker.future and worker.future.done():
-                        self._settle(worker, results)
-                self.progress.look(w.trial for w in self.workers if w.future)
+            serving = {threads.submit(queue.serve, worker.do) for worker in workers}
+            while serving:
+                options = POLL_SECONDS, concurrent.futures.FIRST_EXCEPTION
+                done, serving = concurrent.futures.wait(serving, *options)
+                for thread in done:
+                    thread.result()
+                with queue.lock:
+                    queue.progress.look(queue.running)
         finally:
-            for worker in self.workers:
-                _stop(worker)
+            for worker in workers:
+                worker.closed = True
+            for worker in workers:
+                worker.stop()
 
-    def _start(self):
-        context = multiprocessing.get_context("spawn")
-        listener, line = context.Pipe(duplex=False)
-        pool = concurrent.futures.ProcessPoolExecutor(1, context, _begin, (listener, self.log))
-        return _Worker(pool, line)
 
-    def _hand_out(self):
-        now = time.monotonic()
-        for worker in self.workers:
-            ready = [t for t in self.waiting if self.later.get(t.id, now) <= now]
-            if worker.future or not ready:
+class _Worker:
+    """A process that does one trial after the other; another one in its place if it dies."""
+
+    def __init__(self, study, out, share):
+        self.study, self.out, self.share = study, out, share
+        self.pool, self.closed = None, False
+
+    def do(self, trial):
+        log = pathlib.Path(self.out) / self.study.name / "workers.log"
+        job = _work, self.study.module, self.study.options, trial.id, self.out
+        for _ in range(RETRIES + 1):
+            try:
+                if self.pool is None:
+                    context = multiprocessing.get_context("spawn")
+                    listener, self.line = context.Pipe(duplex=False)
+                    options = context, _begin, (listener, log)
+                    self.pool = concurrent.futures.ProcessPoolExecutor(1, *options)
+                if self.closed:
+                    raise BrokenProcessPool
+                result, share = self.pool.submit(*job).result()
+            except BrokenProcessPool:
+                self.stop()
+                if self.closed:
+                    raise
                 continue
-            others = [w.trial or w.last for w in self.workers if w is not worker]
-            trial = choose(self.study, ready, worker.last, filter(None, others))
-            self.waiting.remove(trial)
-            # Backends look once, when the process begins, how many threads they may have.
-            with _environment(thread_limits(max(1, cores() // self.size))):
-                job = self.study.module, self.study.options, trial.id, self.out
-                try:
-                    worker.future = worker.pool.submit(_work, *job)
-                except BrokenProcessPool:  # it has died since its last trial
-                    self.waiting.insert(0, trial)
-                    self._replace(worker)
-                    continue
-            worker.trial = trial
-            self.progress.begin(trial)
-
-    def _settle(self, worker, results):
-        trial, future = worker.trial, worker.future
-        worker.future, worker.trial, worker.last = None, None, trial
-        try:
-            result, memory = future.result()
-        except BrokenProcessPool:
-            self._replace(worker)
-            self.deaths[trial.id] += 1
-            if self.deaths[trial.id] <= RETRIES:
-                self.waiting.insert(0, trial)
-                self.progress.give_back(trial)
-                return
-            message = f"Its process died {self.deaths[trial.id]} times; see {self.log}."
-            result = give_up(self.study, trial, self.out, message)
-        else:
             # What an out-of-memory error has interrupted may still hold what it had.
-            if result["status"] == OUT_OF_MEMORY or memory > self.memory:
-                self._replace(worker)
-        if result["status"] == BUSY:
-            self.waiting.append(trial)
-            self.later[trial.id] = time.monotonic() + POLL_SECONDS
-            self.progress.busy(trial)
-            return
-        results[trial.id] = result
-        self.progress.end(trial, result["status"])
+            if result["status"] == OUT_OF_MEMORY or share > self.share:
+                self.stop()
+            return result
+        message = f"Its process died {RETRIES + 1} times; see {log}."
+        return give_up(self.study, trial, self.out, message)
 
-    def _replace(self, worker):
-        self.workers[self.workers.index(worker)] = self._start()
-        _stop(worker)
+    def stop(self):
+        """Ends the process, at any moment: a run directory survives it."""
+        pool, self.pool = self.pool, None
+        if pool:
+            self.line.close()
+            pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
 def _environment(variables):
-    """Sets variables that nobody has set, for the processes that are started meanwhile."""
-    new = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(new)
+    """For the processes that are started meanwhile; what somebody has set stays."""
+    before = dict(os.environ)
+    os.environ.update({**variables, **before})
     try:
         yield
     finally:
-        for name in new:
+        for name in variables.keys() - before.keys():
             del os.environ[name]
 
 
@@ -235,14 +197,7 @@ def thread_limits(threads):
     return dict.fromkeys(names, str(threads))
 
 
-def _stop(worker):
-    worker.line.close()  # at any moment: a run directory survives it
-    worker.pool.shutdown(cancel_futures=True)
-
-
-# -- in the worker -------------------------------------------------------------------------------
-
-_KEPT = {}
+_KEPT = {}  # in a worker
 
 
 def kept_study(module, options):
@@ -250,7 +205,7 @@ def kept_study(module, options):
     key = module, repr(options)
     if key not in _KEPT:
         _KEPT.clear()
-        _KEPT[key] = build(module, options)
+        _KEPT[key] = importlib.import_module(module).STUDY.at(**options)
     return _KEPT[key]
 
 
@@ -263,8 +218,7 @@ def _begin(listener, log):
     threading.Thread(target=_end_with, args=(listener,), daemon=True).start()
 
 
-def _end_with(listener):
-    """So no orphan holds a trial's lock."""
+def _end_with(listener):  # so no orphan holds a trial's lock
     with contextlib.suppress(EOFError, OSError):
         listener.recv()
     os._exit(1)
@@ -272,4 +226,4 @@ def _end_with(listener):
 
 def _work(module, options, trial_id, out):
     study = kept_study(module, options)
-    return run_trial(study, study.trial(trial_id), out), process_memory()
+    return run_trial(study, study.trial(trial_id), out), memory_share()

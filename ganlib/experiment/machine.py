@@ -9,22 +9,28 @@ import re
 import subprocess
 import tempfile
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FREE_SPACE = (
-    "Free some space, or move the folder of all runs and name it with --out: the same command "
-    "goes on from the last checkpoint."
-)
-# What each backend and the system say, whatever the class: only one backend is installed.
-NO_MEMORY = re.compile(
-    "resource_?exhausted|out ?of ?memory|can(no|')t allocate memory|failed to allocate|alloc_failed"
-)
+DISK, MEMORY = "disk", "memory"
+# What there was too little of → its error numbers, what is said of it, and what helps. TensorFlow
+# calls a full disk an exhausted resource, as it does memory: so the disk is looked for first.
+FAULTS = {
+    DISK: (
+        (errno.ENOSPC, errno.EDQUOT),
+        "no space left on device",
+        "Free some space, or move the folder of all runs and name it with --out: the same command "
+        "goes on from the last checkpoint.",
+    ),
+    MEMORY: (
+        (errno.ENOMEM,),
+        "memoryerror|resource_?exhausted|out ?of ?memory|can(no|')t allocate memory|"
+        "failed to allocate|alloc_failed",
+        "Ask for less, with --set batch_size=… or fewer --workers; or, with more memory, begin "
+        "this trial again with --trials {trial} --fresh.",
+    ),
+}
 
 
 class StudyError(RuntimeError):
     """A study can't go on as asked; the message says what to do."""
-
-
-# -- its parts -----------------------------------------------------------------------------------
 
 
 def environment():
@@ -35,15 +41,9 @@ def environment():
     from ganlib import __version__
 
     backend = keras.backend.backend()
-    return {
-        "ganlib": __version__,
-        "keras": keras.__version__,
-        "numpy": numpy.__version__,
-        "backend": backend,
-        backend: importlib.import_module(backend).__version__,
-        "device": device_name(backend),
-        "python": platform.python_version(),
-    }
+    versions = {"ganlib": __version__, "keras": keras.__version__, "numpy": numpy.__version__}
+    versions |= {"backend": backend, backend: importlib.import_module(backend).__version__}
+    return versions | {"device": device_name(backend), "python": platform.python_version()}
 
 
 def cores():
@@ -78,22 +78,15 @@ def has_accelerator():
     return not device_name(keras.backend.backend()).startswith("CPU")
 
 
-def process_memory():
-    """Bytes of main memory that this process holds."""
+def memory_share():
+    """Share of the machine's main memory that this process holds."""
     import psutil
 
-    return psutil.Process().memory_info().rss
+    return psutil.Process().memory_percent() / 100
 
 
 def spread(devices):
-    """A context in which each batch is spread over several devices; models are made in it, too.
-
-    Args:
-        devices: int; with 1 it changes nothing.
-
-    Raises:
-        ValueError: there are fewer devices, or the backend is not JAX.
-    """
+    """A context in which each batch is spread over several devices; models are made in it, too."""
     if devices == 1:
         return contextlib.nullcontext()
     import keras
@@ -108,89 +101,49 @@ def spread(devices):
     return parallel.scope()
 
 
+def accelerators():
+    """How busy they are: a list of lines of nvidia-smi, empty without it."""
+    fields = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
+    command = ["nvidia-smi", fields, "--format=csv,noheader"]
+    options = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 5}
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # no program, or no driver
+        return subprocess.check_output(command, **options).splitlines()
+    return []
+
+
 def load(seconds=None):
-    """How busy the machine is.
-
-    Args:
-        seconds: float, over which the processors are watched; None: since the call before.
-
-    Returns:
-        dict with `processors` (0 to 1), `memory_used` and `memory_total` (bytes), and
-        `accelerators`, a list of lines of nvidia-smi: empty without it.
-    """
+    """How busy the machine is, over so many seconds or since the call before, in words."""
     import psutil
 
-    memory, accelerators = psutil.virtual_memory(), ""
-    asked = "--query-gpu=name,utilization.gpu,memory.used,memory.total"
-    with contextlib.suppress(OSError, subprocess.SubprocessError):  # no such program, or no driver
-        accelerators = subprocess.check_output(
-            ["nvidia-smi", asked, "--format=csv,noheader"],
-            stderr=subprocess.DEVNULL,
-            text=True,
-            timeout=5,
-        )
-    return {
-        "processors": psutil.cpu_percent(seconds) / 100,
-        "memory_used": memory.total - memory.available,
-        "memory_total": memory.total,
-        "accelerators": accelerators.splitlines(),
-    }
+    processors, memory = psutil.cpu_percent(seconds), psutil.virtual_memory()
+    used, total = (memory.total - memory.available) / 2**30, memory.total / 2**30
+    words = f"processors {processors:.0f}%", f"memory {used:.1f} of {total:.1f} GiB"
+    return "; ".join([*words, *accelerators()])
 
 
-def describe(busy):
-    """What `load` found, as text for a person."""
-    used, total = (busy[key] / 2**30 for key in ("memory_used", "memory_total"))
-    parts = [f"processors {busy['processors']:.0%}", f"memory {used:.1f} of {total:.1f} GiB"]
-    return "; ".join([*parts, *busy["accelerators"]])
+def lacks(error):
+    """Of what there was too little, "disk" or "memory", of the machine or of an accelerator."""
+    text = " ".join([*(kind.__name__ for kind in type(error).__mro__), str(error)]).lower()
+    for what, (codes, words, _) in FAULTS.items():
+        if getattr(error, "errno", None) in codes or re.search(words, text):
+            return what
+    return None
 
 
-# -- its faults ----------------------------------------------------------------------------------
-
-
-def is_full(error):
-    """Whether the disk is full; TensorFlow calls that an exhausted resource, as it does memory."""
-    return getattr(error, "errno", None) in FULL or "no space left on device" in str(error).lower()
-
-
-def is_out_of_memory(error):
-    """Whether the memory did not suffice, of the machine or of an accelerator."""
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return True
-    text = f"{type(error).__name__} {error}".lower()
-    return not is_full(error) and NO_MEMORY.search(text) is not None
-
-
-def in_words(error, trial_id):
-    """An error that a trial has met, with what helps against it."""
+def in_words(error, trial):
+    """An error that a trial, of that id, has met, with what helps against it."""
     text = f"{type(error).__name__}: {error}".rstrip(".")
-    if is_full(error):
-        return f"{text}. {FREE_SPACE}"
-    if is_out_of_memory(error):
-        return (
-            f"{text}. Ask for less, with --set batch_size=… or fewer --workers; or, with more "
-            f"memory, begin this trial again with --trials {trial_id} --fresh."
-        )
-    return text
+    lack = lacks(error)
+    return f"{text}. {FAULTS[lack][-1].format(trial=trial)}" if lack else text
 
 
 def of_a_file(error):
     """What an `OSError` says of a file, as a message; None where it says nothing of one."""
-    if is_full(error):
-        return f"{error}. {FREE_SPACE}"
+    if lacks(error) == DISK:
+        return f"{error}. {FAULTS[DISK][-1]}"
     if error.filename is None:
         return None
     return f"{error.filename}: {error.strerror}. Check the name and who may use it."
-
-
-@contextlib.contextmanager
-def naming(path):
-    """Gives an `OSError` from within the file's name, which a full disk leaves out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno and error.filename is None:
-            error.filename = str(path)
-        raise
 
 
 def check_writable(folder, option):
@@ -198,9 +151,8 @@ def check_writable(folder, option):
     wanted = pathlib.Path(folder).absolute()
     there = next(path for path in (wanted, *wanted.parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there) as file:
+        with tempfile.TemporaryFile(dir=there, buffering=0) as file:
             file.write(b"0")
-            file.flush()
     except OSError as error:
         raise StudyError(
             f"{folder} can't be written to ({error.strerror}). Give another one with {option}."

@@ -14,8 +14,8 @@ import sys
 import time
 
 from ganlib.experiment.local import MEMORY, kept_study, prepare, thread_limits
-from ganlib.experiment.machine import StudyError, cores, process_memory, spread
-from ganlib.experiment.run import BUSY, FAILED, FINAL, OUT_OF_MEMORY, give_up, run_folder, run_trial
+from ganlib.experiment.machine import StudyError, cores, memory_share, spread
+from ganlib.experiment.run import BUSY, FINAL, OUT_OF_MEMORY, give_up, run_folder, run_trial
 from ganlib.experiment.status import Progress
 
 RETRIES = 3  # of a trial whose process or node was lost: Ray's own
@@ -28,51 +28,43 @@ PASSED_ON = ("GANLIB_", "JAX_", "KERAS_", "OMP_", "TF_", "TFDS_", "XLA_")
 def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=False, show=True):
     """Runs all trials of a study that are not finished, and returns all results.
 
-    Nodes may join and leave while it runs. `study`, `out`, `devices`, `fresh`, `show`, the results
-    and the errors are as of `ganlib.experiment.local.run`.
+    Nodes may join and leave while it runs. `study`, `devices`, `fresh`, `show`, the results and the
+    errors are as of `ganlib.experiment.local.run`.
 
     Args:
         out: folder of all runs, which all nodes have under the same path.
         address: of a cluster that was begun with `ray start --head`: "auto" for this machine's, or
-            "HOST:PORT". None starts Ray on this machine alone and ends it afterwards, unless the
-            caller is connected already.
+            "HOST:PORT". None starts Ray here, and ends it, unless the caller is connected already.
         cpus: int, processor cores a trial, and the threads it computes with.
-        gpus: float, accelerators a trial; 0.5 lets two trials share one. By default `devices` of
-            them, or none where the cluster has none.
+        gpus: float, accelerators a trial; 0.5 lets two trials share one. None: `devices` of them,
+            or none where the cluster has none.
 
     Raises:
         ValueError: cpus, gpus and devices don't go together.
-        StudyError: Ray is not installed, the cluster does not answer or has no node that is large
-            enough, or a node does not share `out` or has other data.
+        StudyError: no Ray, no answer, no node that is large enough, or one without `out` or the
+            same data.
     """
-    check_resources(cpus, gpus, devices)
+    whole = gpus is None or gpus == int(gpus) or gpus < 1
+    if cpus < 1 or (gpus or 0) < 0 or not whole or (gpus and devices > max(1, gpus)):
+        raise ValueError(
+            "A trial takes a processor core at least, a part of one GPU or whole ones, and as many "
+            f"as `devices`. Received: cpus={cpus}, gpus={gpus}, devices={devices}"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # which importing it reads
     try:
         import ray  # noqa: F401
     except ImportError:
-        raise StudyError(
-            "Ray is not installed: pip install 'ganlib[ray]', or leave --engine ray out."
-        ) from None
+        message = "Ray is not installed: pip install 'ganlib[ray]', or leave --engine ray out."
+        raise StudyError(message) from None
     out = pathlib.Path(out).absolute()
     results = prepare(study, out, fresh)
-    with Progress(study, out, show, results) as progress:
+    with contextlib.closing(Progress(study, out, show, results)) as progress:
         if len(results) < len(study.trials):
             log = out / study.name / "ray.log"
             # Ray prints to standard output, where a command may have promised JSON.
             with open(log, "a") as file, contextlib.redirect_stdout(file), _connected(address):
                 _run(study, out, cpus, gpus, devices, progress, results)
     return [results[trial.id] for trial in study.trials]
-
-
-def check_resources(cpus, gpus, devices):
-    """Raises a `ValueError` if no trial can have these; the arguments are those of `run`."""
-    whole = gpus is None or gpus == int(gpus) or gpus < 1
-    shared = devices > 1 and gpus and gpus < devices
-    if cpus < 1 or (gpus or 0) < 0 or not whole or shared:
-        raise ValueError(
-            "A trial takes a processor core at least, a part of one GPU or whole ones, and as many "
-            f"as `devices`. Received: cpus={cpus}, gpus={gpus}, devices={devices}"
-        )
 
 
 @contextlib.contextmanager
@@ -113,9 +105,8 @@ def _run(study, out, cpus, gpus, devices, progress, results):
             f"No node has what a trial asks for, {cpus} processor cores and {gpus} GPUs: ask for "
             "less with --cpus and --gpus, or let a larger node join first."
         )
-    environment = {"env_vars": _variables(cpus, gpus)}
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": RETRIES}
-    task = ray.remote(runtime_env=environment, **options)(_work)
+    task = ray.remote(runtime_env={"env_vars": _variables(cpus, gpus)}, **options)(_work)
     # A process that ends one trial is given the next in line, so those of one shape stand together.
     shapes = list(dict.fromkeys(map(study.shape_of, study.trials)))
     order = sorted(study.trials, key=lambda trial: shapes.index(study.shape_of(trial)))
@@ -131,33 +122,27 @@ def _run(study, out, cpus, gpus, devices, progress, results):
             ended, _ = ray.wait(list(under_way), num_returns=len(under_way), timeout=POLL_SECONDS)
             for reference in ended:
                 trial = under_way.pop(reference)
-                result = _result(study, trial, out, reference)
+                try:
+                    result = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from error
+                except ray.exceptions.OutOfMemoryError as error:
+                    result = give_up(study, trial, out, str(error), OUT_OF_MEMORY)
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
+                    message = f"Its process or node was lost {RETRIES + 1} times: {error}"
+                    result = give_up(study, trial, out, message)
                 if result["status"] == BUSY:
                     progress.busy(trial)
                     waiting.append(trial)
-                    continue
-                results[trial.id] = result
-                progress.end(trial, result["status"])
+                else:
+                    results[trial.id] = result
+                    progress.end(trial, result["status"])
             progress.look(under_way.values())
     finally:
         for reference in under_way:
             ray.cancel(reference, force=True)
         if under_way:  # until their processes have let go of the run directories
             ray.wait(list(under_way), num_returns=len(under_way), timeout=5)
-
-
-def _result(study, trial, out, reference):
-    import ray
-
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    except ray.exceptions.OutOfMemoryError as error:
-        return give_up(study, trial, out, str(error), OUT_OF_MEMORY)
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
-        message = f"Its process or node was lost {RETRIES + 1} times: {error}"
-        return give_up(study, trial, out, message, FAILED)
 
 
 def _variables(cpus, gpus):
@@ -175,12 +160,8 @@ def _variables(cpus, gpus):
     return variables
 
 
-# -- on a node -----------------------------------------------------------------------------------
-
-
 def _work(job, trial_id, devices, share):
-    import psutil
-
+    """Runs on a node."""
     module, options, folder, out = job
     with contextlib.suppress(OSError):  # a node without that folder can do without relative paths
         os.chdir(folder)
@@ -189,17 +170,7 @@ def _work(job, trial_id, devices, share):
         trial = study.trial(trial_id)
     except StudyError as error:
         raise StudyError(f"On node {platform.node()}: {error}") from error
-    _check_shared(run_folder(study, trial, out))
-    with spread(devices):
-        result = run_trial(study, trial, out)
-    exhausted = process_memory() > share * psutil.virtual_memory().total
-    if result["status"] in FINAL and (result["status"] == OUT_OF_MEMORY or exhausted):
-        os._exit(1)  # Ray tries again, in another process, which finds the result
-    return result
-
-
-def _check_shared(folder):
-    end = time.monotonic() + SHARED_SECONDS
+    folder, end = run_folder(study, trial, out), time.monotonic() + SHARED_SECONDS
     while not folder.exists():  # the command has made it
         if time.monotonic() > end:
             raise StudyError(
@@ -207,3 +178,9 @@ def _check_shared(folder):
                 "that all nodes have under the same path, on NFS for example."
             )
         time.sleep(0.1)
+    with spread(devices):
+        result = run_trial(study, trial, out)
+    exhausted = result["status"] == OUT_OF_MEMORY or memory_share() > share
+    if result["status"] in FINAL and exhausted:
+        os._exit(1)  # Ray tries again, in another process, which finds the result
+    return result

@@ -9,8 +9,7 @@
       result.json    what came out; written last, atomically: its presence means "finished"
       <phase>/       history, checkpoints and samples of a phase, where training has several
 
-Nothing about a trial is kept anywhere else, so killing a study at any moment loses at most the
-epochs since the last checkpoint of the trials under way.
+So killing a study at any moment loses at most the epochs since the trials' last checkpoints.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ import traceback
 
 import filelock
 
-from ganlib.experiment.machine import StudyError, environment, in_words, is_out_of_memory, naming
+from ganlib.experiment.machine import MEMORY, StudyError, environment, in_words, lacks
 
 DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
 BUSY = "busy"  # another process has it
@@ -44,42 +43,31 @@ class Run:
 
     def __init__(self, path, progress=None, callbacks=()):
         self.path = pathlib.Path(path)
+        self.model = self.path / "model.keras"
         self.callbacks = tuple(callbacks)
         self.progress = progress or (lambda epoch, epochs: None)
 
     @property
     def samples(self):
         """Folder of pictures."""
-        return self._folder("samples")
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        return self.path / "samples"
 
     @property
     def checkpoints(self):
         """Folder of checkpoints."""
-        return self._folder("checkpoints")
-
-    @property
-    def model(self):
-        """Path of the trained model."""
-        return self.path / "model.keras"
-
-    def _folder(self, name):
-        folder = self.path / name
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        return self.path / "checkpoints"
 
     def phase(self, name, before, epochs):
         """A part of this run with its own history, checkpoints and samples, such as pretraining.
 
         Args:
             name: of its folder; "" for the last phase, which has the run's own.
-            before: int, epochs of the phases before it.
-            epochs: int, epochs of the whole run, for the time left.
+            before, epochs: int, epochs of the phases before it and of the whole run.
         """
-
-        def progress(epoch, _):
-            self.progress(before + epoch, epochs)
-
-        return Run(self.path / name, progress, self.callbacks)
+        progress = self.progress
+        return Run(self.path / name, lambda n, _: progress(before + n, epochs), self.callbacks)
 
     def result(self):
         """The parsed result.json, or None where there is none that can be believed."""
@@ -93,22 +81,22 @@ class Run:
         if result is None or result["status"] not in FINAL:
             return None
         if result["status"] != OUT_OF_MEMORY:  # a kill may have come before this
-            for folder in self._found("checkpoints"):
+            for folder in self.found("checkpoints"):
                 shutil.rmtree(folder, ignore_errors=True)
         return result
 
     def epochs_done(self):
         """Epochs in the history, of all phases together."""
-        return sum(map(_count_rows, self._found("history.csv")))
+        done = 0
+        for path in self.found("history.csv"):
+            with contextlib.suppress(OSError):  # it is just being replaced
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                done += sum(line.partition(",")[0].isdigit() for line in lines)
+        return done
 
-    def _found(self, pattern):
+    def found(self, pattern):
+        """Paths of files and folders with such a name, of all phases."""
         return [*self.path.glob(pattern), *self.path.glob(f"*/{pattern}")]
-
-    def discard_attempt(self):
-        """Removes what a failed or killed attempt left, except the checkpoints to go on from."""
-        told = [self.path / "result.json", self.path / "error.txt"]
-        for path in told + self._found(".*.tmp"):
-            path.unlink(missing_ok=True)
 
     def lock(self):
         """An operating-system lock on the run directory: it ends with the process that holds it."""
@@ -116,11 +104,7 @@ class Run:
         return filelock.FileLock(self.path / ".lock", timeout=0)
 
     def clear(self):
-        """Deletes what the trial left behind.
-
-        Raises:
-            StudyError: another process is at work in it; nothing has been deleted.
-        """
+        """Deletes all, or raises a `StudyError` if another process is at work in it."""
         try:
             with self.lock():
                 for path in self.path.iterdir():
@@ -129,16 +113,8 @@ class Run:
                     elif path.name != ".lock":
                         path.unlink()
         except filelock.Timeout:
-            raise StudyError(
-                f"Another process is at work in {self.path}: wait for it, or stop it."
-            ) from None
-
-
-def _count_rows(path):
-    with contextlib.suppress(OSError):  # it is just being replaced
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]
-        return sum(line.partition(",")[0].isdigit() for line in lines)
-    return 0
+            message = f"Another process is at work in {self.path}: wait for it, or stop it."
+            raise StudyError(message) from None
 
 
 def run_folder(study, trial, out):
@@ -147,87 +123,68 @@ def run_folder(study, trial, out):
 
 
 def run_trial(study, trial, out="runs", progress=None):
-    """Runs a trial unless it is finished, or under way elsewhere.
+    """Runs a trial of a study unless it is finished, or under way elsewhere.
 
     Args:
-        study: `ganlib.experiment.study.Study`.
-        trial: `Trial`, one of the study's.
+        study, trial: `ganlib.experiment.study.Study` and `Trial`.
         out: folder of all runs.
         progress: callable `(epoch, epochs)`.
 
     Returns:
-        The result as a dict, with `"status"` one of "done", "stopped", "failed", "out-of-memory",
-        or "busy" when another process holds the trial.
+        The result, a dict with `"status"` "done", "stopped", "failed", "out-of-memory", or "busy"
+        when another process holds the trial.
     """
-    run = Run(run_folder(study, trial, out), progress)
-    try:
-        with run.lock():
-            return run.finished() or _train(study, trial, run)
-    except filelock.Timeout:
-        return _busy(trial)
-
-
-def _train(study, trial, run):
-    start = time.monotonic()
-    outcome = {"status": DONE, "metrics": {}}
-    try:
-        run.discard_attempt()
-        write_json(run.path / "trial.json", _asked(study, trial))
-        _check_memory(study, trial, run)
-        with naming(run.path):
-            metrics = dict(study.train(trial, study.data, run))
-        outcome = {"status": metrics.pop("status", DONE), "metrics": metrics}
-    except Exception as error:  # a trial's fault must not take the others with it
-        outcome["status"] = OUT_OF_MEMORY if is_out_of_memory(error) else FAILED
-        outcome["error"] = in_words(error, trial.id)
-        with contextlib.suppress(OSError):  # the disk may be what is full
-            (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-    return _conclude(study, trial, run, outcome, time.monotonic() - start)
-
-
-def _check_memory(study, trial, run):
-    """Raises `MemoryError` if a trial of the same shape has run out of memory: so would this."""
-    for other in study.alike(trial):
-        result = Run(run.path.parent / other.id).result()
-        if result and result["status"] == OUT_OF_MEMORY:
-            raise MemoryError(f"{other.id}, which needs as much, ran out of memory")
+    return _settle(study, trial, Run(run_folder(study, trial, out), progress), _train)
 
 
 def give_up(study, trial, out, error, status=FAILED):
     """Records what became of a trial whose process could not do so itself; returns the result."""
-    run = Run(run_folder(study, trial, out))
+    outcome = {"status": status, "metrics": {}, "error": error}
+    return _settle(study, trial, Run(run_folder(study, trial, out)), lambda *_: outcome)
+
+
+def _settle(study, trial, run, work):
+    asked = {"study": study.name, "id": trial.id, "name": trial.name}
+    asked |= {"recipe": dataclasses.asdict(trial.recipe), "seed": trial.seed}
+    asked["data_checksum"] = trial.data
     try:
         with run.lock():
-            outcome = {"status": status, "metrics": {}, "error": error}
-            return run.finished() or _conclude(study, trial, run, outcome, 0.0)
+            if result := run.finished():
+                return result
+            start = time.monotonic()
+            result = {**asked, **work(study, trial, run, asked)}
+            result["seconds"] = round(time.monotonic() - start, 3)
+            result = plain({**result, "environment": environment()})
+            try:
+                write_json(run.path / "result.json", result)
+            except OSError as error:  # the checkpoints stand: the next command goes on from them
+                return {**result, "status": FAILED, "error": in_words(error, trial.id)}
+            return run.finished() or result
     except filelock.Timeout:
-        return _busy(trial)
+        return {**asked, "status": BUSY}
 
 
-def _asked(study, trial):
-    return {
-        "study": study.name,
-        "id": trial.id,
-        "name": trial.name,
-        "recipe": dataclasses.asdict(trial.recipe),
-        "seed": trial.seed,
-        "data_checksum": trial.data,
-    }
-
-
-def _conclude(study, trial, run, outcome, seconds):
-    measured = {"seconds": round(seconds, 3), "environment": environment()}
-    result = plain({**_asked(study, trial), **outcome, **measured})
+def _train(study, trial, run, asked):
+    """Returns status, metrics and perhaps the error, as the result holds them."""
     try:
-        write_json(run.path / "result.json", result)
-    except OSError as error:  # the checkpoints stand: the next command goes on from them
-        return {**result, "status": FAILED, "error": in_words(error, trial.id)}
-    run.finished()
-    return result
-
-
-def _busy(trial):
-    return {"id": trial.id, "name": trial.name, "seed": trial.seed, "status": BUSY}
+        # What a failed or killed attempt left, except the checkpoints to go on from.
+        for path in (run.path / "result.json", run.path / "error.txt", *run.found(".*.tmp")):
+            path.unlink(missing_ok=True)
+        write_json(run.path / "trial.json", asked)
+        for other in study.trials:  # one of the same shape needs as much memory
+            alike = other != trial and study.shape_of(other) == study.shape_of(trial)
+            result = Run(run.path.parent / other.id).result() if alike else None
+            if result and result["status"] == OUT_OF_MEMORY:
+                raise MemoryError(f"{other.id}, which needs as much, ran out of memory")
+        metrics = dict(study.train(trial, study.data, run))
+        return {"status": metrics.pop("status", DONE), "metrics": metrics}
+    except Exception as error:  # a trial's fault must not take the others with it
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(run.path)  # which a full disk leaves out
+        with contextlib.suppress(OSError):  # the disk may be what is full
+            (run.path / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        status = OUT_OF_MEMORY if lacks(error) == MEMORY else FAILED
+        return {"status": status, "metrics": {}, "error": in_words(error, trial.id)}
 
 
 def results(study, out="runs"):
@@ -239,9 +196,7 @@ def results(study, out="runs"):
 def run_stages(study, run):
     """Runs a study and then, unless a trial failed, what follows it; returns all results.
 
-    Args:
-        study: `ganlib.experiment.study.Study`.
-        run: `(study) -> list of result dicts`, an engine with its options.
+    `run` is an engine with its options, `(study) -> list of result dicts`.
     """
     every = []
     while study is not None:
@@ -251,9 +206,6 @@ def run_stages(study, run):
             break
         study = study.next(some)
     return every
-
-
-# -- files ---------------------------------------------------------------------------------------
 
 
 def read_json(path):

@@ -1,14 +1,12 @@
-"""A study: the plan of an experiment, and the trials that it consists of.
+"""A study, the plan of an experiment: a module makes one and calls it `STUDY`.
 
-A module makes one `Study` and calls it `STUDY`. `STUDY.at(profile, data, seeds, changes)` says at
-which scale and on which data, and has the trials: a recipe and a seed each.
+`STUDY.at(profile, data, seeds, changes)` says at which scale, on which data, and has the trials.
 """
 
 import dataclasses
 import fnmatch
 import functools
 import hashlib
-import importlib
 import json
 import os
 import pathlib
@@ -20,10 +18,8 @@ from ganlib.experiment.changes import changed, meant
 from ganlib.experiment.machine import StudyError
 
 QUICK, CPU, FULL = PROFILES = ("quick", "cpu", "full")
-# On every figure of a profile; nothing stands on those of the write-up's own scale.
 MARKS = {QUICK: "quick profile", CPU: "cpu profile: below the write-up's scale"}
 VARIABLE = "GANLIB_DATA"  # the folder that holds the data of all studies
-FILES = (".npz", ".tif", ".tiff")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Trial:
         name: of the variation, for people.
         recipe: frozen dataclass of JSON values.
         seed: int, of everything random.
-        data: the data's checksum. No path takes part in the id, so runs and data may be moved.
+        data: the data's checksum, no path: runs and data may be moved.
     """
 
     name: str
@@ -44,7 +40,7 @@ class Trial:
 
     @property
     def id(self):
-        """Made of the above. Nothing ever reads a setting back out of it."""
+        """Made of the above; no setting is ever read back out of it."""
         asked = {"recipe": dataclasses.asdict(self.recipe), "seed": self.seed, "data": self.data}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
         return f"{self.name}-seed{self.seed}-{digest[:8]}"
@@ -57,9 +53,8 @@ class Source:
     Attributes:
         embedded: name of a set that comes with ganlib; the quick profile's.
         download: `tfds:NAME` of the larger profiles; None: they take the embedded data, too.
-        names: how a file or folder in `$GANLIB_DATA` begins that holds them, the study's name
-            first. Where that variable is set it goes before TFDS.
-        needed: bool; where it holds no such data they are missed, or the embedded ones are taken.
+        names: how their file or folder in `$GANLIB_DATA`, which goes before TFDS, may begin.
+        needed: bool; where none begins so that is an error, or else the embedded ones are taken.
     """
 
     embedded: str
@@ -68,11 +63,7 @@ class Source:
     needed: bool = True
 
     def choose(self, profile, data=None):
-        """The data of a profile, for `Study.load`: `data` itself, if somebody has named some.
-
-        Raises:
-            DataError: `$GANLIB_DATA` is set, and holds nothing of these names or several.
-        """
+        """The data of a profile, for `Study.load`: `data` itself, if somebody has named some."""
         if data is not None:
             return data
         folder = os.environ.get(VARIABLE)
@@ -83,27 +74,23 @@ class Source:
     def _find(self, folder):
         if not folder.is_dir():
             raise DataError(f"{VARIABLE} must be a folder. Received: {str(folder)!r}")
-        entries = sorted(entry for entry in folder.iterdir() if _is_data(entry))
+        files = (".npz", ".tif", ".tiff")
+        entries = [e for e in sorted(folder.iterdir()) if e.is_dir() or e.suffix.lower() in files]
         for name in self.names:
             found = [entry for entry in entries if entry.name.lower().startswith(name)]
-            if len(found) > 1:
-                raise DataError(
-                    f"{VARIABLE} has several data sets that begin with {name!r}: choose one with "
-                    f"--data. Received: {', '.join(entry.name for entry in found)}"
-                )
-            if found:
+            if len(found) == 1:
                 return str(found[0])
-        if not self.needed:
-            return f"embedded:{self.embedded}"
+            if found:
+                entries = found
+                break
+        else:
+            if not self.needed:
+                return f"embedded:{self.embedded}"
         raise DataError(
-            f"{VARIABLE} must hold an .npz file or a folder whose name begins with "
-            f"{' or '.join(self.names)}; or leave {VARIABLE} unset, or name data with --data. "
+            f"{VARIABLE} must hold one .npz file or folder whose name begins with "
+            f"{' or '.join(self.names)}: unset it, or name data with --data. "
             f"Received: {', '.join(entry.name for entry in entries) or 'nothing'} in {folder}"
         )
-
-
-def _is_data(entry):
-    return not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() in FILES)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,19 +102,18 @@ class Study:
         title: one line for people.
         recipe: frozen dataclass with a default for each field.
         profiles: dict of profile → dict of the fields of the recipe that it changes.
-        variations: `(study) -> dict` of name → recipe, in the order in which they run. They are
-            made from `study.base` and `study.profile`, and from `study.after` in a later stage.
-        load: `(spec, study) -> data` with `checksum`, `name`, `origin` and `synthetic`. It may look
-            at all of `study` but `after`: all stages have the same data.
-        train: `(trial, data, run) -> dict`, the metrics; may put `"status": "stopped"` in it.
+        variations: `(study) -> dict` of name → recipe, in the order in which they run, made from
+            `study.base` and `study.profile`, in a later stage from `study.after`.
+        load: `(spec, study) -> data` with `checksum`, `name`, `origin`, `synthetic`; the same data
+            for all stages.
+        train: `(trial, data, run) -> dict`, the metrics, perhaps with `"status": "stopped"`.
         module: `__name__`, where other processes find the study again.
         source: `Source`, the data where nobody names any.
         seeds: dict of profile → number of seeds.
         epochs: `(recipe) -> int`, for the time left.
         shape: `(recipe) -> hashable`: trials of one shape run the same compiled programs and need
             as much memory. None: no two are alike.
-        follow: `(study, results) -> JSON value`, from which the variations of the next stage are
-            made; None: there is none.
+        follow: `(study, results) -> JSON value`, the next stage's `after`; None: there is none.
         profile, spec, changes, after: as `at` has set them; `spec` is what `load` gets.
         options: dict, the arguments of `at` that make this study again elsewhere.
     """
@@ -151,7 +137,7 @@ class Study:
     changes: dict = dataclasses.field(default_factory=dict)
     after: Any = None
     options: dict = dataclasses.field(default_factory=dict)
-    _pattern: str | None = None
+    _pattern: str = "*"
     _loaded: dict = dataclasses.field(default_factory=dict, repr=False)  # shared by all stages
 
     def at(self, profile=QUICK, data=None, seeds=None, changes=None, after=None):
@@ -165,9 +151,6 @@ class Study:
             changes: dict of recipe field → value, for all trials; see `changed`.
             after: what `follow` has returned, for the stage after it.
 
-        Returns:
-            A `Study` with trials.
-
         Raises:
             ValueError: the profile is unknown, or a change does not fit the recipe.
             DataError: `$GANLIB_DATA` does not say which data are meant.
@@ -177,17 +160,11 @@ class Study:
                 f"`profile` must be one of {', '.join(self.profiles)}"
                 f"{meant(profile, self.profiles)}. Received: profile={profile!r}"
             )
-        options = {"profile": profile, "data": data, "changes": dict(changes or {})}
-        options["seeds"] = seeds or self.seeds[profile]
+        new = {"profile": profile, "changes": dict(changes or {}), "after": after}
+        options = {**new, "data": data, "seeds": seeds or self.seeds[profile]}
+        spec = self.source.choose(profile, data)
         study = dataclasses.replace(
-            self,
-            profile=profile,
-            spec=self.source.choose(profile, data),
-            changes=options["changes"],
-            after=after,
-            options=options if after is None else {**options, "after": after},
-            _pattern=None,
-            _loaded={},
+            self, **new, spec=spec, options=options, _pattern="*", _loaded={}
         )
         study.recipes  # noqa: B018  what is wrong with the changes is told now
         return study
@@ -212,74 +189,47 @@ class Study:
     @functools.cached_property
     def trials(self):
         """Tuple of `Trial`: each recipe with the first seed, then with the second, and so on."""
-        trials = tuple(
+        trials = [
             Trial(name, recipe, seed, self.data.checksum)
             for seed in range(self.options["seeds"])
             for name, recipe in self.recipes.items()
-        )
-        pattern = self._pattern
-        if pattern is None:
-            return trials
-        return tuple(t for t in trials if t.name == pattern or fnmatch.fnmatchcase(t.id, pattern))
+        ]
+        chosen = self._pattern
+        return tuple(t for t in trials if t.name == chosen or fnmatch.fnmatchcase(t.id, chosen))
 
     def trial(self, trial_id):
-        """The trial with that id; errors as a `StudyError`."""
+        """The trial with that id; raises a `StudyError` if there is none."""
         for trial in self.trials:
             if trial.id == trial_id:
                 return trial
         raise StudyError(
-            f"There is no such trial with these data and this version of {self.name!r}: give the "
-            f"same everywhere. Received: {trial_id!r}"
+            "There is no such trial with these data and this version of the study: give the same "
+            f"everywhere. Received: {trial_id!r}"
         )
-
-    def alike(self, trial):
-        """The other trials of the same shape."""
-        return [t for t in self.trials if t != trial and self.shape_of(t) == self.shape_of(trial)]
 
     def shape_of(self, trial):
         """What trials have in common that share their compiled programs."""
         return trial.id if self.shape is None else self.shape(trial.recipe)
 
     def select(self, pattern):
-        """The same study with only the trials whose name or id matches a shell pattern.
-
-        Raises:
-            ValueError: no trial matches.
-        """
+        """The same study with only the trials whose name or id matches a shell pattern."""
         chosen = dataclasses.replace(self, _pattern=pattern, follow=None)
         if not chosen.trials:
             raise ValueError(
-                f"No trial of {self.name!r} matches{meant(pattern, self.recipes)}. Give a name, or "
-                f"a pattern of ids such as '*-seed0-*'; the names are {', '.join(self.recipes)}. "
-                f"Received: {pattern!r}"
+                f"No trial's name or id matches{meant(pattern, self.recipes)}: the names are "
+                f"{', '.join(self.recipes)}. Received: {pattern!r}"
             )
         return chosen
 
     def next(self, results):
-        """The stage that follows from these results; None if there is none.
-
-        Args:
-            results: list of result dicts of all trials.
-        """
+        """The stage that follows from a list of result dicts of all trials; None: there is none."""
         after = self.follow(self, results) if self.follow and self.after is None else None
         if after is None:
             return None
-        options = {**self.options, "after": after}
-        return dataclasses.replace(self, after=after, options=options)
-
-
-def build(module, options):
-    """Makes a study again from its `module` and `options`, in another process for example."""
-    return importlib.import_module(module).STUDY.at(**options)
+        return dataclasses.replace(self, after=after, options={**self.options, "after": after})
 
 
 def mark(profile, changes=None):
-    """What a figure says of the scale that made it; "" on the write-up's own.
-
-    Args:
-        profile: str.
-        changes: dict, the fields of all recipes that were changed.
-    """
+    """What a figure says of its profile and of the dict of changed fields; "" at full scale."""
     changed = ", ".join(f"{name}={value}" for name, value in (changes or {}).items())
-    parts = [MARKS.get(profile), f"changed: {changed}" if changed else None]
-    return "; ".join(filter(None, parts))
+    return "; ".join(filter(None, [MARKS.get(profile), changed and f"changed: {changed}"]))
