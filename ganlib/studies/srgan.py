@@ -68,7 +68,7 @@ class Recipe:
 
 # The repaired recipe by profile; in quick's three hundred steps D has to learn something.
 _QUICK = {"filters": 32, "blocks": 4, "d_filters": 16, "patch": 64, "batch_size": 8, "steps": 100}
-_QUICK |= {"pretraining_epochs": 6, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99}
+_QUICK |= {"pretraining_epochs": 9, "epochs": 3, "d_learning_rate": 5e-4, "ema": 0.99}
 _CPU = {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 500}
 _CPU |= {"pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995}
 _FULL = {"filters": 96, "blocks": 16, "patch": 192, "pretraining_epochs": 30, "epochs": 10}
