@@ -48,7 +48,7 @@ class Jaccard(keras.metrics.Metric):
 
     def result(self):
         """Scalar in [0, 1], or NaN."""
-        intersection, areas = ops.unstack(self.sums)
+        intersection, areas = self.sums[0], self.sums[1]
         union = areas - intersection
         empty = union == 0  # and not `union > 0`, which NaN is not, either
         return ops.where(empty, 1.0, intersection / ops.where(empty, 1.0, union))
