@@ -7,7 +7,7 @@ import pathlib
 import platform
 
 BACKENDS = ("tensorflow", "jax", "torch")
-PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy", "statsmodels")
+PACKAGES = ("keras", "numpy", "scikit-image", "matplotlib", "pandas", "scipy")
 
 
 def examine(data=None, import_error=None):

@@ -389,3 +389,15 @@ def check_refusal(path, write, read, message):
     assert path.name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (path.parent / "ran").exists()
+
+
+def test_a_link_does_not_lead_out_of_its_folder(tmp_path):
+    folder, outside = tmp_path / "rooms", tmp_path / "secret.png"
+    folder.mkdir()
+    for path in (folder / "a.png", outside):
+        Image.new("L", (8, 8), 7).save(path)
+    (folder / "same.png").symlink_to(folder / "a.png")
+    assert len(load(folder)) == 2
+    (folder / "b.png").symlink_to(outside)
+    with pytest.raises(DataError, match="out of its folder"):
+        load(folder)

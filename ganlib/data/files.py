@@ -84,7 +84,13 @@ def walk(root):
     """Yields the paths of all files of a folder and its subfolders; hidden ones are passed over."""
     for current, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not is_hidden(name)]
-        yield from (Path(current, name) for name in files if not is_hidden(name))
+        for path in (Path(current, name) for name in files if not is_hidden(name)):
+            if path.is_symlink() and not path.resolve().is_relative_to(Path(root).resolve()):
+                raise DataError(
+                    f"The link {path} leads out of its folder: copy what it points to into it. "
+                    f"Received: {path.resolve()}"
+                )
+            yield path
 
 
 def is_image(path):

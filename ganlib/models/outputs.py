@@ -97,13 +97,20 @@ def check_networks(generator, discriminator):
 def looks_across_batch(discriminator):
     """Whether real and generated images need a pass each, since one keeps statistics of its batch.
 
-    Told by non-trainable weights, nested ones included, but spectral normalisation's `u`. `Lambda`
-    and one's own layers without any count as independent of the batch.
+    Told by non-trainable weights, nested ones included, but spectral normalisation's `u`. `Lambda`,
+    one's own layers and bare operations may do anything, a minibatch standard deviation for
+    example: two passes are always right.
     """
     spectral = (SpectralConv2D, SpectralDense, keras.layers.SpectralNormalization)
-    layers = [x for x in discriminator._flatten_layers() if isinstance(x, spectral)]
-    known = {id(weight) for layer in layers for weight in layer.non_trainable_weights}
-    return any(id(weight) not in known for weight in discriminator.non_trainable_weights)
+    parts = list(discriminator._flatten_layers())
+    parts += [x for part in parts for x in getattr(part, "operations", ())]
+    known = {id(w) for x in parts if isinstance(x, spectral) for w in x.non_trainable_weights}
+    return any(id(w) not in known for w in discriminator.non_trainable_weights) or any(
+        not isinstance(x, keras.layers.Layer)
+        or isinstance(x, keras.layers.Lambda)
+        or not type(x).__module__.startswith(("keras.", "ganlib."))
+        for x in parts
+    )
 
 
 def infer(model, inputs, image_shape):
