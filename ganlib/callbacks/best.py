@@ -20,30 +20,23 @@ def is_due(epoch, every, epochs):
 class KeepBest(keras.callbacks.Callback):
     """Scores a model as it trains, and keeps the weights of its best epoch.
 
-    Weights before the first score count as kept, with the worst value there is.
-
     Args:
-        model: `keras.Model` whose weights are kept.
+        model: `keras.Model` whose weights are kept; those it starts with have the worst value.
         path: where, `.npz`; see `restore`.
-        score: callable `() -> dict` of floats for the logs, or `() -> None` where the model can't
-            be scored, as with weights that are not finite: what was kept stays. `None`: the logs
-            have the scores, such as those of validation data.
+        score: callable `() -> dict` of floats for the logs, or `-> None` where the model can't be
+            scored: what was kept stays. `None`: the logs have the scores.
         key: str, the entry of the scores that decides.
         lower: bool, whether the lowest value is the best; else the highest.
-        every: int, epochs between two scores; the last epoch is always scored.
-        epochs: int, of the whole training.
+        every, epochs: int, epochs between two scores and of the training; the last is scored, too.
 
     Attributes:
-        epoch: int, the epoch that was kept; 0 before the first score.
-        value: float, its score.
+        epoch, value: int and float, the epoch that was kept, 0 before the first score; its score.
     """
 
     def __init__(self, model, path, score, key, *, lower, every=1, epochs):
         super().__init__()
-        self.kept, self.path = model, path
-        self.score, self.key = score, key
-        self.sign = 1 if lower else -1
-        self.every, self.epochs = every, epochs
+        self.kept, self.path, self.score, self.key = model, path, score, key
+        self.sign, self.every, self.epochs = 1 if lower else -1, every, epochs
         self.value, self.epoch = self.sign * math.inf, 0
         self._started = False
 
@@ -82,15 +75,13 @@ class KeepBest(keras.callbacks.Callback):
 class StopWhenHigh(keras.callbacks.Callback):
     """Stops a training once several numbers in the logs have all been high for a while.
 
-    Args:
-        thresholds: dict of name in the logs → float, at least which is high.
-        patience: int, epochs in a row; 0 never stops.
+    `thresholds`: dict of name in the logs → float, from which it is high; `patience`: int, epochs
+    in a row, 0 never stops.
     """
 
     def __init__(self, thresholds, patience):
         super().__init__()
-        self.thresholds, self.patience = thresholds, patience
-        self.streak = 0
+        self.thresholds, self.patience, self.streak = thresholds, patience, 0
 
     def on_epoch_end(self, epoch, logs=None):
         high = all(logs.get(name, -math.inf) >= low for name, low in self.thresholds.items())
@@ -108,14 +99,13 @@ class StopWhenHigh(keras.callbacks.Callback):
 class BestByKID(KeepBest):
     """Scores a GAN's pictures as it trains, and keeps the weights of the lowest KID.
 
-    KID is unbiased, so it can choose with few pictures. The logs get `SCORES` of the scored epochs
-    (see `ganlib.metrics.fidelity.evaluate`), always on the same latents.
+    KID is unbiased, so it can choose with few pictures. The logs get `SCORES`; see `score`.
 
     Args:
-        gan: `ganlib.adversarial.Adversarial`; its `sampler` is scored and kept.
+        gan: `ganlib.adversarial.Adversarial`; its `sampler` is scored, always on the same latents.
         network: `ganlib.features.networks.Network`.
-        real: float array `(n, network.dimension)`, features of real validation pictures; those that
-            are scored at the end must be others, or the choice would flatter them.
+        real: float array `(n, network.dimension)`, features of real validation pictures; not of
+            those that are scored at the end, or the choice would flatter them.
         n: int, generated pictures at a score.
         path, every, epochs: as of `KeepBest`.
     """
@@ -131,16 +121,10 @@ class BestByKID(KeepBest):
 
 
 def score(generator, latents, network, real, seed=0):
-    """Scores a generator's pictures; see `ganlib.metrics.fidelity.evaluate`.
+    """The scores of a generator's pictures; None where they are not finite.
 
-    Args:
-        generator: `keras.Model` that ends in sigmoid or tanh.
-        latents: array `(n, …)`.
-        network, real: as of `BestByKID`.
-        seed: int, for KID's subsets.
-
-    Returns:
-        The dict of scores, or None where the generator's pictures are not finite.
+    `latents`: array `(n, …)`; `network`, `real`: as of `BestByKID`; `seed`: int, for KID's subsets.
+    See `ganlib.metrics.fidelity.evaluate`.
     """
     images = make_images(generator, latents)
     if not np.isfinite(images).all():

@@ -12,7 +12,7 @@ have it. Without `fit`, call the callback's methods yourself:
 """
 
 import dataclasses
-import html
+import itertools
 import math
 
 import keras
@@ -20,7 +20,6 @@ import numpy as np
 
 from ganlib import losses
 from ganlib.callbacks import players
-from ganlib.callbacks.findings import AT_REST, REMEDIES, UNDERFLOW, Finding, Thresholds
 from ganlib.callbacks.players import PLAYERS
 from ganlib.models.outputs import check_scores, output_bounds
 
@@ -29,60 +28,112 @@ STATE = ("checks", "streaks", "unchecked", "fingerprints", "areas")
 CLIPPED = (-math.log(1e-7), -math.log(float(np.float32(1) - np.float32(1 - 1e-7))))
 
 
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """When a check speaks. Each is a number that the finding's evidence shows."""
+
+    saturated_loss: float = 0.05  # share of the way from the loss's floor to its chance value
+    chance_loss: float = 0.01  # relative distance from the chance value
+    chance_area: float = 0.05  # of the ROC area from 0.5, where only the order of outputs counts
+    swinging_loss: float = 0.05  # as chance_loss, while the ROC area swings by
+    swinging_area: float = 0.5
+    diverged_loss: float = 10.0  # of its chance value
+    reversed_area: float = 0.2  # the ROC area of a discriminator that says the opposite
+    collapsed: float = 0.1  # distance to the most similar fake, as a share of the same among real
+    blank: float = 0.05  # contrast within fakes, as a share of the contrast within real images
+    outside: float = 0.01  # share of the data's pixel values that the generator can't reach
+    covered: float = 0.05  # share of the generator's range that the data spans
+    pinned: float = 0.999  # share of the fakes' values at the ends of the generator's range
+    underflow: float = 16.0  # mean logit of the fakes, either way, that leaves no gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What a check saw.
+
+    `check`: its name; `epoch`: from 1, when it was reported; `evidence`: the numbers, each beside
+    what it is compared with; `remedy`: what to try.
+    """
+
+    check: str
+    epoch: int
+    evidence: str
+    remedy: str
+
+    def __str__(self):
+        return f"{self.check} (epoch {self.epoch}): {self.evidence} {self.remedy}"
+
+
+REMEDIES = {
+    "non_finite_loss": "Use a loss on logits, a lower learning rate or clipnorm; check the data.",
+    "value_range_mismatch": "Scale the data to the range of the generator's last activation: "
+    "sigmoid [0, 1], tanh [-1, 1].",
+    "loss_clipped": "The loss takes D's outputs for probabilities, and they are logits: give it "
+    "from_logits=True.",
+    "discriminator_frozen": "Compile no model that shares it after `trainable = False`: Keras 3 "
+    "reads that flag when it traces. Differentiate by each player's variables instead.",
+    "generator_frozen": "Check that its variables reach an optimizer and the loss depends on them.",
+    "batch_norm_not_updated": "Call the player with training=True in the training step.",
+    "discriminator_saturated": "Weaken the discriminator (dropout, instance noise, R1, a lower "
+    "learning rate) or strengthen the generator (batch normalisation).",
+    "discriminator_at_chance": "Give the discriminator more steps, width or learning rate; if it "
+    "was better before, add instance noise or change the loss.",
+    "discriminator_diverged": "Check the sign of its loss, which it must descend; then lower the "
+    "learning rates, or use clipnorm.",
+    "generator_collapsed": "Try another loss (hinge, Wasserstein with gradient penalty), R1, or "
+    "batch normalisation.",
+    "generator_blank": "Restart with a weaker discriminator, a normalised generator or a lower "
+    "learning rate. Waiting seldom helps.",
+}
+# In place of the remedy for a frozen network, which is about wiring.
+AT_REST = (
+    "It rests because its optimizer says so. If that is not meant, give it a learning rate above "
+    "0, and its schedule an end above 0."
+)
+UNDERFLOW = (
+    "So sure a discriminator leaves no gradient. Check the sign of the generator's loss: it must "
+    "raise D's output for fakes. If it is right, restart with a weaker discriminator."
+)
+
+
 class HealthMonitor(keras.callbacks.Callback):
     """Names what goes wrong in a GAN while it trains, with evidence and a remedy.
 
-    At the end of each epoch (or every `frequency` batches) it runs both networks in inference mode
-    on a fixed batch; the training stays as it is. A state is reported when it holds for `patience`
-    checks in a row; what cannot heal (a loss that is not finite, a value-range mismatch) at once.
-    Each check reports once. Of a frozen network nothing else is said: it would only follow.
+    It runs both networks in inference mode on a fixed batch; the training stays as it is. What
+    holds for `patience` checks in a row is reported once; a loss that is not finite and a
+    value-range mismatch at once. Of a frozen network nothing else is said.
 
-    What the model must have:
+    The model must have a `generator`, latents to images `(n, height, width, channels)`, and a
+    `discriminator` of images alone, to one score an image, `(n, 1)` or `(n,)`, or a patch, `(n,
+    height, width, 1)`: logits or probabilities, whichever the label of real images. It may have:
 
-    * `generator`: Keras model, latents to images `(n, height, width, channels)`. What ends in a
-      sigmoid or tanh is held against the range of the data.
-    * `discriminator`: Keras model of images alone, to one score an image, `(n, 1)` or `(n,)`, or
-      one a patch, `(n, height, width, 1)`; logits or probabilities. Whether real images are
-      labelled 1 or 0 does not matter.
-
-    What it may have, and what is left out without it:
-
-    * `latent_dim`: int, where the generator does not show its input shape. Otherwise latents are
-      drawn for `generator.input_shape`. Conditional generators need `latents`.
-    * logs with `d_loss` and `g_loss`: every log with "loss" in its name must be finite; `d_loss` is
-      read beside `loss`. Without them the monitor goes by what the networks put out.
-    * `adversarial_loss`: an `AdversarialLoss`. Without it and without `loss` a discriminator of
-      logits is judged by its ROC area, and called saturated only where the logs' `d_loss` is that
-      of cross-entropy; whether it diverges is not checked.
-    * `d_optimizer` and `g_optimizer` (or `discriminator_optimizer`, `disc_optimizer`, …), or an
-      `optimizer`: a network at learning rate 0 is called resting, not badly wired. `stop_on="all"`
-      lets it rest.
+    * `latent_dim`: int, where the generator does not show its input shape.
+    * logs with `d_loss` and `g_loss`: every log with "loss" in its name must be finite.
+    * `adversarial_loss`: without it and `loss`, logits are judged by their ROC area, saturated only
+      where `d_loss` is that of cross-entropy; whether they diverge is not checked.
+    * `d_optimizer`, `g_optimizer` (or alike) or `optimizer`: at learning rate 0 a network rests,
+      and is not badly wired. `stop_on="all"` lets it rest.
 
     Args:
         real: training images as the discriminator sees them, value range included: array `(n,
             height, width, channels)`, of which 64 to 256 are enough; or what `ganlib.data.load`
             gives, for a generator that ends in sigmoid or tanh.
-        loss: `AdversarialLoss` or its name, for the chance and floor values of `d_loss`. `None`:
-            the model's `adversarial_loss`. Without one, a discriminator of probabilities is judged
-            by binary cross-entropy.
+        loss: `AdversarialLoss` or its name. `None`: the model's `adversarial_loss`, else binary
+            cross-entropy for a discriminator of probabilities.
         patience: int, checks in a row.
-        warm_up: int, checks before the first one that counts: a generator starts out grey, and may
-            stay so for hundreds of steps if it is not normalised. Raise it for a small `frequency`.
+        warm_up: int, checks before the first that counts: a generator starts out grey.
         stop_on: name of a check, or several, that set the model's `stop_training`, or `"all"`.
         frequency: `"epoch"`, or an int: batches between two checks.
         thresholds: `Thresholds`.
         latents: what the generator is called on: an array, or a list or dict of arrays. `None`: as
-            many latents as real images, drawn from N(0, 1), the same each time. Pass those of the
-            training where they are drawn otherwise.
-        from_logits: bool, whether the discriminator gives logits. `None`: unless it ends in a
-            sigmoid, which a subclassed model does not show.
+            many as real images, from N(0, 1). A conditional generator needs them.
+        from_logits: bool. `None`: unless the discriminator shows that it ends in a sigmoid.
 
     Attributes:
         findings: list of `Finding`, in the order they were made.
 
     Raises:
-        ValueError: an argument is not as above; before training, the model is not as above, or it
-            and the images do not fit each other.
+        ValueError: an argument is not as above; before training, the model or its fit to images.
     """
 
     def __init__(
@@ -104,32 +155,18 @@ class HealthMonitor(keras.callbacks.Callback):
         names = (stop_on,) if isinstance(stop_on, str) else tuple(stop_on)
         self.stop_on = tuple(REMEDIES) if stop_on == "all" else names
         if unknown := set(self.stop_on) - set(REMEDIES):
-            raise ValueError(
-                f"`stop_on` names checks among {sorted(REMEDIES)}. Received: {sorted(unknown)}"
-            )
-        if frequency != "epoch" and not (isinstance(frequency, int) and frequency > 0):
-            raise ValueError(
-                f'`frequency` must be "epoch" or a positive int. Received: frequency={frequency!r}'
-            )
+            raise ValueError(f"`stop_on`: of {sorted(REMEDIES)}. Received: {sorted(unknown)}")
         self.loss = None if loss is None else losses.get(loss)
-        self.patience = patience
-        self.warm_up = warm_up
-        self.frequency = frequency
+        self.patience, self.warm_up, self.frequency = patience, warm_up, frequency
         self.thresholds = thresholds or Thresholds()
-        self.latents = latents
-        self.from_logits = from_logits
-        self._rest_stops = stop_on != "all"
+        self.latents, self.from_logits, self._rest_stops = latents, from_logits, stop_on != "all"
         self.findings = []
         self._checks, self._streaks, self._fingerprints = 0, {}, None
-        self._areas = []  # of the last checks
-        self._unchecked = 0  # batches since the last check
+        self._areas, self._unchecked = [], 0  # of the last checks; batches since the last
         self._epoch, self._batch = 0, -1  # the last batch seen in this epoch
 
-    # -- Keras' side -------------------------------------------------------------------------------
-
     def on_train_begin(self, logs=None):
-        model = self.model
-        players.check_players(model)
+        players.check_players(model := self.model)
         self.real = players.real_images(self.real, model.generator)
         self._latents = players.find_latents(model, self.real, self.latents)
         players.try_out(model, self.real, self._latents, self.from_logits)
@@ -139,16 +176,14 @@ class HealthMonitor(keras.callbacks.Callback):
         )
         self._loss = self.loss or getattr(model, "adversarial_loss", None)
         self._guessed = self._loss is None
-        if self._guessed:
-            self._loss = losses.NonSaturating()
+        self._loss = losses.NonSaturating() if self._guessed else self._loss
         if self._fingerprints is None:  # else resumed: the last check's
-            self._fingerprints = players.fingerprints(self.model)
+            self._fingerprints = players.fingerprints(model)
         if evidence := self._range_evidence():
             self._report("value_range_mismatch", evidence)
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch = epoch
-        self._batch = -1
+        self._epoch, self._batch = epoch, -1
 
     def on_train_batch_end(self, batch, logs=None):
         self._unchecked += batch - self._batch  # more than 1 with steps_per_execution
@@ -161,14 +196,9 @@ class HealthMonitor(keras.callbacks.Callback):
         if self.frequency == "epoch":
             self.check(logs)
 
-    # -- the checks --------------------------------------------------------------------------------
-
     def check(self, logs=None):
         """Runs all checks once, on the model as it is and the losses in `logs`."""
-        if self._fingerprints is None:
-            raise RuntimeError("Call set_model(model) and on_train_begin() before the first check.")
-        self._checks += 1
-        self._unchecked = 0
+        self._checks, self._unchecked = self._checks + 1, 0
         logged = {
             key: float(np.mean(keras.ops.convert_to_numpy(value)))  # a tensor in a custom step
             for key, value in (logs or {}).items()
@@ -178,17 +208,23 @@ class HealthMonitor(keras.callbacks.Callback):
         fakes = players.run(self.model.generator, self._latents, shape, "The generator")
         scores = self._scores(self.real), self._scores(fakes)
         outputs = {"G's output": fakes, "D's output": np.concatenate(scores)}
-        if evidence := _not_finite({**logged, **outputs}):
-            self._report("non_finite_loss", evidence)
-            return  # all that follows would only repeat it
+        for name, values in {**logged, **outputs}.items():
+            bad = np.ravel(values)[~np.isfinite(np.ravel(values))]
+            if len(bad):
+                text = f"{name} became {bad[0]} ({len(bad)} of {np.size(values)} values)."
+                self._report("non_finite_loss", text)
+                return  # all that follows would only repeat it
         before, self._fingerprints = self._fingerprints, players.fingerprints(self.model)
         faults = self._generator_faults(fakes), self._discriminator_faults(logged, *scores)
         observed = {}
-        if self._guessed and not self._sigmoid and (evidence := _clipped(logged)):
-            observed["loss_clipped"] = evidence, None
+        clipped = [k for k, v in logged.items() if any(abs(v - ends) < 0.01 for ends in CLIPPED)]
+        if self._guessed and not self._sigmoid and clipped:
+            text = f"{clipped[0]} is {logged[clipped[0]]:.3f}: what cross-entropy makes of a"
+            observed["loss_clipped"] = f"{text} probability 1e-7 from 0.", None
         for player, others in zip(PLAYERS, faults, strict=True):
             weights = getattr(self.model, player).weights
-            moved = players.moved(before[player], self._fingerprints[player])
+            pairs = itertools.zip_longest(before[player], self._fingerprints[player])
+            moved = [was != now for was, now in pairs]  # what was built in between has moved
             if frozen := players.frozen(player, weights, moved):
                 stuck = self._why_frozen(player, frozen, float(scores[1].mean()))
                 # Where an activation is pinned to its ends no gradient passes: the wiring is right.
@@ -207,7 +243,6 @@ class HealthMonitor(keras.callbacks.Callback):
                 self._report(name, evidence, remedy)
 
     def _why_frozen(self, player, frozen, logit):
-        """Evidence, and a remedy where it is not about wiring."""
         if players.at_rest(self.model, player):
             return f"{frozen} Its optimizer's learning rate is 0.", AT_REST
         if player == "generator" and abs(logit) >= self.thresholds.underflow:
@@ -271,7 +306,6 @@ class HealthMonitor(keras.callbacks.Callback):
         return {"discriminator_saturated": text} if share <= t.saturated_loss else {}
 
     def _diverged(self, measured, area):
-        """Evidence that D's loss leaves all bounds or that D says the opposite, or None."""
         chance, t = self._loss.chance, self.thresholds
         # In inference mode alone it may be due to moving statistics that lag behind.
         if chance is None or "in training" not in measured or min(measured.values()) <= chance:
@@ -281,21 +315,18 @@ class HealthMonitor(keras.callbacks.Callback):
         return "it is worse than chance." if area <= t.reversed_area else None
 
     def _generator_faults(self, fakes):
-        t, n = self.thresholds, f"(n = {len(fakes)} and {len(self.real)})"
+        t, end = self.thresholds, f"(n = {len(fakes)} and {len(self.real)}).{self._pinned(fakes)}"
         fake, real = (images.std(axis=(1, 2)).mean() for images in (fakes, self.real))
         if fake < t.blank * real:
-            text = "The standard deviation within a fake is {:.4f} on average, within a real image"
-            text = f"{text.format(fake)} {real:.4f} {n}."
-            return {"generator_blank": f"{text}{self._pinned(fakes)}"}
+            text = f"The standard deviation within a fake is {fake:.4f} on average, within a real"
+            return {"generator_blank": f"{text} image {real:.4f} {end}"}
         fake, real = _nearest(fakes), _nearest(self.real)
         if fake < t.collapsed * real:
-            text = "A fake differs from the fake most like it by {:.4f} a pixel, a real image from"
-            text = f"{text.format(fake)} its like by {real:.4f} {n}."
-            return {"generator_collapsed": f"{text}{self._pinned(fakes)}"}
+            text = f"A fake differs from the fake most like it by {fake:.4f} a pixel, a real image"
+            return {"generator_collapsed": f"{text} from its like by {real:.4f} {end}"}
         return {}
 
     def _pinned(self, fakes):
-        """A sentence if the generator's activation has reached its ends; "" if not."""
         low, high = self._bounds
         share = ((fakes < low + 1e-6) | (fakes > high - 1e-6)).mean()
         if not math.isfinite(high - low) or share < self.thresholds.pinned:
@@ -319,10 +350,8 @@ class HealthMonitor(keras.callbacks.Callback):
             text = f"it covers {covered:.1%} of that"
         else:
             return None
-        return (
-            f"The generator's output reaches [{low:g}, {high:g}], the data lies in "
-            f"[{real.min():.3g}, {real.max():.3g}]: {text}."
-        )
+        lies = f"the data lies in [{real.min():.3g}, {real.max():.3g}]: {text}."
+        return f"The generator's output reaches [{low:g}, {high:g}], {lies}"
 
     def get_state(self):
         """JSON values; a resumed run sees the same streaks and findings."""
@@ -335,40 +364,13 @@ class HealthMonitor(keras.callbacks.Callback):
             setattr(self, f"_{name}", state[name])
 
     def __repr__(self):
-        names = ", ".join(finding.check for finding in self.findings)
-        return f"<HealthMonitor: {names or 'nothing found'}>"
-
-    def _repr_html_(self):
-        if not self.findings:
-            return f"<p>HealthMonitor: nothing found in {self._checks} checks.</p>"
-        lines = ["<tr><th>check</th><th>epoch</th><th>evidence</th><th>remedy</th></tr>"]
-        for finding in self.findings:
-            cells = (html.escape(str(value)) for value in dataclasses.astuple(finding))
-            lines.append(f"<tr><td>{'</td><td>'.join(cells)}</td></tr>")
-        return f"<table style='text-align:left'>{''.join(lines)}</table>"
+        return "\n".join(map(str, self.findings)) or f"Nothing found in {self._checks} checks."
 
 
 def roc_area(positive, negative):
     """Probability that a positive score exceeds a negative one; ties count half."""
     difference = np.subtract.outer(positive, negative)
     return float((difference > 0).mean() + (difference == 0).mean() / 2)
-
-
-def _clipped(logged):
-    """Evidence that a loss rests where Keras clips probabilities, or None."""
-    for name, value in logged.items():
-        if any(abs(value - ends) < 0.01 for ends in CLIPPED):
-            return f"{name} is {value:.3f}: what cross-entropy makes of a probability 1e-7 from 0."
-    return None
-
-
-def _not_finite(outputs):
-    for name, values in outputs.items():
-        values = np.ravel(values)
-        bad = values[~np.isfinite(values)]
-        if len(bad):
-            return f"{name} became {bad[0]} ({len(bad)} of {len(values)} values)."
-    return None
 
 
 def _nearest(images):

@@ -34,8 +34,7 @@ class ReduceOnPlateau(_Resumable, keras.callbacks.ReduceLROnPlateau):
 class StopOnPlateau(_Resumable, keras.callbacks.EarlyStopping):
     """`keras.callbacks.EarlyStopping`, resumable.
 
-    It keeps no weights in memory, where a kill would lose them:
-    `ganlib.callbacks.best.KeepBest` does, in a file.
+    It keeps no weights in memory, where a kill would lose them; `KeepBest` does, in a file.
     """
 
     counters = ("best", "best_epoch", "wait", "stopped_epoch")
@@ -52,15 +51,12 @@ class StopWhenLost(keras.callbacks.Callback):
 class Meter(keras.callbacks.Callback):
     """Adds up what the epochs cost, over interruptions, too; put it last.
 
-    The logs get `processor_seconds`, of the epoch: unlike those of the clock, they hardly depend on
-    what else the machine does.
+    The logs get `processor_seconds`, which hardly depend on what else the machine does.
 
     Attributes:
-        processor_seconds: float, of all threads of this process together.
-        seconds: float, by the clock.
+        processor_seconds, seconds: float, of all threads of this process together; by the clock.
         memory: int, the most bytes of main memory that the process held after a step.
-        device_memory: int, the most bytes held on the first accelerator, on JAX since the process
-            began; None without one.
+        device_memory: int, as of `device_memory`, on JAX since the process began; None on a CPU.
     """
 
     def __init__(self):
@@ -84,8 +80,7 @@ class Meter(keras.callbacks.Callback):
         logs["processor_seconds"] = time.process_time() - processor
         self.processor_seconds += logs["processor_seconds"]
         self.seconds += time.monotonic() - clock
-        held = device_memory()
-        if held is not None:
+        if (held := device_memory()) is not None:
             self.device_memory = max(held, self.device_memory or 0)
 
     def get_state(self):
@@ -99,28 +94,22 @@ class Meter(keras.callbacks.Callback):
 
 
 def device_memory(begin=False):
-    """The most bytes of the first accelerator's memory that were held; None on a CPU.
-
-    Args:
-        begin: bool, whether TensorFlow and torch are to begin a new count.
-    """
+    """The most bytes held on the first accelerator, None on a CPU; `begin`: count anew."""
     backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        if not tf.config.list_physical_devices("GPU"):
-            return None
-        if begin:
-            tf.config.experimental.reset_memory_stats("GPU:0")
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
     if backend == "jax":
         import jax
 
         return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found, memory = tf.config.list_physical_devices("GPU"), tf.config.experimental
+        if found and begin:
+            memory.reset_memory_stats("GPU:0")
+        return memory.get_memory_info("GPU:0")["peak"] if found else None
     import torch
 
-    if not torch.cuda.is_available():
-        return None
-    if begin:
-        torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.max_memory_allocated()
+    found, memory = torch.cuda.is_available(), torch.cuda
+    if found and begin:
+        memory.reset_peak_memory_stats()
+    return memory.max_memory_allocated() if found else None

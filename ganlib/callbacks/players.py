@@ -1,10 +1,6 @@
-"""What `HealthMonitor` asks of anybody's model: its networks, their inputs, outputs and weights.
-
-What does not fit is said before the first batch, in one message with the remedy.
-"""
+"""What `HealthMonitor` asks of anybody's model; what does not fit is said before training."""
 
 import hashlib
-import itertools
 import math
 
 import keras
@@ -12,12 +8,8 @@ import numpy as np
 
 from ganlib.models.outputs import check_scores, infer, output_bounds
 
-PLAYERS = ("generator", "discriminator")
-# The usual names, in the order in which they are looked for.
-OPTIMIZERS = {
-    "generator": ("g_optimizer", "gen_optimizer", "generator_optimizer"),
-    "discriminator": ("d_optimizer", "disc_optimizer", "discriminator_optimizer"),
-}
+# With the short names that their optimizers go by.
+PLAYERS = {"generator": ("g", "gen"), "discriminator": ("d", "disc")}
 AT_REST = 1e-10  # a learning rate that moves no float32 weight
 TRIED = 2  # inputs of the trial run before training
 STATISTICS = {"moving_mean", "moving_variance"}
@@ -25,23 +17,22 @@ RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}
 FEW = 256  # of a whole data set, images that are looked at
 REMEDY = {
     "generator": "Pass `latents`, what the training step calls it on",
-    "discriminator": "Pass `real` as the training step shows it; a discriminator of images and "
-    "labels needs a wrapper that judges images alone",
+    "discriminator": "Pass `real` as the training step shows it, to one that judges images alone",
 }
 
 
 def real_images(real, generator):
     """The real images as a float32 array; of a data set a few, in the generator's range."""
-    if hasattr(real, "as_range"):
-        value_range = RANGES.get(output_bounds(generator))
-        if value_range is None:
-            raise ValueError(
-                "Give `real` as an array, such as images.as_range('signed'): the generator does "
-                f"not show in which range it makes images. Received: {real!r}"
-            )
-        array = real.as_range(value_range)
-        real = array[np.linspace(0, len(array) - 1, min(FEW, len(array))).astype(int)]
-    return check_real(real)
+    if not hasattr(real, "as_range"):
+        return check_real(real)
+    value_range = RANGES.get(output_bounds(generator))
+    if value_range is None:
+        raise ValueError(
+            "Give `real` as an array, such as images.as_range('signed'): the generator does not "
+            f"show in which range it makes images. Received: {real!r}"
+        )
+    array = real.as_range(value_range)
+    return check_real(array[np.linspace(0, len(array) - 1, min(FEW, len(array))).astype(int)])
 
 
 def check_real(real):
@@ -51,11 +42,10 @@ def check_real(real):
     except (TypeError, ValueError):  # a tf.data.Dataset, a folder's name
         array = np.empty(0)
     if array.ndim != 4 or len(array) < 2 or not np.isfinite(array).all():
-        held = f"shape {array.shape}" if array.size or array.ndim > 1 else repr(real)[:80]
         raise ValueError(
             "`real` must hold at least two images, (n, height, width, channels), without NaN: an "
-            "array, what ganlib.data.load gives, or a batch, next(iter(dataset)). "
-            f"Received: {held}"
+            "array, what ganlib.data.load gives, or a batch, next(iter(dataset)). Received: "
+            f"{f'shape {array.shape}' if array.size else repr(real)[:80]}"
         )
     return array
 
@@ -65,9 +55,8 @@ def check_players(model):
     missing = [name for name in PLAYERS if not hasattr(getattr(model, name, None), "weights")]
     if missing:
         raise ValueError(
-            "The model needs the attributes `generator` and `discriminator`, both Keras models: "
-            f"add {' and '.join(f'`self.{name} = …`' for name in missing)}. "
-            f"Received: {type(model).__name__}"
+            f"The model needs Keras models: add {' and '.join(f'`self.{x} = …`' for x in missing)}."
+            f" Received: {type(model).__name__}"
         )
 
 
@@ -76,23 +65,22 @@ def find_latents(model, real, latents=None):
     if latents is None:
         shape = _latent_shape(model, real)
         return np.random.default_rng(0).normal(size=(len(real), *shape)).astype("float32")
-    if not all(hasattr(leaf, "shape") for leaf in keras.tree.flatten(latents)):  # nested lists
-        latents = np.asarray(latents, "float32")
-    leaves = keras.tree.flatten(latents)
-    arrays = [np.asarray(keras.ops.convert_to_numpy(leaf)) for leaf in leaves]
-    sizes = {len(array) if array.ndim else 0 for array in arrays}
-    finite = all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
-    if len(sizes) != 1 or min(sizes) < 2 or not finite:
+    arrays = [np.asarray(keras.ops.convert_to_numpy(x)) for x in keras.tree.flatten(latents)]
+    finite = all(np.isfinite(array).all() for array in arrays)
+    if not finite or len({len(array) for array in arrays}) != 1 or len(arrays[0]) < 2:
         raise ValueError(
-            "`latents` must hold finite inputs of the generator for at least two images: an array, "
-            "or a list or dict of arrays of one length. Received: shapes "
-            f"{[array.shape for array in arrays]}{'' if finite else ', with NaN or infinity'}"
+            "`latents` must be finite, for two images or more: an array, or a list or dict of "
+            f"arrays of one length. Received: shapes {[a.shape for a in arrays]}, {finite=}"
         )
     return latents
 
 
 def _latent_shape(model, real):
-    shape, size = _known_shape(model.generator, "input_shape"), getattr(model, "latent_dim", None)
+    try:
+        shape = getattr(model.generator, "input_shape", None)
+    except ValueError:  # Keras, of a layer without a single one
+        shape = None
+    size = getattr(model, "latent_dim", None)
     size = size if isinstance(size, int) else None
     if shape is None and size is not None:
         return (size,)
@@ -101,18 +89,10 @@ def _latent_shape(model, real):
     pictures = known and len(shape) == 4 and shape[1] > 1 and shape[-1] == real.shape[-1]
     if not known or conditional or pictures:
         raise ValueError(
-            "No latents can be drawn for a generator that takes pictures, labels or what it does "
-            f"not show: pass `latents`, what it is called on. Received: input_shape={shape}, "
-            f"latent_dim={size}"
+            "Pass `latents`, what the generator is called on, if it takes pictures, labels or what "
+            f"it does not show. Received: input_shape={shape}, latent_dim={size}"
         )
     return shape[1:]
-
-
-def _known_shape(player, name):
-    try:
-        return getattr(player, name, None)
-    except ValueError:  # Keras, of a layer without a single one
-        return None
 
 
 def run(player, inputs, image_shape, name="The player"):
@@ -131,18 +111,24 @@ def run(player, inputs, image_shape, name="The player"):
 def try_out(model, real, latents, from_logits=None):
     """Runs both networks once on two inputs, so that what does not fit is said before training.
 
-    Networks that are not built yet are left alone: building them here would change the order in
-    which their weights are drawn.
+    Not those that aren't built yet: that would change the order in which weights are drawn.
     """
-    generator, discriminator = model.generator, model.discriminator
-    _check_sizes("discriminator takes", real, _known_shape(discriminator, "input_shape"))
-    _check_sizes("generator makes", real, _known_shape(generator, "output_shape"))
-    _check_bytes(generator, real)
-    if _is_built(generator):
-        first = keras.tree.map_structure(lambda x: x[:TRIED], latents)
-        _check_sizes("generator makes", real, _tried(generator, first, real, "generator").shape)
-    if _is_built(discriminator):
-        judged = _tried(discriminator, real[:TRIED], real, "discriminator")
+    low, high = output_bounds(model.generator) or (-math.inf, math.inf)
+    width = high - low
+    if math.isfinite(width) and (real.max() > high + width or real.min() < low - width):
+        raise ValueError(
+            f"`real` must lie in the range of the generator's output, [{low:g}, {high:g}]: of "
+            f"bytes pass images / {'127.5 - 1' if low < 0 else '255'}, and check what `fit` gets. "
+            f"Received: values in [{real.min():g}, {real.max():g}]"
+        )
+    first = keras.tree.map_structure(lambda x: x[:TRIED], latents)
+    images = _tried(model, "generator", first, real)
+    if images is not None and images.shape[1:] != real.shape[1:]:
+        raise ValueError(
+            f"The generator makes images of another shape, {images.shape[1:]}. "
+            f"{REMEDY['discriminator']}. Received: real of shape {real.shape}"
+        )
+    if (judged := _tried(model, "discriminator", real[:TRIED], real)) is not None:
         check_scores(judged.shape)
         if from_logits is False and not ((judged >= 0) & (judged <= 1)).all():
             raise ValueError(
@@ -151,53 +137,28 @@ def try_out(model, real, latents, from_logits=None):
             )
 
 
-def _is_built(player):
-    return getattr(player, "built", True) and bool(player.weights)
-
-
-def _tried(player, inputs, real, name):
+def _tried(model, name, inputs, real):
+    player = getattr(model, name)
+    if not (getattr(player, "built", True) and player.weights):
+        return None
     try:
         return run(player, inputs, real.shape[1:], f"The {name}")
     except Exception as error:  # each backend raises its own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = [tuple(leaf.shape) for leaf in keras.tree.flatten(inputs)]
-        raise ValueError(
-            f"The {name} fails on {TRIED} inputs: {reason} {REMEDY[name]}. Received: shapes "
-            f"{shapes}"
-        ) from error
-
-
-def _check_sizes(verb, real, shape):
-    sides = shape[1:] if isinstance(shape, tuple) else real.shape[1:]
-    pairs = itertools.zip_longest(sides, real.shape[1:], fillvalue=-1)
-    if not all(a in (None, b) for a, b in pairs):
-        raise ValueError(
-            f"`real` must hold images of the shape that both networks use; the {verb} {sides}. "
-            f"{REMEDY['discriminator']}. Received: real of shape {real.shape}"
-        )
-
-
-def _check_bytes(generator, real):
-    low, high = output_bounds(generator) or (-math.inf, math.inf)
-    width = high - low
-    if math.isfinite(width) and (real.max() > high + width or real.min() < low - width):
-        scaled = "images / 127.5 - 1" if low < 0 else "images / 255"
-        raise ValueError(
-            f"`real` must lie in the range of the generator's output, [{low:g}, {high:g}]: if "
-            f"these are bytes, pass {scaled}, and check what `fit` gets. Received: values in "
-            f"[{real.min():g}, {real.max():g}]"
-        )
+        text = f"The {name} fails: {reason} {REMEDY[name]}. Received: shapes {shapes}"
+        raise ValueError(text) from error
 
 
 def at_rest(model, player):
-    """Whether the learning rate of a network's optimizer is 0; see `OPTIMIZERS`."""
+    """Whether the learning rate of a network's optimizer, by whatever usual name, is 0."""
     shared = getattr(model, "optimizer", None)
-    found = [getattr(model, name, None) for name in OPTIMIZERS[player]]
+    found = [getattr(model, f"{name}_optimizer", None) for name in (*PLAYERS[player], player)]
     found += [getattr(shared, player, None), getattr(getattr(model, player), "optimizer", None)]
     optimizer = next((one for one in [*found, shared] if one is not None), None)
-    rate = getattr(optimizer, "learning_rate", None)
     try:
-        return bool(np.abs(keras.ops.convert_to_numpy(rate)).max() <= AT_REST)
+        rate = keras.ops.convert_to_numpy(getattr(optimizer, "learning_rate", None))
+        return bool(np.abs(rate).max() <= AT_REST)
     except (TypeError, ValueError):  # no rate, or one of another kind
         return False
 
@@ -210,11 +171,6 @@ def fingerprints(model):
         return hashlib.blake2b(values, digest_size=8).hexdigest()
 
     return {player: [fingerprint(w) for w in getattr(model, player).weights] for player in PLAYERS}
-
-
-def moved(before, after):
-    """A bool a weight; one that was built in between has moved."""
-    return [was != now for was, now in itertools.zip_longest(before, after)]
 
 
 def frozen(player, weights, moved):
@@ -235,9 +191,9 @@ def statistics_unmoved(player, weights, moved):
     norms = {layer: moves for layer, moves in layers.items() if moves.keys() >= STATISTICS}
     still = []
     for layer, moves in norms.items():
-        others = [moves[name] for name in moves.keys() - STATISTICS]
         # One whose own weights rest as well was frozen on purpose.
-        if not any(moves[name] for name in STATISTICS) and (any(others) or not others):
+        alive = any(moves.values()) or moves.keys() == STATISTICS
+        if alive and not any(moves[name] for name in STATISTICS):
             still.append(layer)
     if not still:
         return None
