@@ -12,6 +12,7 @@ have it. Without `fit`, call the callback's methods yourself:
 """
 
 import dataclasses
+import html
 import itertools
 import math
 
@@ -363,8 +364,13 @@ class HealthMonitor(keras.callbacks.Callback):
         for name in STATE:
             setattr(self, f"_{name}", state[name])
 
-    def __repr__(self):
-        return "\n".join(map(str, self.findings)) or f"Nothing found in {self._checks} checks."
+    def __repr__(self):  # without numbers, which differ between machines
+        names = ", ".join(finding.check for finding in self.findings)
+        return f"<HealthMonitor: {names or 'nothing found'}>"
+
+    def _repr_html_(self):
+        lines = [html.escape(str(finding)) for finding in self.findings]
+        return "<br>".join(lines) or f"Nothing found in {self._checks} checks."
 
 
 def roc_area(positive, negative):
