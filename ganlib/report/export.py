@@ -112,8 +112,7 @@ def git_revision():
     try:
         if not ask("ls-files", "ganlib"):  # installed into some other project's tree
             return None
-        changed = ask("status", "--porcelain", "ganlib")
-        return ask("rev-parse", "HEAD").strip() + ("+" if changed else "")
+        return ask("rev-parse", "HEAD").strip() + "+" * bool(ask("status", "--porcelain", "ganlib"))
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -201,8 +200,7 @@ def _largest(study, reports, profiles):
     return None, None
 
 
-def _told(record):
-    """What made the results of a run.json; one line of text."""
+def _told(record):  # what made its results
     data = record["data"]
     kind = "synthetic" if data["synthetic"] else "real"
     told = {"scale": record["scale"], "data": f"{data['name']} ({kind})"}
