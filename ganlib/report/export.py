@@ -191,8 +191,7 @@ img {{ max-width: 100%; height: auto }}</style></head><body>
 """
 
 
-def _largest(study, reports, profiles):
-    """The folder of the first of these profiles that has a report, and its run.json."""
+def _largest(study, reports, profiles):  # the first report's folder, and its run.json
     for profile in profiles:
         path = pathlib.Path(reports, profile, study, "run.json")
         if path.is_file():
@@ -218,8 +217,7 @@ def _read(path, columns=None):
     return frame[shown].astype(object).fillna("")
 
 
-def _on_screen(path):
-    """A saved figure as JPEG, small enough for a notebook, and its width there."""
+def _on_screen(path):  # as JPEG, small enough for a notebook, and its width there
     with Image.open(path) as file:
         image = file.convert("RGB")
     width = min(WIDTH, image.width * SCREEN // PRINT)

@@ -173,7 +173,7 @@ class BoundaryResults(Results):
     def _score(self):
         values, by = self.values(REPAIRED, "score"), self.of(REPAIRED)[0]["recipe"]["similarity"]
         others = self.similarities().set_index("similarity").drop(by)[[REPAIRED, CEILING]]
-        listed = (f"{mine:.3f} ({n}; real {real:.3f})" for n, mine, real in others.itertuples())
+        listed = (f"{n} {mine:.3f} (real {real:.3f})" for n, mine, real in others.itertuples())
         score, real = self.interval(REPAIRED, "score"), self.mean(REPAIRED, "s3_real")
         evidence = f"{score:.4f} (s3 of real pictures {real:.3f}); s3 by {', '.join(listed)}."
         text = f"Held-out pictures can score above the write-up's {REPORTED['score']:.4f}."

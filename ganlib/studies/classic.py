@@ -1,7 +1,6 @@
 """The tutorial's own training loop, which under Keras 3 never trains its discriminator.
 
-It compiles D, freezes it, and stacks it behind G. Keras 2 remembered what was trainable when a
-model was compiled; Keras 3 looks when it traces `train_on_batch`.
+It compiles D, then freezes it; Keras 3 looks at what is trainable when it traces `train_on_batch`.
 """
 
 import dataclasses

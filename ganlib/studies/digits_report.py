@@ -56,11 +56,10 @@ class DigitsResults(Results):
 
     def accuracy_figure(self):
         """D's accuracy over epochs by hard labels, and what the write-up's metric prints."""
-        rows = -(-len(self.names) // 3)
+        rows, shared = -(-len(self.names) // 3), {"sharex": True, "sharey": True}
         with draw.style() as plt:
             size = (draw.PAGE, 1.45 * rows + 0.4)
-            shared = {"sharex": True, "sharey": True, "squeeze": False}
-            figure, axes = plt.subplots(rows, 3, figsize=size, **shared)
+            figure, axes = plt.subplots(rows, 3, figsize=size, squeeze=False, **shared)
             for ax in axes.flat[len(self.names) :]:
                 ax.axis("off")
             for ax, name in zip(axes.flat, self.names, strict=False):
