@@ -1,7 +1,6 @@
 """Claims that come out supported, refuted or undecided."""
 
 import dataclasses
-import html
 import math
 
 import pandas
@@ -38,12 +37,9 @@ class Claims:
         return f"<{len(self.items)} claims>"
 
     def _repr_html_(self):
-        def row(tag, *texts):
-            cells = (f"<{tag} style='text-align:left'>{html.escape(t)}</{tag}>" for t in texts)
-            return f"<tr>{''.join(cells)}</tr>"
+        from ganlib.report.export import Table
 
-        rows = [row("td", *dataclasses.astuple(claim)) for claim in self.items]
-        return f"<table>{row('th', 'claim', 'verdict', 'evidence')}{''.join(rows)}</table>"
+        return Table(self.table())._repr_html_()
 
 
 def judge(holds):
@@ -54,8 +50,7 @@ def judge(holds):
 def judge_interval(interval, low=-math.inf, high=math.inf):
     """Returns the verdict on "the value lies between low and high", by a `ganlib.stats.Interval`.
 
-    Supported if the whole interval lies inside, refuted if outside, and undecided if it straddles
-    an end or is unknown, as with one seed.
+    Undecided if it straddles an end or is unknown, as with one seed.
     """
     if interval.low is None:
         return CANNOT_TELL

@@ -112,8 +112,7 @@ def git_revision():
     try:
         if not ask("ls-files", "ganlib"):  # installed into some other project's tree
             return None
-        changed = ask("status", "--porcelain", "ganlib")
-        return ask("rev-parse", "HEAD").strip() + ("+" if changed else "")
+        return ask("rev-parse", "HEAD").strip() + "+" * bool(ask("status", "--porcelain", "ganlib"))
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -192,8 +191,7 @@ img {{ max-width: 100%; height: auto }}</style></head><body>
 """
 
 
-def _largest(study, reports, profiles):
-    """The folder of the first of these profiles that has a report, and its run.json."""
+def _largest(study, reports, profiles):  # the first report's folder, and its run.json
     for profile in profiles:
         path = pathlib.Path(reports, profile, study, "run.json")
         if path.is_file():
@@ -201,8 +199,7 @@ def _largest(study, reports, profiles):
     return None, None
 
 
-def _told(record):
-    """What made the results of a run.json; one line of text."""
+def _told(record):  # what made its results
     data = record["data"]
     kind = "synthetic" if data["synthetic"] else "real"
     told = {"scale": record["scale"], "data": f"{data['name']} ({kind})"}
@@ -220,8 +217,7 @@ def _read(path, columns=None):
     return frame[shown].astype(object).fillna("")
 
 
-def _on_screen(path):
-    """A saved figure as JPEG, small enough for a notebook, and its width there."""
+def _on_screen(path):  # as JPEG, small enough for a notebook, and its width there
     with Image.open(path) as file:
         image = file.convert("RGB")
     width = min(WIDTH, image.width * SCREEN // PRINT)

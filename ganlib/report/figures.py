@@ -42,10 +42,9 @@ def show_spaced(axes, images, columns):
         axes.text(0.5, 0.5, "no pictures", ha="center", va="center", fontsize=SMALL)
         return
     if images.size and not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):  # NaN, too
-        raise ValueError(
-            "Pictures are drawn from [0, 1]; use ganlib.images.convert. Received: values in "
-            f"[{images.min():.3g}, {images.max():.3g}]"
-        )
+        had = f"[{images.min():.3g}, {images.max():.3g}]"
+        text = "Pictures are drawn from [0, 1]; use ganlib.images.convert. Received: values in"
+        raise ValueError(f"{text} {had}")
     gap = max(1, images.shape[1] // 32)
     framed = np.pad(images, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1.0)
     grey = {"cmap": "gray", "vmin": 0, "vmax": 1}  # of one channel: not stretched to its values
@@ -105,10 +104,7 @@ def picture_rows(rows, title="", width=PAGE):
 
 
 def picture_table(rows, titles, captions=None):
-    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over a page's width.
-
-    `captions` has a list of texts for each label: they stand below its row's pictures.
-    """
+    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over captions."""
     side = PAGE / len(titles)
     with style() as plt:
         size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
@@ -136,9 +132,9 @@ def legend_below(figure, axes, columns):
 
 
 def curve(ax, histories, key, label, color, line="-"):
-    """Draws a column of histories: its mean over seeds with a 95 % interval, while all go on.
+    """Draws a column of histories, its mean with a 95 % interval, and returns it of each.
 
-    Seeds that go on longer do so as thin lines. Returns the column of each history by epoch.
+    Seeds that go on longer do so as thin lines.
     """
     empty = pandas.Series(dtype=float)
     columns = [h.set_index("epoch").get(key, empty).dropna() for h in histories]

@@ -186,12 +186,11 @@ def examine(gan, best, recipe, data, run, folder):
         curve.append({"truncation": cut, **near, "styles": _styles(gan, data, cut)})
     near = _neighbours(images, made.features, recipe, data, run, folder)
     spread = float(np.sqrt(made.features.var(axis=0).sum() / real.var(axis=0).sum()))
-    scores = {"scores": scores, "truncation": curve, "neighbours": near, "spread": spread}
-    return {**scores, "styles": _styles(gan, data)}
+    found = {"scores": scores, "truncation": curve, "neighbours": near, "spread": spread}
+    return found | {"styles": _styles(gan, data)}
 
 
 def _neighbours(images, features, recipe, data, run, folder):
-    """Distances to the nearest training pictures; saves the nearest pairs of all."""
     parts = ("train", "validation")
     train, held_out = (seen(data, part, recipe.network, folder).features for part in parts)
     indices, distances = nearest(features, train)
@@ -203,9 +202,8 @@ def _neighbours(images, features, recipe, data, run, folder):
     save_grid(pairs, run.path / "neighbours.png", len(closest))
     # Of real pictures never trained on one in a hundred is as near by chance.
     copies = float((distances < np.quantile(usual, 0.01)).mean())
-    medians = {"distance": distances, "held_out_distance": usual}
-    medians = {name: float(np.median(values)) for name, values in medians.items()}
-    return {**medians, "copies": copies, "n": len(images)}
+    own, usual = (float(np.median(values)) for values in (distances, usual))
+    return {"distance": own, "held_out_distance": usual, "copies": copies, "n": len(images)}
 
 
 def _styles(gan, data, truncation=None):

@@ -18,13 +18,14 @@ from ganlib.studies.results import NEGATIVE, POSITIVE, Results, about, unanimous
 
 ASSIGNMENT, REPAIRED = "batch-128", "repaired"
 RIVALS = {ASSIGNMENT: "assignment", REPAIRED: "repaired"}  # shown beside each other
-VARIED = 0.5  # spread of the features, as a share of real pictures': less is no wide range
+VARIED, RANKED = 0.5, 5  # least spread of "varied" features; variations for a rank correlation
 COPIES = "share nearer than 1 % of those"
-RANKED = 5  # variations: fewer make no rank correlation worth the name
-ASKED = {"batch-256": "A larger batch (256) does better than 128."}
-ASKED["batch-32"] = "A smaller batch (32) does better than 128."
 SLOWED = "Slowing the overpowering player's learning rate (D's, to a quarter) does better."
-ASKED["slow-discriminator"] = SLOWED
+ASKED = {
+    "batch-256": "A larger batch (256) does better than 128.",
+    "batch-32": "A smaller batch (32) does better than 128.",
+    "slow-discriminator": SLOWED,
+}
 REPAIRS = {  # ablation → what it leaves out
     "transposed": "Upsampling and convolution in place of transposed convolutions",
     "no-augmentation": "DiffAugment",
@@ -38,8 +39,8 @@ class BedroomResults(Results):
 
     usual = ASSIGNMENT
     figures = ("samples", "progress", "best_and_last", "styles")
-    tables = ("scores", "checkpoints", "best_and_last", "players", "neighbours", "formulas")
-    tables += ("discussion", "findings", "trials")
+    tables = ("scores", "best_and_last", "players", "neighbours", "formulas", "discussion")
+    tables += ("findings", "trials")
     bounds = dict.fromkeys(("precision", "recall", "coverage"), (0, 1))
     bounds |= dict.fromkeys(("frechet", "density", "spread"), (0, math.inf))
 
@@ -51,10 +52,9 @@ class BedroomResults(Results):
         self.network = networks.get(self.results[0]["recipe"]["network"])
         self.folder = next(iter(self.folders.values())).parent / "features"
         # Score → what it may be called over this network.
-        named = f"IS formula ({self.network.title})"
-        named = "IS" if self.network.name == "inception_v3" else named
+        own = self.network.name == "inception_v3"
         self.labels = {"kid": "KID", "frechet": fidelity.frechet_name(self.network)}
-        self.labels["inception_score"] = named
+        self.labels["inception_score"] = "IS" if own else f"IS formula ({self.network.title})"
         self.labels |= {key: key for key in ("precision", "recall", "density", "coverage")}
 
     @property
@@ -82,17 +82,13 @@ class BedroomResults(Results):
 
     def scores(self):
         """Every variation's kept epoch between real pictures and noise, test part."""
-        names = {"real (ceiling)": "real", "noise (floor)": "noise"}
-        limits = {label: self.baselines[name] for label, name in names.items()}
+        real, noise = (self.baselines[name] for name in ("real", "noise"))
+        limits = {"real (ceiling)": real, "noise (floor)": noise}
         return self.between(self.labels, limits, n="n_fake", first=("epoch", "best_epoch"))
 
     def cautions(self):
         """What misleads at these sample sizes."""
         return list(dict.fromkeys(c for r in self.results for c in self.metric(r, "cautions")))
-
-    def checkpoints(self):
-        """All scores of every scored epoch, on validation pictures."""
-        return self.over_epochs(self.labels).dropna(ignore_index=True)
 
     def best_and_last(self):
         """The kept epoch beside the last one, on test pictures."""
@@ -125,10 +121,9 @@ class BedroomResults(Results):
 
     def neighbours(self):
         """How near generated pictures are to training pictures, beside held-out real ones."""
+        table = pandas.DataFrame([about(r) | r["metrics"]["neighbours"] for r in self.results])
         labels = {"distance": "median distance", "held_out_distance": "of held-out real pictures"}
-        labels |= {"copies": COPIES}
-        rows = [{**about(r), **r["metrics"]["neighbours"]} for r in self.results]
-        return pandas.DataFrame(rows).rename(columns=labels)
+        return table.rename(columns=labels | {"copies": COPIES})
 
     @functools.cached_property
     def points(self):
@@ -145,7 +140,7 @@ class BedroomResults(Results):
     def truncation(self):
         """Quality and diversity over the truncation of the latents."""
         columns = ["variation", "seed", "truncation", "precision", "recall", "kid"]
-        return self.points[np.isfinite(self.points["truncation"])][columns]
+        return self.points.loc[np.isfinite(self.points["truncation"]), columns]
 
     def formulas(self):
         """Both scores as the write-up states them, and as they are, on real pictures and noise."""
@@ -176,23 +171,20 @@ class BedroomResults(Results):
             quality += f"; latents cut off at {cut:g}: {precision:.2f}, {recall:.2f} ({REPAIRED})"
         copies = self.neighbours().groupby("variation")[COPIES].mean().items()
         copied = ", ".join(f"{share:.1%} ({name})" for name, share in copies)
+        named = self.labels["inception_score"]
         answers = {
             "Quality against diversity": f"{quality}.",
             "Other hyperparameters and batch sizes": f"KID {listed['kid']}.",
-            "Practical uses": "Pictures to train on, if they are no copies: nearer to a training "
-            f"picture than 1 % of unseen real ones are {copied}. For a given input: see “srgan”.",
-            "Inception Score and Fréchet distance": f"{self.labels['inception_score']} "
-            f"{listed['inception_score']}: real pictures of one class score low.",
+            "Practical uses": f"Pictures to train on. Nearer than 1 % of unseen ones: {copied}.",
+            "Inception Score and Fréchet distance": f"{named} {listed['inception_score']}.",
         }
         return pandas.DataFrame(answers.items(), columns=["point", "measured"])
 
     def statements(self):
-        usual = {n: f"{n} has {self.mean(n, 'kid'):.3f}." for n in RIVALS if self.of(n)}
         if self.of(ASSIGNMENT):
             yield from self._of_pictures()
             for name, statement in ASKED.items():
-                options = {"note": usual[ASSIGNMENT], **NEGATIVE}
-                yield self.compare(statement, name, "kid", "KID", **options)
+                yield self.compare(statement, name, "kid", "KID", **NEGATIVE)
             yield self._more_epochs()
         yield self._inception_score()
         if self.of(REPAIRED):
@@ -201,13 +193,13 @@ class BedroomResults(Results):
             text = "The repaired recipe's recall is not lower."
             yield self.compare(text, REPAIRED, "recall", low=0.0)
             for name, repair in REPAIRS.items():
-                options = {"baseline": REPAIRED, "note": usual[REPAIRED], **POSITIVE}
-                yield self.compare(f"{repair} lowers KID.", name, "kid", "KID", **options)
+                text = f"{repair} lowers KID."
+                yield self.compare(text, name, "kid", "KID", REPAIRED, **POSITIVE)
             gains = [without - with_it for without, with_it in self.with_and_without_average()]
-            label = "KID without the average less KID with it, same run, last epoch"
-            yield _of_gains("Averaging G's weights lowers KID.", gains, label, POSITIVE)
+            text, label = "Averaging G's weights lowers KID.", "KID without it less KID with it"
+            yield _of_gains(text, gains, label, POSITIVE)
         last = [r["metrics"]["best_epoch"] == r["metrics"]["epochs"] for r in self.results]
-        evidence = f"By KID on validation pictures in {sum(last)} of {len(last)} runs."
+        evidence = f"By KID in {sum(last)} of {len(last)} runs."
         yield Claim("The last epoch is the best.", judge(all(last)), evidence)
 
     def _of_pictures(self):
@@ -215,22 +207,22 @@ class BedroomResults(Results):
         precision, kid = (self.interval(ASSIGNMENT, key) for key in ("precision", "kid"))
         # Precision asks it of each picture: does it lie among the real ones?
         low = [value < real["precision"] / 2 for value in self.values(ASSIGNMENT, "precision")]
-        evidence = f"Precision {precision:.2f}, of real pictures {real['precision']:.2f}; KID "
-        evidence += f"{kid:.3g}, of real pictures {real['kid']:.2g}, of noise {noise['kid']:.2g}."
+        evidence = f"Precision {precision:.2f} (real {real['precision']:.2f}), KID {kid:.3g} "
+        evidence += f"(real {real['kid']:.2g}, noise {noise['kid']:.2g})."
         text = "The assignment's pictures do not resemble bedrooms."
         yield Claim(text, unanimous(low), evidence)
         spread, recall = (self.interval(ASSIGNMENT, key) for key in ("spread", "recall"))
         varied = [value >= VARIED for value in self.values(ASSIGNMENT, "spread")]
-        evidence = f"Standard deviation of the features over that of real pictures: {spread:.2f}; "
-        evidence += f"{VARIED:g} or more is taken as varied. Recall {recall:.2f}."
+        evidence = f"Spread of features over real pictures' {spread:.2f} (varied from {VARIED:g} "
+        evidence += f"on), recall {recall:.2f}."
         yield Claim("They differ from one another, though.", unanimous(varied), evidence)
 
     def _more_epochs(self):
-        gains, half = [], 0
-        for kid in (kid for kid in map(kid_of, self.history(ASSIGNMENT)) if len(kid)):
+        gains = []
+        for kid in filter(len, map(kid_of, self.history(ASSIGNMENT))):
             half = kid.index[np.abs(kid.index - kid.index[-1] / 2).argmin()]
             gains.append(kid.iloc[-1] - kid[half])
-        label = f"KID after the last epoch less after epoch {half}, validation pictures"
+        label = "KID after the last epoch less after half of them"
         return _of_gains("More epochs do better.", gains, label, NEGATIVE)
 
     def _inception_score(self):
@@ -243,8 +235,8 @@ class BedroomResults(Results):
             order = float(spearmanr(list(scores.values()), kids).statistic)
         scores["noise"] = self.baselines["noise"]["inception_score"]
         best = max(scores, key=scores.get)
-        evidence = f"Real pictures score {real:.2f} of at most 1,000; the highest of all others is "
-        evidence += f"{scores[best]:.2f} ({best})."
+        evidence = f"Real pictures score {real:.2f}, the best of the others {scores[best]:.2f} "
+        evidence += f"({best})."
         if order is not None:
             evidence += f" Rank correlation with KID: {order:+.2f} (ideal: -1)."
         holds = False if scores[best] >= real else None if order is None else order < -0.5
@@ -320,10 +312,8 @@ class BedroomResults(Results):
         """The generated pictures that are nearest to a training picture, and that picture."""
         result = self.of(REPAIRED)[0]
         near = result["metrics"]["neighbours"]
-        title = f"Median distance to a training picture: {near['distance']:.3g} of {near['n']:,} "
-        title += f"generated ones, {near['held_out_distance']:.3g} of held-out ones.\n"
-        title += f"{100 * near['copies']:.2g} % of the generated ones are nearer than the nearest "
-        title += "1 % of the held-out ones. The nearest of all:"
+        title = f"Median distance to training pictures: {near['distance']:.3g}, of held-out ones "
+        title += f"{near['held_out_distance']:.3g}. The nearest of {near['n']:,}:"
         generated, training = np.split(self._read(result, "neighbours.png"), 2)
         return draw.picture_rows({"generated": generated, "training": training}, title)
 

@@ -147,10 +147,9 @@ class Criteria:
         self.ceiling = metrics.s3_ceiling(self.real, *self.how)
 
     def __call__(self):
-        """Scores for the history; None where D or the pictures are not finite."""
         images = make_images(self.gan.sampler, self.latents)
         logits = _finite(self.gan, images, images, self.real, self.trained)
-        if logits is None:
+        if logits is None:  # D or the pictures are not finite
             return None
         fake, real, trained = logits
         alike = metrics.s3(images, self.real, *self.how)
@@ -189,8 +188,7 @@ def examine(gan, best, recipe, data, run):
     return {"scores": scores, "similarities": alike, "fidelity": quality, "s3_seconds": seconds}
 
 
-def _scored(gan, images, data, recipe):
-    """`score_boundary` on the test part, or None where something is not finite."""
+def _scored(gan, images, data, recipe):  # None where something is not finite
     test, train = (part.as_range("unit") for part in (data.test, data.train))
     how = {"value_range": "unit", "similarity": recipe.similarity}
     logits = _finite(gan, images, test, images)

@@ -28,8 +28,7 @@ REPAIRS |= {"no-turns": "Turned and mirrored pictures"}
 CEILING = "real (ceiling)"
 LIMITS = {CEILING: "s3_real", "noise (floor)": "s3_noise", "real, one colour each": "s3_flat"}
 LIMITS |= {"the mean picture": "s3_mean"}
-SAME = 0.05  # as far apart as two numbers may be that "stay the same"
-FIRST = 10  # the "first epochs"
+SAME, FIRST = 0.05, 10  # how far apart "the same" may be; the "first epochs"
 
 
 class BoundaryResults(Results):
@@ -37,8 +36,7 @@ class BoundaryResults(Results):
 
     usual = BOUNDARY
     figures = ("samples", "criteria", "gamma", "landscape", "neighbours")
-    tables = ("scores", "last", "similarities", "fidelity", "criteria", "findings", "trials")
-    tables += ("repairs",)
+    tables = ("scores", "last", "similarities", "fidelity", "findings", "trials", "repairs")
     bounds = dict.fromkeys(("s1", "s2", "precision", "recall"), (0, 1))
 
     def gammas(self):
@@ -98,10 +96,6 @@ class BoundaryResults(Results):
         columns = {**SCORES, "s3_back": "s3 back", "kid": "KID"}
         return self.left_out(REPAIRED, REPAIRS, columns, "score", ".4f")
 
-    def criteria(self):
-        """s1, s2, s3 and the losses of every epoch, on validation pictures."""
-        return self.over_epochs({k: k for k in (*REPORTED, "s1_train", "d_loss", "g_loss")})
-
     def statements(self):
         for base, mine in PAIRS.values():
             if self.of(mine) and self.of(base):
@@ -115,18 +109,16 @@ class BoundaryResults(Results):
         keys = ("s3_seconds", "seconds_per_epoch")
         seconds, epochs = ([r["metrics"][key] for r in self.results] for key in keys)
         seconds, epoch = np.mean(seconds), np.median(epochs)
-        evidence = f"All pairs take {seconds:.2f} s as one matrix product; an epoch {epoch:.1f} s."
+        evidence = f"All pairs take {seconds:.2f} s, an epoch {epoch:.1f} s."
         yield Claim("s3 takes too long to be watched.", judge(bool(seconds > epoch)), evidence)
         if self.of(REPAIRED):
             yield from (self._reaches(REPAIRED), self._score())
             if self.of(BOUNDARY):
-                scores = f"{self.mean(REPAIRED, 'score'):.3f}, {self.mean(BOUNDARY, 'score'):.3f}"
-                options = {"note": f"Their scores: {scores}.", **NEGATIVE}
                 text = "A higher score means better pictures."
-                yield self.compare(text, REPAIRED, "kid", "KID", **options)
+                yield self.compare(text, REPAIRED, "kid", "KID", **NEGATIVE)
             for name, repair in REPAIRS.items():
-                options = {"baseline": name, **POSITIVE}
-                yield self.compare(f"{repair} raises the score.", REPAIRED, "score", **options)
+                text = f"{repair} raises the score."
+                yield self.compare(text, REPAIRED, "score", baseline=name, **POSITIVE)
 
     def _against_bce(self, mine, base):
         def early(name):  # means over the first epochs, a row a seed
@@ -137,12 +129,11 @@ class BoundaryResults(Results):
         gaps = {key: column.dropna() for key, column in (early(mine) - early(base)).items()}
         gaps = {key: stats.paired_interval(gap, np.zeros(len(gap))) for key, gap in gaps.items()}
         text = f"Against plain BCE, s2 rises drastically in the first epochs ({WHOSE[mine]})."
-        evidence = f"s2 less BCE's, mean of the first {FIRST} epochs, validation pictures: "
-        evidence += f"{gaps['s2']:+.3f}; 0.1 or more is taken as drastic."
+        evidence = f"s2 less BCE's, mean of the first {FIRST} epochs: {gaps['s2']:+.3f} (0.1: "
+        evidence += "drastic)."
         yield Claim(text, judge_interval(gaps["s2"], low=0.1), evidence)
         alike = [judge_interval(gaps[key], low=-SAME, high=SAME) for key in ("s1", "s3")]
-        evidence = f"The same of s1: {gaps['s1']:+.3f}, of s3: {gaps['s3']:+.3f}; within {SAME:g} "
-        evidence += "is taken as the same."
+        evidence = f"s1: {gaps['s1']:+.3f}, s3: {gaps['s3']:+.3f}; the same within {SAME:g}."
         yield Claim(f"s1 and s3 stay as with BCE ({WHOSE[mine]}).", weakest(alike), evidence)
 
     def _reaches(self, name):
@@ -150,9 +141,8 @@ class BoundaryResults(Results):
         last = [h["s1_train"].dropna().iloc[-1] for h in self.history(name) if "s1_train" in h]
         epochs = max(self.values(name, "epochs"))
         text = f"s1 reaches 0.998 and s2 0.999 within {epochs} epochs ({WHOSE[name]})."
-        evidence = f"Test pictures, kept epoch: s1 {self.interval(name, 's1'):.4f}, s2 "
-        evidence += f"{self.interval(name, 's2'):.4f}. On training pictures s1 ends at "
-        evidence += f"{np.mean(last):.4f}." if last else "no number."
+        found = (f"{key} {self.interval(name, key):.4f}" for key in ("s1", "s2"))
+        evidence = f"{', '.join(found)}; s1 of training pictures {np.mean(last or np.nan):.4f}."
         return Claim(text, unanimous([*((s1 >= 0.998) & (s2 >= 0.999))]), evidence)
 
     def _losses(self):
@@ -160,8 +150,7 @@ class BoundaryResults(Results):
         losses = np.concatenate([half.to_numpy() for half in halves])
         low, high = losses.min(), losses.max()
         verdict = judge(bool(low >= 0 and high <= 1) if math.isfinite(low + high) else None)
-        evidence = f"In the second half of the training they lie between {low:.2f} and {high:.2f} "
-        evidence += f"({BOUNDARY}). At the boundary G's is log 2 = {math.log(2):.2f}."
+        evidence = f"From {low:.2f} to {high:.2f} in the second half of the training ({BOUNDARY})."
         text = "With many epochs the losses of G and D swing between 0 and 1."
         return Claim(text, verdict, evidence)
 
@@ -176,17 +165,17 @@ class BoundaryResults(Results):
         keys = ("s1", "s2", "s3", "s3_noise", "s3_real")
         s1, s2, s3, noise, real = (self.mean("idle-generator", key) for key in keys)
         text = "s1 and s2 near 1 say that G makes pictures from the boundary of the real ones."
-        evidence = f"A generator that never learns has s1 {s1:.4f} and s2 {s2:.4f} with s3 {s3:.3f}"
-        evidence += f" (noise {noise:.3f}, real {real:.3f}): D alone puts what it knows at ½."
+        evidence = f"A generator that never learns: s1 {s1:.4f}, s2 {s2:.4f}, s3 {s3:.3f} (noise "
+        evidence += f"{noise:.3f}, real {real:.3f})."
         verdict = judge(False if min(s1, s2) >= 0.99 and s3 < real / 2 else None)
         return Claim(text, verdict, evidence)
 
     def _score(self):
         values, by = self.values(REPAIRED, "score"), self.of(REPAIRED)[0]["recipe"]["similarity"]
         others = self.similarities().set_index("similarity").drop(by)[[REPAIRED, CEILING]]
-        listed = (f"{mine:.3f} ({n}; real {real:.3f})" for n, mine, real in others.itertuples())
-        evidence = f"Score {self.interval(REPAIRED, 'score'):.4f}, s3 by {by}; real pictures have "
-        evidence += f"{self.mean(REPAIRED, 's3_real'):.3f}. By others s3 is {', '.join(listed)}."
+        listed = (f"{n} {mine:.3f} (real {real:.3f})" for n, mine, real in others.itertuples())
+        score, real = self.interval(REPAIRED, "score"), self.mean(REPAIRED, "s3_real")
+        evidence = f"{score:.4f} (s3 of real pictures {real:.3f}); s3 by {', '.join(listed)}."
         text = f"Held-out pictures can score above the write-up's {REPORTED['score']:.4f}."
         return Claim(text, unanimous([value > REPORTED["score"] for value in values]), evidence)
 
@@ -214,8 +203,8 @@ class BoundaryResults(Results):
         how = ("unit", first["recipe"]["similarity"])
         limits = {"real pictures": s3_ceiling(real, *how), "noise": s3(noise, real, *how)}
         with draw.style() as plt:
-            size = (draw.PAGE, 2.7)
-            figure, axes = plt.subplots(1, 3, figsize=size, sharex=True, sharey=True)
+            shared = {"sharex": True, "sharey": True, "figsize": (draw.PAGE, 2.7)}
+            figure, axes = plt.subplots(1, 3, **shared)
             for ax, key in zip(axes, ("s1", "s2", "s3"), strict=True):
                 for name, color, line, label in shown:
                     for curve in draw.curve(ax, self.history(name), key, label, color, line):
@@ -285,10 +274,8 @@ class BoundaryResults(Results):
         if not (results := self.of(REPAIRED) or self.of(BOUNDARY)):
             return None
         best = results[0]["metrics"]["scores"]["best"]
-        title = f"{results[0]['name']}: s3 of {best['n']:,} generated pictures is {best['s3']:.3f} "
-        title += f"against {best['n_real']:,} test pictures, {best['s3_train']:.3f} against "
-        title += f"{best['n_train']:,} training pictures;\nof the test pictures among themselves "
-        title += f"{best['s3_real']:.3f}. The generated ones most like a test picture:"
+        title = f"{results[0]['name']}: s3 to test pictures {best['s3']:.3f}, to training pictures "
+        title += f"{best['s3_train']:.3f}, of real ones {best['s3_real']:.3f}"
         images = read_grid(self.folders[results[0]["id"]] / "neighbours.png", SIZE)
         labels = ("generated", "nearest test", "nearest training")
         return draw.picture_rows(dict(zip(labels, np.split(images, 3), strict=True)), title)
@@ -296,14 +283,12 @@ class BoundaryResults(Results):
 
 def _histogram(ax, logits):
     step = {"histtype": "step", "lw": 1.1, "range": (0, 1)}
-    looks = {"real": {"color": "C0", "label": "real, test"}}
-    looks["train"] = {"color": "C5", "label": "real, training", "ls": "--"}
-    looks["fake"] = {"color": "C1", "label": "generated", "histtype": "stepfilled", "alpha": 0.6}
-    looks["noise"] = {"color": "k", "label": "noise", "ls": ":"}
-    for name, look in looks.items():
-        values = expit(logits[name].ravel())
+    looks = {"real": ("C0", "-", "real, test"), "train": ("C5", "--", "real, training")}
+    looks |= {"fake": ("C1", "-", "generated"), "noise": ("k", ":", "noise")}
+    for name, (color, line, label) in looks.items():
+        values, look = expit(logits[name].ravel()), {"color": color, "ls": line, "label": label}
         # An odd number of bins: ½ lies in the middle of one.
-        ax.hist(values, 41, weights=np.full(values.size, 100 / values.size), **(step | look))
+        ax.hist(values, 41, weights=np.full(values.size, 100 / values.size), **step, **look)
     most = max(logits[name].size for name in looks)
     # Shares are on a logarithmic axis: one picture far from the rest can be seen.
     ax.set(yscale="log", ylim=(50 / most, 150), xlim=(-0.02, 1.02), xticks=(0, 0.5, 1))

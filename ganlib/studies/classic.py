@@ -1,7 +1,6 @@
 """The tutorial's own training loop, which under Keras 3 never trains its discriminator.
 
-It compiles D, freezes it, and stacks it behind G. Keras 2 remembered what was trainable when a
-model was compiled; Keras 3 looks when it traces `train_on_batch`.
+It compiles D, then freezes it; Keras 3 looks at what is trainable when it traces `train_on_batch`.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ LATENTS = 100
 
 @dataclasses.dataclass(frozen=True)
 class ClassicRun:
-    """What the classic loop did: numbers in HTML, what is the same on every machine in text."""
+    """What the classic loop did: numbers in HTML, what is the same everywhere in text."""
 
     steps: pandas.DataFrame  # "D moved by": greatest change of any weight; NaN where Keras raised
     findings: tuple  # of the health monitor
@@ -36,17 +35,13 @@ class ClassicRun:
 
 
 def classic_recipe(images, *, traced_first=False, batch_sizes=(32, 32, 32), width=8):
-    """Runs the tutorial's loop for a few steps and watches the discriminator's weights.
+    """Runs the tutorial's loop for a few steps and returns how D's weights moved: `ClassicRun`.
 
     Args:
         images: float32 array `(n, 28, 28, 1)` in [0, 1].
         traced_first: bool, call D's `train_on_batch` once before `trainable = False`. On TensorFlow
             the loop then trains, until another batch size makes Keras trace anew.
-        batch_sizes: sequence of int, real images of each step.
-        width: int, filters of both networks.
-
-    Returns:
-        A `ClassicRun`.
+        batch_sizes, width: real images of each step; filters of both networks.
     """
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)

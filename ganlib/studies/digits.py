@@ -56,8 +56,7 @@ class Recipe:
 
 # fmt: off
 PROFILES = {
-    # Learning rates that let so short a run arrive somewhere, picked after about a hundred short
-    # runs by pictures and scores: a favourable case, not a fair one.
+    # Rates picked after about a hundred short runs: a favourable case, not a fair one.
     "quick": {"width": 16, "d_width": 24, "momentum": 0.9, "update": "shared", "batch_size": 32,
         "generator_batch": None, "g_learning_rate": 2e-3, "d_learning_rate": 2e-3, "epochs": 3,
         "samples": 500, "score_every": 1, "patience": 2},
@@ -95,9 +94,8 @@ class DigitsData:
 
     def __init__(self, train, test):
         self.train, self.test = train, test
-        order = np.random.default_rng(0).permutation(len(test))
-        halves = np.split(order, [len(test) // 2])
-        self.reference, self.real = (test.subset(half) for half in halves)
+        order, half = np.random.default_rng(0).permutation(len(test)), len(test) // 2
+        self.reference, self.real = test.subset(order[:half]), test.subset(order[half:])
         self.checksum = f"{train.checksum()[:32]}{test.checksum()[:32]}"
         self.name, self.origin, self.synthetic = train.name, train.origin, train.synthetic
 
@@ -153,10 +151,7 @@ def train(trial, data, run):
 
 
 class Scorer(keras.callbacks.Callback):
-    """Adds an epoch's scores to the logs, and saves a grid of pictures.
-
-    `accuracy_…` is D's by hard labels, `printed_…` what the write-up's metric prints for the same.
-    """
+    """Adds an epoch's scores to the logs (`printed_…`: as the write-up's metric), saves grids."""
 
     def __init__(self, gan, recipe, data, run):
         super().__init__()

@@ -48,11 +48,6 @@ class DigitsResults(Results):
                 rows.append({"variation": name, **gaps})
         return pandas.DataFrame(rows)
 
-    def trials(self):
-        """All numbers of all trials, a row a trial."""
-        shares = pandas.DataFrame([r["metrics"]["histogram"] for r in self.results])
-        return super().trials().join(shares.add_prefix("share_of_"))
-
     def samples_figure(self):
         """The same latents through each variation's generator, and real digits."""
         folders = {name: self.folders[self.of(name)[0]["id"]] / "samples" for name in self.names}
@@ -61,11 +56,10 @@ class DigitsResults(Results):
 
     def accuracy_figure(self):
         """D's accuracy over epochs by hard labels, and what the write-up's metric prints."""
-        rows = -(-len(self.names) // 3)
+        rows, shared = -(-len(self.names) // 3), {"sharex": True, "sharey": True}
         with draw.style() as plt:
             size = (draw.PAGE, 1.45 * rows + 0.4)
-            shared = {"sharex": True, "sharey": True, "squeeze": False}
-            figure, axes = plt.subplots(rows, 3, figsize=size, **shared)
+            figure, axes = plt.subplots(rows, 3, figsize=size, squeeze=False, **shared)
             for ax in axes.flat[len(self.names) :]:
                 ax.axis("off")
             for ax, name in zip(axes.flat, self.names, strict=False):
@@ -153,9 +147,9 @@ class DigitsResults(Results):
         outputs = {"sigmoid": [], "tanh": []}
         for result in plain:
             outputs[result["recipe"]["output"]].append(_is_blank(result))
-        told = " and ".join(f"{sum(runs)} of {len(runs)} {name}" for name, runs in outputs.items())
+        told = ", ".join(f"{sum(runs)} of {len(runs)} {name}" for name, runs in outputs.items())
         holds = judge(not any(outputs["sigmoid"]) if any(map(_is_blank, plain)) else None)
-        evidence = f"Blank: {told} runs without batch normalisation."
+        evidence = f"Blank without batch normalisation: {told}."
         yield Claim("The tanh output is what makes the pictures blank.", holds, evidence)
         least = min(history[ACCURACIES].min().min() for history in self.history("tanh"))
         text = "With tanh, D is 100 % right on real and fake images in every epoch."
@@ -166,13 +160,12 @@ class DigitsResults(Results):
         histories = self.history("label-smoothing")
         printed = max(history["printed_real"].max() for history in histories)
         hard = float(np.mean([history["accuracy_real"].mean() for history in histories]))
-        evidence = f"The metric prints at most {printed:.0%}, because no rounded output equals 0.9;"
-        evidence += f" by hard labels D is right on {hard:.0%} (mean over epochs)."
+        evidence = f"Printed: at most {printed:.0%}; by hard labels {hard:.0%}, mean over epochs."
         text = "With label smoothing D is 0 % right on real images in every epoch."
         return Claim(text, judge(hard < 0.01), evidence)
 
     def _losses_diversity(self):
-        names = [name for name in ("least-squares", "hinge") if self.of(name)]
+        names = filter(self.of, ("least-squares", "hinge"))
         gaps = {name: self.paired(name, "digit_score") for name in names}
         found = {judge_interval(gap, **POSITIVE) for gap in gaps.values()}
         verdict = found.pop() if len(found) == 1 else CANNOT_TELL

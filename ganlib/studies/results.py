@@ -18,19 +18,12 @@ from ganlib.stats import mean_interval, paired_interval
 
 # Ends of an interval that lies above zero, or below; where it is exactly zero, it does not.
 POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
-
-
 # figures: name → callable that draws results or gives None; tables: names; films: name → frames.
 Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], defaults=[{}])
 
 
 class Results:
-    """The finished trials of a study; a study adds its tables, figures and `statements`.
-
-    Args:
-        study, results, data: the `Study`, its result dicts (some finished), and its data.
-        out: folder of all runs.
-    """
+    """The finished trials of a `Study`; each adds its tables, figures and `statements`."""
 
     usual = "base"  # the variation that others are compared with
     bounds: ClassVar = {}  # key → ends of what it can be; (0, infinity): no top
@@ -59,8 +52,8 @@ class Results:
     def metric(self, result, key):
         """A number of the kept epoch's scores where it has them, else of the whole result."""
         metrics = result["metrics"]
-        inner = metrics.get("scores", {}), metrics.get("fidelity", {})
-        parts = inner[0].get("best"), inner[1].get("generated"), metrics, result
+        best = metrics.get("scores", {}).get("best")
+        parts = best, metrics.get("fidelity", {}).get("generated"), metrics, result
         return next(part[key] for part in parts if part and key in part)
 
     def values(self, name, key):
@@ -84,17 +77,14 @@ class Results:
         return [self.histories[result["id"]] for result in self.of(name)]
 
     def epochs(self, result):
-        """The epochs of which a trial kept a grid of samples, in order."""
+        """The epochs of which a trial kept a grid of samples."""
         files = (self.folders[result["id"]] / "samples").glob("epoch-*.png")
         return sorted(int(file.stem.removeprefix("epoch-")) for file in files)
 
     def paired(self, name, measure, baseline=None, ratio=False):
-        """`Interval` of how a variation differs from another, by runs that share a seed.
+        """`Interval` of a variation less, or over (`ratio`), its baseline, by runs of one seed.
 
-        Args:
-            name, baseline: of the variation and of the other, by default the usual one.
-            measure: str, as for `metric`, or callable that makes a number of a result.
-            ratio: bool, whether one is divided by the other; else the other is taken away.
+        `measure` is a key of `metric`, or makes a number of a result.
         """
         if isinstance(measure, str):
             measure = functools.partial(self.metric, key=measure)
@@ -114,10 +104,7 @@ class Results:
         return ()
 
     def compare(self, statement, name, measure, label=None, baseline=None, *, note="", **options):
-        """A `Claim` on how two variations differ, see `paired`; None where one has not run.
-
-        Options are `ratio`, and `low` and `high`, between which the interval must lie.
-        """
+        """A `Claim` that `paired` lies between `low` and `high`; None where one has not run."""
         baseline, ratio = baseline or self.usual, options.pop("ratio", False)
         if not (self.of(name) and self.of(baseline)):
             return None
@@ -132,7 +119,7 @@ class Results:
         return Contents(figures, self.tables)
 
     def row(self, name, columns, spec=".3g"):
-        """Mean and interval over seeds as text, of columns (key → label)."""
+        """Intervals over seeds as text, of columns (key → label)."""
         return {v: self.interval(name, k).brief(spec) for k, v in columns.items()}
 
     def between(self, columns, limits, *, n, first, spec=".3g"):
@@ -141,11 +128,10 @@ class Results:
         for name in self.names:
             row = {"pictures": name, first[0]: ", ".join(map(str, self.values(name, first[1])))}
             row |= {**self.row(name, columns, spec), "n": self.values(name, n)[0]}
-            rows.append({**row, "seeds": len(self.of(name))})
+            rows.append(row | {"seeds": len(self.of(name))})
         for name, scores in limits.items():
             row = {"pictures": name, first[0]: scores.get(first[1], ""), "n": scores.get(n, "")}
-            there = [key for key in columns if key in scores]
-            rows.append(row | {columns[k]: f"{scores[k]:{spec}}" for k in there})
+            rows.append(row | {columns[k]: f"{scores[k]:{spec}}" for k in columns if k in scores})
         # As objects: beside an empty cell pandas would make 300 a 300.0.
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
@@ -165,17 +151,17 @@ class Results:
         rows = []
         for name in self.names:
             row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
-            ratio = self.paired(name, "seconds_per_epoch", ratio=True).brief(".2f")
-            row |= {f"ratio to {self.usual}": ratio}
+            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
+            row[f"ratio to {self.usual}"] = ratio.brief(".2f")
             row["epochs"] = ", ".join(map(str, self.values(name, "epochs")))
-            row["G parameters"] = self.values(name, "g_parameters")[0]
-            rows.append(row | {"D parameters": self.values(name, "d_parameters")[0]})
+            sizes = {k: self.values(name, f"{k}_parameters".lower())[0] for k in "GD"}
+            rows.append(row | {f"{k} parameters": size for k, size in sizes.items()})
         return pandas.DataFrame(rows)
 
     def findings(self):
         """What the health monitor found, a row a finding."""
-        columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
         rows = [about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
+        columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
         return pandas.DataFrame(rows, columns=columns)
 
     def health(self):
@@ -184,7 +170,7 @@ class Results:
         for r in self.results:
             findings = r["metrics"].get("findings", ())
             row = about(r) | {"found": ", ".join(f["check"] for f in findings) or "nothing"}
-            rows.append({**row, "evidence": " ".join(f["evidence"] for f in findings)})
+            rows.append(row | {"evidence": " ".join(f["evidence"] for f in findings)})
         return pandas.DataFrame(rows)
 
     def trials(self, which="weights"):
@@ -194,7 +180,7 @@ class Results:
             end = {**_numbers(r["metrics"]), "status": r["status"], "seconds": r["seconds"]}
             for name, scores in r["metrics"].get("scores", {"": {}}).items():
                 row = {"id": r["id"], **about(r), **({which: name} if name else {})}
-                rows.append({**row, **_numbers(scores or {}), **end})
+                rows.append(row | _numbers(scores or {}) | end)
         return pandas.DataFrame(rows)
 
     def chosen_and_last(self, columns, spec=".3g"):
@@ -208,13 +194,6 @@ class Results:
                 for key, label in columns.items():
                     shown[f"{label}, {which}"] = f"{scores[key]:{spec}}" if scores else "not finite"
         return pandas.DataFrame(rows)
-
-    def over_epochs(self, columns):
-        """Columns (key → label) of all histories, a row an epoch, with variation and seed."""
-        shown = ["variation", "seed", "epoch", *columns]
-        parts = [self.histories[r["id"]].assign(**about(r)) for r in self.results]
-        table = pandas.concat([part.reindex(columns=shown) for part in parts], ignore_index=True)
-        return table.rename(columns=columns)
 
     @classmethod
     def report(cls, study, results, data, out="runs", reports="reports"):

@@ -21,13 +21,10 @@ LEAST_REAL = 50  # images in each half of the real ones: fewer say nothing
 
 
 def score(kind, path, data, **options):
-    """Scores a saved model by the measures of its kind.
+    """Scores a saved model (.keras) of one of `KINDS` by the measures of its kind.
 
-    Args:
-        kind: str, one of `KINDS`.
-        path: of a .keras file.
-        data: what `ganlib.data.load` takes.
-        **options: of the kind's own function; None for its default. ValueError for foreign ones.
+    `data` is what `ganlib.data.load` takes. Options are of the kind's own function, None for its
+    default; foreign ones are a ValueError.
     """
     read, measure = KINDS[kind]
     known = inspect.signature(measure).parameters
@@ -57,19 +54,16 @@ def describe(scores):
 def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
     """Scores a GAN against one half of the real images (the test part, if any).
 
-    Beside it stand the other half, scored like a generator's output, and noise.
-
     Args:
         gan: `Adversarial`, or a generator of one, that ends in sigmoid or tanh.
         real: what `ganlib.data.load` takes; brought to the generator's size and channels.
         n, seed: ints, pictures to generate (None: as many as the reference); of all that is drawn.
         network: name for `networks.get`. None: for labelled pictures of 28×28×1 a digit classifier
             trained on their training part; else "auto".
-        progress: bool, whether to show it.
 
     Returns:
-        dict as of `fidelity.evaluate`, with the same of "real" and "noise" in `baselines`. Digits
-        also have `classifier`, and what `digit_quality` measures in `generated` and the baselines.
+        dict as of `fidelity.evaluate`; `baselines` has the same of the other half and of noise.
+        Digits also have `classifier`, and `digit_quality` in `generated` and the baselines.
     """
     check_generator(gan)
     shape = tuple(getattr(gan, "sampler", gan).output_shape[1:])
@@ -80,9 +74,8 @@ def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
         reference, other, noise = data.reference, data.real, noise_images(len(data.real))
         n = n or len(other)
     else:
-        reference, other = check(_held_out(real, shape), minimum=2 * LEAST_REAL).split(
-            0.5, seed=seed
-        )
+        held_out = check(_held_out(real, shape), minimum=2 * LEAST_REAL)
+        reference, other = held_out.split(0.5, seed=seed)
         n = n or len(reference)
         noise = np.random.default_rng(seed).random((n, *shape), dtype="float32")
     eye = networks.get(classifier or network or "auto")
@@ -95,12 +88,9 @@ def score_gan(gan, real, n=None, seed=0, network=None, progress=False):
     if not classifier:
         return {**scores.pop("generated"), "baselines": scores}
     quality = {name: digit_quality(classifier, x, reference) for name, x in pictures.items()}
-    return {
-        **scores["generated"],
-        "generated": quality["generated"],
-        "baselines": {name: {**scores[name], **quality[name]} for name in ("real", "noise")},
-        "classifier": {"accuracy": classifier.accuracy, "n": classifier.n},
-    }
+    found = {"baselines": {name: scores[name] | quality[name] for name in ("real", "noise")}}
+    found["classifier"] = {"accuracy": classifier.accuracy, "n": classifier.n}
+    return {**scores["generated"], "generated": quality["generated"], **found}
 
 
 def _held_out(real, shape):
@@ -110,8 +100,7 @@ def _held_out(real, shape):
     return _test_part(real, size=height, channels=channels)[0]
 
 
-def _test_part(data, **wanted):
-    """The test part of a set, or all of one without parts, and which of both it is."""
+def _test_part(data, **wanted):  # or all of a set without parts, and which of both it is
     try:
         return load(data, "test", **wanted), "test"
     except NoSplitError:
@@ -119,14 +108,9 @@ def _test_part(data, **wanted):
 
 
 def score_boundary_gan(gan, real, n=None, seed=0):
-    """Scores a boundary GAN by s1, s2 and s3, and s3 beside its ceiling and its floor.
+    """Scores a boundary GAN, an `Adversarial`, as `ganlib.metrics.boundary.score_boundary`.
 
-    Args:
-        gan: `Adversarial`. D's sigmoid is taken to be the probability of being real.
-        real, n, seed: as for `score_gan`; `n` is by default the number of real pictures.
-
-    Returns:
-        dict as `ganlib.metrics.boundary.score_boundary` returns it, without `train`.
+    The others are as for `score_gan`; `n` is by default the number of real pictures.
     """
     check_generator(gan)
     real = check(_held_out(real, gan.generator.output_shape[1:]), minimum=2).as_range("unit")
@@ -140,8 +124,7 @@ def score_boundary_gan(gan, real, n=None, seed=0):
 def score_upscaler(model, high):
     """Scores a super-resolution model on high-resolution photographs, beside two baselines.
 
-    Each picture is made small by bicubic downscaling and 8-bit rounding, then enlarged; the border
-    of `scale` pixels is left out. The linear upscaler is fitted to embedded photographs.
+    The linear one is fitted to embedded photographs.
 
     Args:
         model: as `ganlib.apply.load_upscaler` returns it.
@@ -153,14 +136,13 @@ def score_upscaler(model, high):
     scale = apply.scale_of(model)
     wanted = {"channels": 3, "any_size": True}
     part = "test" if str(high) in ("photos", "embedded:photos") else None
-    photos = load(high, part, **wanted)
+    photos, scores = load(high, part, **wanted), {}
     kernel = linear_kernel(load("embedded:photos", "train", **wanted), scale)
     upscalers = {
         "model": lambda low: apply.upscale_image(model, low),
         "bicubic": lambda low: upscale(low, scale),
         "linear": lambda low: enlarge_linearly(low, kernel, scale),
     }
-    scores = {}
     for name, enlarge in upscalers.items():
         means = super_resolution.mean_scores(super_resolution.evaluate(enlarge, photos, scale))
         scores[name] = {key: means[key] for key in super_resolution.FIDELITY}
@@ -170,16 +152,12 @@ def score_upscaler(model, high):
 def score_segmenter(model, data, progress=False):
     """Scores a segmentation model on images with masks, beside what needs no look at the image.
 
-    All pixels of all images count alike, and as foreground above a probability of ½.
-
     Args:
         model: as `ganlib.apply.load_segmenter` returns it.
         data: what `ganlib.data.load` takes, with masks; the test part, where the set has one.
-        progress: bool, whether to show it.
 
     Returns:
-        dict as of `score_masks`, with the set's name in `data`, `synthetic`, `part` ("test" or
-        "all") and `baselines`, scores that need no model.
+        dict as of `score_masks`, with `data`, `synthetic`, `part` (test or all) and `baselines`.
     """
     masked, part = _test_part(data, channels=apply.channels_of(model), masks=True)
     images = tqdm(masked.images, desc="segment", unit="image", disable=not progress)
