@@ -115,7 +115,7 @@ def pareto(found):
         key = {}  # numbers with a key beside them: settings would cover one another
         for i, row in enumerate(front.itertuples(), 1):
             at = row.training_seconds, row.jaccard
-            ax.plot(*at, ms=8, **LOOKS[row.architecture])
+            ax.plot(*at, **LOOKS[row.architecture] | {"label": None, "ms": 8})
             ax.annotate(str(i), at, color="white", fontsize=5, ha="center", va="center")
             key[f"{i}  {row.Index}"] = plt.Line2D([], [], ls="")
         place = {"loc": "outside right upper", "handlelength": 0, "fontsize": SMALL}

@@ -224,13 +224,13 @@ def _of_effects(found):
     statement = "H3: Attention_UNet gains most from large batches."
     yield _highest(statement, gain, "attention_unet", words)
     # Over those cells that all architectures have: a row a seed.
-    over, words = ["seed", "batch_size", "learning_rate"], "{} std of the Jaccard over cells"
+    over, words = ["seed", "batch_size", "learning_rate"], "std of the Jaccard over cells"
     table = found.grid.pivot_table(index=over, columns="architecture", values="jaccard")
     table = table.reindex(columns=list(ARCHITECTURES)).dropna().groupby("seed").std().dropna()
     statement = "H3: UNet is the most sensitive to its settings."
-    yield _highest(statement, table, "unet", words.format("Plus"))
+    yield _highest(statement, table, "unet", words)
     statement = "H3: Attention_ResUNet is the most robust."
-    yield _highest(statement, -table, "attention_resunet", words.format("Minus"))
+    yield _highest(statement, -table, "attention_resunet", f"minus {words}")
 
 
 def _above_zero(statement, contrasts):
