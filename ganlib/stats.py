@@ -12,8 +12,8 @@ from scipy import optimize, stats
 from scipy.special import expit, logit
 
 ALPHA = 0.05  # of all tests, and 95 % of all intervals
-NUMBERS = ("sum_sq", "F", "p", "p_adjusted", "eta2", "omega2_partial")
-EFFECT = {"effect": "", "df": 0, **dict.fromkeys(NUMBERS, math.nan), "significant": None}
+EFFECT = dict.fromkeys(("sum_sq", "F", "p", "p_adjusted", "eta2", "omega2_partial"), math.nan)
+EFFECT = {"effect": "", "df": 0, **EFFECT, "significant": None}
 ROUNDING = 1e-24  # a share of the sum of squares that is none
 SAME = 1e-12  # a share of the highest value by which rounding alone makes values differ
 DRAWS = 40_000  # standard error of a p of 0.05: 0.001
@@ -21,18 +21,12 @@ DRAWS = 40_000  # standard error of a p of 0.05: 0.001
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean over seeds, or a correlation over runs, with its 95 % confidence interval.
+    """A mean over seeds, or a correlation over runs, with its 95 % confidence interval."""
 
-    Attributes:
-        mean: float; NaN where there is none.
-        low, high: floats, or None where nothing can be said of the spread, as with one seed.
-        n: int, number of seeds or runs; 0 where no seed has both runs of a pair.
-    """
-
-    mean: float
-    low: float | None
+    mean: float  # NaN where there is none
+    low: float | None  # None where nothing can be said of the spread, as with one seed
     high: float | None
-    n: int
+    n: int  # seeds or runs; 0 where no seed has both runs of a pair
 
     def __format__(self, spec):
         return f"{self.brief(spec or '.3g')} (n = {self.n})"
@@ -48,15 +42,13 @@ class Interval:
 def mean_interval(values, scale=None, bounds=(0, 1)):
     """Returns Student's t `Interval` for the mean of `values`, one a seed.
 
-    With a scale, the interval is made by the delta method where the measure has no bounds, and
-    brought back: it stays where the number can live.
-
-    Args:
-        values: sequence of floats, one at least, finite and within the scale, or a ValueError.
-        scale: "log" for measures ≥ 0, "logit" for measures within `bounds`, or None.
-        bounds: pair of floats, for "logit".
+    Values that are none, not finite or outside of the scale are a ValueError. With a scale, "log"
+    for measures ≥ 0 or "logit" for those within `bounds`, the interval is made by the delta method
+    where the measure has no bounds, and brought back: it stays where the number can live.
     """
-    values = _finite(values)
+    values = np.asarray(values, "float64")
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"`values` must be finite and at least one. Received: {values.tolist()}")
     mean, n = float(values.mean()), len(values)
     bottom, top = {None: (-math.inf, math.inf), "log": (0, math.inf), "logit": bounds}[scale]
     if values.min() < bottom or values.max() > top:
@@ -88,21 +80,13 @@ def paired_interval(values, baseline):
 
 def std(values):
     """Returns the standard deviation around the mean, by n - 1; NaN of fewer than two values."""
-    return float(_finite(values).std(ddof=1)) if len(values) > 1 else math.nan
+    return float(np.asarray(values, "float64").std(ddof=1)) if len(values) > 1 else math.nan
 
 
 def mad(values):
     """Returns the median absolute deviation as a normal std (Hampel, 1974): no spike owns it."""
-    values = _finite(values)
     spread = np.median(np.abs(values - np.median(values)))
     return float(1.4826 * spread) if len(values) > 1 else math.nan
-
-
-def _finite(values):
-    values = np.asarray(values, "float64")
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"`values` must be finite and at least one. Received: {values.tolist()}")
-    return values
 
 
 def correlation(a, b):
@@ -137,11 +121,8 @@ def pareto_front(cost, value):
 def detectable_difference(sd, n, k, comparisons=1):
     """Returns the smallest difference between two cells that a grid finds with a power of 80 %.
 
-    By the two-sided t test at 5 % with the noise pooled over all cells (Cohen, 1988).
-
-    Args:
-        sd, n, k: float, standard deviation over the n seeds of each of k cells. One seed: None.
-        comparisons: int, how many differences share the 5 %.
+    By the two-sided t test with the noise `sd` pooled over the `n` seeds of each of `k` cells
+    (Cohen, 1988); `comparisons` differences share the 5 %. Of one seed it is None.
     """
     if n == 1:
         return None
@@ -157,23 +138,17 @@ def detectable_difference(sd, n, k, comparisons=1):
 class Best:
     """The best cell of a grid and those that may be as good.
 
-    Attributes:
-        best, group, worse: the cell with the best mean, or None; lists of those that cannot be told
-            from it, with itself, and that can.
-        table: `pandas.DataFrame`, a row a cell, best first: `cell`, `mean`, `n`, `difference` to
-            the best, `p` adjusted over all cells, `in_group`.
-        sd: float, pooled standard deviation over seeds, or None without replicates.
-        alike: bool, False where one cell is noisier than by chance (Cochran): the rest is no proof.
-        reason: str or None, why nothing can be said, or what else to know.
+    `table` has a row a cell, best first: `cell`, `mean`, `n`, `difference` to the best, `p`
+    adjusted over all cells, `in_group`.
     """
 
-    best: object
-    group: list
-    worse: list
+    best: object  # the cell with the best mean, or None
+    group: list  # cells that cannot be told from it, with itself
+    worse: list  # cells that can
     table: object
-    sd: float | None
-    alike: bool | None
-    reason: str | None
+    sd: float | None  # pooled over seeds; None without replicates
+    alike: bool | None  # False where a cell is noisier than by chance (Cochran): no proof then
+    reason: str | None  # why nothing can be said, or what else to know
 
 
 def indistinguishable(table, cell, response):
@@ -183,10 +158,8 @@ def indistinguishable(table, cell, response):
     (2005): first Tukey's test, last Dunnett's. The probability to call any of the equally best
     cells worse is at most 5 %, if noise is independent and alike in all cells.
 
-    Args:
-        table: `pandas.DataFrame` with a row a run.
-        cell: str, the column that names a run's cell.
-        response: str, a column where higher is better. Runs where it is not finite are left out.
+    `table` is a `pandas.DataFrame` with a row a run, `cell` its column of the cells' names, and
+    `response` that where higher is better; runs where it is not finite are left out.
     """
     runs = table[np.isfinite(table[response])]
     cells = runs.groupby(cell, sort=False)[response].agg(["mean", "count", "var"])
@@ -201,8 +174,7 @@ def indistinguishable(table, cell, response):
         p = _p_values(means, counts, df, sd)
         alike, noisiest = _alike(squares, counts - 1)
         if not alike:
-            reasons.append(f"Noise is not alike: highest in {names[noisiest]}.")
-            reasons.append("What is said here assumes it alike.")
+            reasons.append(f"Noise is not alike: highest in {names[noisiest]}. Here it has to be.")
     elif len(names) > 1:
         reasons.append("One seed a cell: noise is unknown, and no cell can be called worse.")
     elif names:
@@ -260,14 +232,9 @@ def _alike(squares, own):
 
 @dataclasses.dataclass(frozen=True)
 class Anova:
-    """An analysis of variance of `n` runs, with a `note` on what to know with it, or None.
+    """An analysis of variance of `n` runs, with a `note` on what to know with it, or None."""
 
-    `table` is a `pandas.DataFrame`, a row an effect: `effect`, such as "learning_rate × batch";
-    `df`, `sum_sq`, `F`, `p`, `p_adjusted` (Holm's), `eta2`, `omega2_partial`; and `significant`,
-    None where nothing can be said, as for a block.
-    """
-
-    table: object
+    table: object  # a row an effect; `significant` is None where nothing can be said
     n: int
     note: str | None
 
@@ -282,13 +249,10 @@ def anova(table, response, factors, block=None):
 
     Factors and their pairs, if the noise keeps degrees of freedom, are tested after all effects
     that don't contain them, by nested fits (Langsrud, 2003): statsmodels' `anova_lm` would test
-    coefficients that a missing cell leaves undetermined.
+    coefficients that a missing cell leaves undetermined. p is adjusted by Holm's method.
 
-    Args:
-        table: `pandas.DataFrame` with a row a run.
-        response: str, the column that is explained. Runs where it is not finite are left out.
-        factors: list of str, columns of hyperparameters.
-        block: str, a column that runs have in common, such as the seed. Fitted, and not judged.
+    `table` is a `pandas.DataFrame` with a row a run and columns of the `factors` and `response`
+    (where it is not finite, a run is left out); a `block`, as the seed, is fitted, and not judged.
     """
     names = [*factors, *([block] if block else [])]
     kept = table[np.isfinite(table[response])]
@@ -324,9 +288,8 @@ def anova(table, response, factors, block=None):
         notes.append("No degrees of freedom are left for the noise: only more seeds would tell.")
     elif order < len(varying):
         what = "interactions of more than 2 factors" if order > 1 else "interactions"
-        alone = f"One run a cell: {what} serve as noise, and hide effects where there are any."
-        several = f"What counts as noise includes {what}."
-        notes.append(several if kept.duplicated(varying).any() else alone)
+        several = kept.duplicated(varying).any()
+        notes.append(f"{'' if several else 'One run a cell: '}{what} count as noise.".capitalize())
     noise, rows = rss / df if df else math.nan, []
     for term in (*terms, *blocks) if len(y) else ():
         others = tuple(t for t in (*terms, *blocks) if not set(term) <= set(t))
@@ -343,8 +306,6 @@ def anova(table, response, factors, block=None):
             row["p"] = float(stats.f.sf(row["F"], row["df"], df))
             whole = sum_sq + (len(y) - row["df"]) * noise
             row["omega2_partial"] = (sum_sq - row["df"] * noise) / whole if whole else math.nan
-    if aliased := [row["effect"] for row in rows if not row["df"]]:
-        notes.append(f"Not to be told from the other effects: {', '.join(aliased)}.")
     judged = [row for row in rows[: len(terms)] if row["p"] >= 0]
     adjusted = 0.0
     for rank, row in enumerate(sorted(judged, key=lambda row: row["p"])):  # Holm

@@ -103,22 +103,20 @@ def picture_rows(rows, title="", width=PAGE):
     return figure
 
 
-def picture_table(rows, titles, captions=None):
-    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over captions."""
+def picture_table(rows, titles):
+    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over a page's width."""
     side = PAGE / len(titles)
     with style() as plt:
-        size = (PAGE, len(rows) * (side + (0.14 if captions else 0)) + 0.15)
+        size = (PAGE, len(rows) * side + 0.15)
         figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
         for ax, title in zip(axes[0], titles, strict=True):
             ax.set_title(title, fontsize=SMALL)
         for row, (label, pictures) in zip(axes, rows.items(), strict=True):
             row[0].set_ylabel(label, fontsize=SMALL)
-            for i, (ax, picture) in enumerate(zip(row, pictures, strict=True)):
+            for ax, picture in zip(row, pictures, strict=True):
                 ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
                 ax.set(xticks=[], yticks=[])
                 ax.spines[:].set_visible(False)
-                if captions:
-                    ax.set_xlabel(captions[label][i], fontsize=SMALL)
     return figure
 
 

@@ -165,12 +165,11 @@ def train(trial, data, run):
 def build_players(recipe, seed, kernel):
     """The generator and the discriminator of a recipe; `kernel` is the linear upscaler."""
     keras.utils.set_random_seed(seed)
-    sizes = recipe.scale, recipe.filters, recipe.blocks
-    if recipe.generator == "paper":
-        generator = models.build_paper_generator(*sizes, seed=seed)
-    else:
+    build = models.build_paper_generator
+    if recipe.generator == "residual":
         kernel = kernel if recipe.linear_start else None
-        generator = models.build_generator(*sizes, kernel=kernel, seed=seed)
+        build = functools.partial(models.build_generator, kernel=kernel)
+    generator = build(recipe.scale, recipe.filters, recipe.blocks, seed=seed)
     d = models.build_discriminator(recipe.d_filters, levels=recipe.d_levels, seed=seed)
     return generator, d
 
@@ -197,9 +196,9 @@ def pretrain(generator, batches, recipe, data, run):
     options = {"epochs": epochs, "expected": expected, "callbacks": [best, StopWhenLost()]}
     history = training.fit(generator, batches, run, **options)
     best.restore()
-    found = {"pretraining_loss": float(history["loss"].iloc[-1])}
-    found |= {"pretraining_seconds": float(history["seconds"].sum())}
-    return found | {"best_epoch": best.epoch, WATCHED: best.value, **training.findings(history)}
+    found = {"best_epoch": best.epoch, WATCHED: best.value, **training.findings(history)}
+    found["pretraining_loss"] = float(history["loss"].iloc[-1])
+    return found | {"pretraining_seconds": float(history["seconds"].sum())}
 
 
 def train_adversarially(generator, discriminator, batches, trial, data, run):

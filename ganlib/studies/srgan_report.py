@@ -13,18 +13,19 @@ from ganlib.metrics.super_resolution import finite_mean, low_resolution, mean_sc
 from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
 from ganlib.report.figures import PAGE, legend_below, picture_table, style
 from ganlib.stats import brief, mean_interval
+from ganlib.studies import srgan
 from ganlib.studies.results import Contents, Results, by_interval, weakest
-from ganlib.studies.srgan import KEPT, Recipe, baselines, enlarge_linearly, linear_kernel, safe_name
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
 SCORES = {"psnr_y": "PSNR (Y)", "psnr_rgb": "PSNR (RGB)", "ssim_y": "SSIM (Y)"}
 SCORES |= {"ssim_rgb": "SSIM (RGB)", "sharpness": "sharpness", "perceptual": "perceptual distance"}
 CEILING = dict(zip(SCORES.values(), ("∞", "∞", "1", "1", "1", "0"), strict=True))  # the original's
 PHASES = {"pretrained": "pixel pretraining", "adversarial": "… and adversarial phase"}
-TABLES = ("scores", "mistakes", "chances", "findings", "losses", "trials")
+TABLES = ("scores", "mistakes", "chances", "findings", "trials")
 FIRST, LAST = ATTEMPTS[0].name, ATTEMPTS[-1].name
 NEAR_CHANCE = 0.01  # of D's loss, relative
 GOAL = 0.4  # dB over bicubic that the repaired recipe sets out for
+MISTAKE = srgan.SUBMITTED["mistake"]
 MARGIN = 1.0  # dB: less is no movement worth the name
 CROP = 80  # pixels of a panel's side
 
@@ -34,13 +35,11 @@ class SRResults(Results):
 
     def __init__(self, study, results, data, out="runs"):
         super().__init__(study, results, data, out)
-        self.recipe = Recipe(**self.results[0]["recipe"])
+        self.recipe = srgan.Recipe(**self.results[0]["recipe"])
         self.attempts = [attempt for attempt in ATTEMPTS if self.of(attempt.name)]
-        self.attempted = [r for attempt in self.attempts for r in self.of(attempt.name)]
-        self.mistake = self.attempted[0]["recipe"]["mistake"] if self.attempts else "none"
-        self.baselines = baselines(data, self.recipe)  # rows a picture
+        self.baselines = srgan.baselines(data, self.recipe)  # rows a picture
         self.baseline = {name: mean_scores(rows) for name, rows in self.baselines.items()}
-        pairs = zip(data.test.names[:KEPT], data.test.images, strict=False)  # of the panels
+        pairs = zip(data.test.names[: srgan.KEPT], data.test.images, strict=False)  # of the panels
         self.shown = [(name, *low_resolution(image, self.recipe.scale)) for name, image in pairs]
 
     def metric(self, result, key):
@@ -73,13 +72,10 @@ class SRResults(Results):
         return ", ".join(f"{key} {a[key]:g} → {b[key]:g}" for key in changed) or "no setting"
 
     def statements(self):
-        if self.attempts:
-            yield from _of_attempts(self)
-        if self.of(FIRST) and self.of(LAST):
-            yield from _of_progress(self)
-        yield from _of_settings(self)
-        if self.of("repaired"):
-            yield from _of_the_repaired(self)
+        parts = {_of_attempts: self.attempts, _of_progress: self.of(FIRST) and self.of(LAST)}
+        parts |= {_of_settings: True, _of_the_repaired: self.of("repaired")}
+        for part, there in parts.items():
+            yield from part(self) if there else ()
 
     def contents(self):
         figures, tables = [panel, trade], TABLES
@@ -112,27 +108,24 @@ class SRResults(Results):
         found |= {a.name: self.after("adversarial", a.name) for a in self.attempts}
         found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
         rows = []
-        for name, runs in found.items():
-            if runs:
-                row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
-                row["seeds"] = "" if name in self.baselines else len(runs)
-                rows.append({"method": name, **row, "pictures": len(self.data.test)})
+        for name, runs in ((name, runs) for name, runs in found.items() if runs):
+            row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
+            row["seeds"] = "" if name in self.baselines else len(runs)
+            rows.append({"method": name, **row, "pictures": len(self.data.test)})
         rows.append({"method": "original (ceiling)", **CEILING})
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
     @functools.cached_property
     def mistakes(self):
         """What each mistake of value range prints, beside what the write-up printed."""
-        sources = {"bicubic": [upscale(low, self.recipe.scale) for _, low, _ in self.shown]}
-        for attempt in self.attempts[-1:]:
-            sources[attempt.name] = [self.enlarged(attempt.name, name) for name, _, _ in self.shown]
-        rows = [
-            {"pictures of": source, "n": len(images), **row}
-            for source, images in sources.items()
-            for image, (_, _, high) in zip(images, self.shown, strict=True)
-            for row in range_mistakes(*(convert(x, "byte", "unit") for x in (image, high)))
-        ]
-        by = ["pictures of", "mistake", "n"]
+        rows, by = [], ["pictures of", "mistake", "n"]
+        for source in ("bicubic", *(attempt.name for attempt in self.attempts[-1:])):
+            for name, low, high in self.shown:
+                bicubic = source == "bicubic"
+                made = upscale(low, self.recipe.scale) if bicubic else self.enlarged(source, name)
+                about = {"pictures of": source, "n": len(self.shown)}
+                pair = (convert(image, "byte", "unit") for image in (made, high))
+                rows += [about | row for row in range_mistakes(*pair)]
         table = pandas.DataFrame(rows).groupby(by, sort=False).agg(finite_mean).reset_index()
         for key in ("psnr", "ssim"):
             span = [a.printed[part + key] for a in ATTEMPTS for part in ("train_", "")]
@@ -143,23 +136,12 @@ class SRResults(Results):
     def chances(self):
         """What D's loss is without information, by loss; the write-up's lies around 1.000."""
         losses = {name.replace("_", " "): cls().chance for name, cls in LOSSES.items()}
-        losses |= {"hinge, halved": losses["hinge"] / 2}
+        losses |= {"hinge, halved": losses["hinge"] / 2, "squares without ½, constant 0 or 1": 1.0}
         losses |= {"non saturating, mean of both": losses["non saturating"] / 2}
-        losses |= {"squares without ½, constant 0 or 1": 1.0}
         table = pandas.DataFrame(losses.items(), columns=["loss", "D's loss without information"])
         printed = [attempt.printed["d_loss"] for attempt in ATTEMPTS]
         near = (table["D's loss without information"] - 1).abs() < 0.01
         return table.assign(**{f"fits {min(printed)}…{max(printed)}": near})
-
-    def losses(self):
-        """Every epoch of every trial: the losses that the write-up kept by hand."""
-        parts = {}
-        for r in self.results:
-            for path in sorted(self.folders[r["id"]].glob("**/history.csv")):
-                phase = path.parent.name if path.parent.name == "pretraining" else "adversarial"
-                parts[r["name"], r["seed"], phase] = pandas.read_csv(path)
-        about = ["variation", "seed", "phase"]
-        return pandas.concat(parts, names=about).droplevel(-1).reset_index()
 
     def trials(self):
         """Every number of every trial, a row a trial and phase."""
@@ -168,31 +150,19 @@ class SRResults(Results):
     def enlarged(self, variation, picture, phase=""):
         """A test picture as a trial's first seed enlarged it, uint8."""
         folder = self.folders[self.of(variation)[0]["id"]] / phase / "samples"
-        return np.asarray(Image.open(folder / f"{safe_name(picture)}.png"))
-
-    def caption(self, name, label):
-        """PSNR (Y) of a test picture by a method, as text; "" where there is none."""
-        asked = (label,) if label in PHASES else ("adversarial", label)
-        rows = next((s["pictures"] for s in self.after(*asked)), self.baselines.get(label, ()))
-        return next((f"{row['psnr_y']:.2f} dB" for row in rows if row["name"] == name), "")
+        return np.asarray(Image.open(folder / f"{srgan.safe_name(picture)}.png"))
 
 
 def _of_attempts(found):
-    loss, metrics = AbsoluteError(), [r["metrics"] for r in found.attempted]
-    epochs = pandas.concat([h for a in found.attempts for h in found.history(a.name)])
-    low = epochs[epochs["d_loss"] < 0.5]
+    loss = AbsoluteError()
     text = f"The loss is {loss.chance:.0f} at chance and {loss.floor:.0f} for a D that is never "
-    text += f"wrong: below 0.5 D is strong. It was in {len(low)} epochs of our runs"
-    if len(low):
-        right = low[["d_accuracy_real", "d_accuracy_fake"]].mean(axis=None)
-        text += f", and D was right on {right:.0%} there"
     statement = "A D loss below 0.5 is a warning sign: D is too weak."
-    yield Claim(statement, judge(loss.chance < 0.5), f"{text}.")
-    weights = sorted({f"{r['recipe']['adversarial']:g}" for r in found.attempted})
+    yield Claim(statement, judge(loss.chance < 0.5), f"{text}wrong: below 0.5 D is strong.")
     statement = "Two more warning signs: artefacts mean that w_adv is too high, a small drop of "
     statement += "SSIM that w_perc is too low."
-    text = f"All attempts have w_adv = {', '.join(weights)}, and w_perc never changes alone: "
-    yield Claim(statement, judge(None), text + "nothing in them can show it.")
+    text = "In the attempts w_adv never changes and w_perc never alone: nothing can show it."
+    yield Claim(statement, judge(None), text)
+    metrics = [r["metrics"] for a in found.attempts for r in found.of(a.name)]
     right = [m["d_accuracy"] for m in metrics if abs(m["d_loss"] - 1) <= NEAR_CHANCE]
     seen = f"; there D is right on {np.mean(right):.0%} (a coin: 50 %)" if right else ""
     text = f"1 - D(x) + D(G(z)) is 1 for any constant D. Of our runs {len(right)} end within "
@@ -204,15 +174,13 @@ def _of_attempts(found):
 def _of_progress(found):
     right, seen = (mean_interval(found.values(LAST, k)) for k in ("psnr_rgb", "printed_psnr"))
     grey = found.baseline["flat grey"]["psnr_rgb"]
-    text = f"Its pictures have {right:.2f} dB in the right range (RGB); compared as "
-    text += f"“{found.mistake}” the same pictures print {seen:.2f} dB. Flat grey has {grey:.2f} dB."
+    text = f"In the right range it is {right:.2f} dB (RGB); as compared it prints {seen:.2f} dB. "
+    text += f"Flat grey has {grey:.2f} dB."
     statement = f"The best attempt reaches {ATTEMPTS[-1].printed['psnr']:.1f} dB."
     yield Claim(statement, judge(right.mean - seen.mean < MARGIN), text)
     gain = right.mean - found.mean(FIRST, "psnr_rgb")
     moved = seen.mean - found.mean(FIRST, "printed_psnr")
-    fall = found.mean(FIRST, "g_loss") / found.mean(LAST, "g_loss")
-    text = f"From attempt 1 to 7 G's loss falls {fall:.1f}-fold and PSNR rises by {gain:+.2f} dB; "
-    text += f"as printed it moves by {moved:+.2f} dB, for a wrong range hides most of any gain."
+    text = f"PSNR rises by {gain:+.2f} dB from attempt 1 to 7, and as printed by {moved:+.2f} dB."
     verdict = judge(False if gain > MARGIN and gain > 2 * abs(moved) else None)
     statement = "PSNR that stays while G's loss falls means that the pictures no longer improve."
     yield Claim(statement, verdict, text)
@@ -222,8 +190,7 @@ def _of_settings(found):
     if found.of("attempt-3") and found.of("attempt-4"):
         pairs = zip(*(found.values(f"attempt-{i}", "g_loss") for i in (3, 4)), strict=False)
         apart = [abs(a / b - 1) for a, b in pairs]
-        text = f"G's last losses differ by {min(apart):.0%} or more; the settings do, too: "
-        text += f"{found.changes('attempt-3', 'attempt-4')}."
+        text = f"G's last losses differ by {min(apart):.0%} or more."
         statement = "Attempts 3 and 4 end with the same losses and scores, to the last digit."
         yield Claim(statement, judge(max(apart) < 1e-4), text)
     for earlier, attempt in itertools.pairwise(ATTEMPTS):
@@ -237,22 +204,17 @@ def _of_settings(found):
 
 
 def _of_the_repaired(found):
-    over = "Adversarial phase less pretraining, over the test pictures: "
-    psnr, linear = found.gain("psnr_y"), found.gain("psnr_y", "linear")
-    statement = "The adversarial loss makes edges sharper."
-    text = over + "mean gradient relative to the original's {:+.3f}."
-    yield by_interval(statement, found.gain("sharpness"), judge_positive, text)
-    statement = "The adversarial loss adds texture that looks right."
-    text = over + f"perceptual distance ({found.recipe.judge}) {{:+.4f}}."
-    yield by_interval(statement, found.gain("perceptual"), judge_negative, text)
-    statement = "With it SSIM rises while PSNR may fall a little."
-    text = over + f"SSIM {{:+.4f}}, PSNR {psnr:+.3f} dB (Y)."
-    yield by_interval(statement, found.gain("ssim_y"), judge_positive, text)
-    bicubic = found.gain("psnr_y", "bicubic")
-    text = f"Pixel pretraining less bicubic: {bicubic:+.2f} dB (Y), over the test pictures; less "
+    expected = {"The adversarial loss makes edges sharper.": ("sharpness", judge_positive)}
+    expected["The adversarial loss adds texture that looks right."] = "perceptual", judge_negative
+    expected["With it SSIM rises while PSNR may fall a little."] = "ssim_y", judge_positive
+    for statement, (key, verdict) in expected.items():
+        text = f"Adversarial phase less pretraining, by picture ({found.recipe.judge} judges): "
+        text += f"{SCORES[key]} {{:+.4f}}, PSNR (Y) {found.gain('psnr_y'):+.3f} dB."
+        yield by_interval(statement, found.gain(key), verdict, text)
+    bicubic, linear = found.gain("psnr_y", "bicubic"), found.gain("psnr_y", "linear")
+    text = f"Less bicubic {bicubic:+.2f} dB, less the linear upscaler {linear:+.2f} dB."
     statement = f"Our own: pixel pretraining alone beats bicubic by {GOAL} dB (Y)."
-    verdict = judge_interval(bicubic, low=GOAL)
-    yield Claim(statement, verdict, text + f"the linear upscaler: {linear:+.2f} dB.")
+    yield Claim(statement, judge_interval(bicubic, low=GOAL), text)
 
 
 def crop(low, high):
@@ -268,40 +230,41 @@ def crop(low, high):
 
 def panel(found):
     """LR, bicubic, linear, an attempt, both phases of the repaired recipe, and the original."""
-    scale, rows, captions = found.recipe.scale, {}, {}
-    kernel = linear_kernel(found.data.train, scale)
+    scale, rows = found.recipe.scale, {}
+    kernel = srgan.linear_kernel(found.data.train, scale)
     for i, (name, low, high) in enumerate(found.shown, 1):
         cells = {"low resolution": low.repeat(scale, axis=0).repeat(scale, axis=1)}
-        cells |= {"bicubic": upscale(low, scale), "linear": enlarge_linearly(low, kernel, scale)}
+        cells |= {
+            "bicubic": upscale(low, scale),
+            "linear": srgan.enlarge_linearly(low, kernel, scale),
+        }
         cells |= {a.name: found.enlarged(a.name, name) for a in found.attempts[-1:]}
         if found.of("repaired"):
             cells["pretrained"] = found.enlarged("repaired", name, "pretraining")
             cells["adversarial"] = found.enlarged("repaired", name)
         cells["original"] = high
-        window, label = crop(low, high), f"picture {i}"
-        rows[label] = [image[window] for image in cells.values()]
-        captions[label] = [found.caption(name, method) for method in cells]
-    return picture_table(rows, list(cells), captions)
+        window = crop(low, high)
+        rows[f"picture {i}"] = [image[window] for image in cells.values()]
+    return picture_table(rows, list(cells))
 
 
 def mistake(found):
     """One picture of each attempt: as it is, and as its author's comparison saw it."""
     name, low, high = found.shown[0]
-    window, rows = crop(low, high), {}
-    for label, kind in (("as it is", "none"), ("as compared", found.mistake)):
-        seen = RANGE_MISTAKES.get(kind, lambda u: u)
-        made = (convert(found.enlarged(a.name, name), "byte", "unit") for a in found.attempts)
-        made = [convert(np.clip(seen(image), 0, 1), "unit", "byte") for image in made]
-        rows[label] = [image[window] for image in (*made, high)]
-    return picture_table(rows, [*(a.name for a in found.attempts), "original"])
+    window, names = crop(low, high), [attempt.name for attempt in found.attempts]
+    made = [convert(found.enlarged(each, name)[window], "byte", "unit") for each in names]
+    original = convert(high[window], "byte", "unit")
+    seen = [np.clip(RANGE_MISTAKES[MISTAKE](image), 0, 1) for image in made]
+    rows = {"as it is": [*made, original], "as compared": [*seen, original]}
+    return picture_table(rows, [*names, "original"])
 
 
 def printed(found):
     """PSNR of the attempts: as the write-up printed it, as ours print it, and as it is."""
     x, names = np.arange(len(found.attempts)) + 1, [attempt.name for attempt in found.attempts]
     lines = {"the write-up": [attempt.printed["psnr"] for attempt in found.attempts]}
-    lines |= {f"ours, “{found.mistake}”": [found.mean(name, "printed_psnr") for name in names]}
-    lines |= {"ours, right range": [found.mean(name, "psnr_rgb") for name in names]}
+    ours = {f"ours, “{MISTAKE}”": "printed_psnr", "ours, right range": "psnr_rgb"}
+    lines |= {label: [found.mean(name, key) for name in names] for label, key in ours.items()}
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for label, values in lines.items():
@@ -321,10 +284,8 @@ def printed(found):
 
 def trade(found):
     """Perception against distortion: closer to the original is to the right."""
-    points = []
-    for name in (attempt.name for attempt in found.attempts):
-        seeds = found.after("adversarial", name)
-        points.append(("attempts, by number", f"${name[-1]}$", "C1", seeds))
+    about, names = "attempts, by number", [attempt.name for attempt in found.attempts]
+    points = [(about, f"${name[-1]}$", "C1", found.after("adversarial", name)) for name in names]
     for name, marker in (("bicubic", "s"), ("linear", "D")):
         points.append((name, marker, "C2", [found.baseline[name]]))
     for phase, marker in zip(PHASES, "v^", strict=True):
@@ -333,12 +294,10 @@ def trade(found):
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         for ax, key in zip(axes, ("perceptual", "sharpness"), strict=True):
             for label, marker, color, seeds in points:
-                values = np.array([[s["psnr_y"], s[key]] for s in seeds])
-                if len(values) > 1:
-                    ax.plot(*values.T, "o", ms=2, color=color, alpha=0.35, mew=0)
-                if len(values):
-                    look = {"ms": 6, "ls": "", "mew": 0.5, "color": color, "label": label}
-                    ax.plot(*values.mean(axis=0, keepdims=True).T, marker=marker, **look)
+                look = {"ms": 6, "ls": "", "mew": 0.5, "color": color, "label": label}
+                if seeds:
+                    at = [np.mean([scores[k] for scores in seeds]) for k in ("psnr_y", key)]
+                    ax.plot(*at, marker=marker, **look)
             ax.set(xlabel="PSNR (Y), dB: closer to the original →")
             ax.margins(0.1)
         axes[0].set_ylabel(f"perceptual distance ({found.recipe.judge}): ↓ better")
@@ -348,6 +307,4 @@ def trade(found):
     return figure
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
-    return SRResults(study, results, data, out).write(reports)
+write_report = SRResults.report

@@ -155,15 +155,11 @@ def start_from(trial, model, run):
     recipe = dataclasses.replace(trial.recipe, second=False, start="")
     name = Trial(trial.recipe.start, recipe, trial.seed, trial.data).id
     other = Run(run.path.parent / name)
-    result = other.finished() or {"status": "no result yet"}
-    try:
-        if result["status"] not in (DONE, STOPPED):
-            raise FileNotFoundError(result["status"])
-        weights.load(other.path / BEST, model.weights)
-    except (FileNotFoundError, ValueError) as error:
-        told = "This trial begins with the weights of another, which can't be read: run that one "
-        told += f"first, with --trials {name} --fresh. Received: {error}"
-        raise StudyError(told) from error
+    status = (other.finished() or {"status": "no result yet"})["status"]
+    if status not in (DONE, STOPPED):
+        told = "This trial begins with the weights of another: run that one first, with "
+        raise StudyError(f"{told}--trials {name} --fresh. Received: {status}")
+    weights.load(other.path / BEST, model.weights)
 
 
 def shape_of(recipe):
@@ -173,10 +169,7 @@ def shape_of(recipe):
 
 
 def prepare(recipe, seed):
-    """A compiled model with initial weights of its own, and an optimizer that knows nothing.
-
-    Compiling takes as long as several epochs: a process keeps the last programs, for every rate.
-    """
+    """A compiled model with initial weights of its own, and an optimizer that knows nothing."""
     fresh = _build(recipe, seed)
     model = _compiled(dataclasses.replace(shape_of(recipe), batch_size=1))
     states = ([*m.weights, *training.random_states(m)] for m in (model, fresh))
@@ -193,7 +186,7 @@ def _build(recipe, seed):
     return build_unet(**{name: getattr(recipe, name) for name in names}, seed=seed)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)  # compiling takes as long as several epochs
 def _compiled(recipe):
     model = _build(recipe, seed=0)
     optimizer = keras.optimizers.Adam(1.0, recipe.beta_1, clipnorm=recipe.clipnorm)
@@ -206,8 +199,9 @@ def fit(model, trial, tiles, run):
     """Trains, with the write-up's rules; returns what came out, of the epoch that was best."""
     recipe, seed = trial.recipe, trial.seed
     (images, masks), validation = tiles.train.arrays(), tiles.validation.arrays()
-    if recipe.mispaired:
-        masks, validation = shuffled(masks, seed), (validation[0], shuffled(validation[1], seed))
+    if recipe.mispaired:  # in another order, as an unsorted directory gives them
+        masks, others = (np.random.default_rng(seed).permutation(x) for x in (masks, validation[1]))
+        validation = validation[0], others
     epochs, rules = recipe.times * recipe.epochs, {"monitor": WATCHED, "mode": "max"}
     best = KeepBest(model, run.path / BEST, None, WATCHED, lower=False, epochs=epochs)
     plateau = {"factor": recipe.plateau_factor, "min_lr": recipe.least_learning_rate, **rules}
@@ -235,11 +229,6 @@ def fit(model, trial, tiles, run):
         "processor_seconds_per_epoch": float(history["processor_seconds"].median()),
         **meter.costs(),
     }
-
-
-def shuffled(masks, seed):
-    """Masks in another order, as an unsorted directory gives them."""
-    return masks[np.random.default_rng(seed).permutation(len(masks))]
 
 
 def score(model, tiles, recipe):

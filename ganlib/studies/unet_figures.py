@@ -6,27 +6,22 @@ import numpy as np
 import pandas
 
 from ganlib.report.figures import PAGE, SMALL, curve, legend_below, picture_table, style
+from ganlib.stats import pareto_front
 from ganlib.studies import unet
 
-HEATS = {"jaccard": "validation Jaccard", "loss_std": "std of validation loss"}
-HEATS |= {"best_epoch": "epochs to the best"}
-SPOKEN = dict(zip(unet.ARCHITECTURES, ("UNet", "Attention UNet", "Attention ResUNet"), strict=True))
-COLOURS = dict(zip(unet.ARCHITECTURES, ("#0072B2", "#D55E00", "#009E73"), strict=True))
-MARKS = dict(zip(unet.ARCHITECTURES, "os^", strict=True))
+RESPONSES = {"jaccard": "validation Jaccard", "loss_std": "std of validation loss"}
+RESPONSES |= {"best_epoch": "epochs to the best"}
+LOOKS = {"unet": {"label": "UNet", "color": "#0072B2", "marker": "o"}}
+LOOKS["attention_unet"] = {"label": "Attention UNet", "color": "#D55E00", "marker": "s"}
+LOOKS["attention_resunet"] = {"label": "Attention ResUNet", "color": "#009E73", "marker": "^"}
 EARLIER, BEFORE = 1e-2, "before: 1e-2, batch 8"
-SHOWN = 6  # test tiles, with a found mask in these colours
-ERRORS = {"found": (1, 1, 1), "missed": (0.84, 0.37, 0), "invented": (0.34, 0.71, 0.91)}
+SHOWN = 6  # test tiles, with a found mask in these colours: right, missed, invented
+ERRORS = np.array([(1, 1, 1), (0.84, 0.37, 0), (0.34, 0.71, 0.91)])
 
 
 def _by_architecture(runs):
-    for architecture in unet.ARCHITECTURES:
-        look = {"color": COLOURS[architecture], "marker": MARKS[architecture]}
+    for architecture, look in LOOKS.items():
         yield architecture, look, runs[runs["architecture"] == architecture]
-
-
-def _setting(row):
-    mantissa, exponent = f"{row.learning_rate:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}, batch {row.batch_size}"
 
 
 def heatmaps(found):
@@ -34,10 +29,10 @@ def heatmaps(found):
     from matplotlib.colors import LogNorm, Normalize
 
     cells = pandas.MultiIndex.from_tuples(unet.GRID)
-    counts = found.grid.groupby(list(unet.FIELDS)).size().reindex(cells, fill_value=0)
+    look = {"ha": "center", "va": "center", "fontsize": SMALL}
     with style() as plt:
         figure, axes = plt.subplots(3, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True)
-        for row, (key, label) in zip(axes, HEATS.items(), strict=True):
+        for row, (key, label) in zip(axes, RESPONSES.items(), strict=True):
             means = found.cell_means(key).reindex(cells)
             scale = LogNorm if key == "loss_std" and means.min() > 0 else Normalize
             norm = scale(means.min(), means.max())  # one for the row
@@ -45,29 +40,19 @@ def heatmaps(found):
                 heat = ax.imshow(means[architecture].unstack(), norm=norm, aspect="auto")
                 ax.grid(visible=False)
                 for (batch, rate), value in means[architecture].items():
-                    cell = architecture, batch, rate
                     at = unet.LEARNING_RATES.index(rate), unet.BATCH_SIZES.index(batch)
-                    _annotate(ax, *at, value, norm, counts[cell], cell in found.out_of_memory)
+                    text = f"{value:.3g}" if math.isfinite(value) else "–"
+                    text = "OOM" if (architecture, batch, rate) in found.out_of_memory else text
+                    color = "white" if math.isfinite(value) and norm(value) < 0.5 else "black"
+                    ax.text(*at, text, color=color, **look)
             row[0].set_ylabel("batch size")
             figure.colorbar(heat, ax=row, label=label, fraction=0.05, pad=0.01)
-        for ax, low, architecture in zip(axes[0], axes[-1], unet.ARCHITECTURES, strict=True):
-            ax.set_title(SPOKEN[architecture])
+        for ax, low, look in zip(axes[0], axes[-1], LOOKS.values(), strict=True):
+            ax.set_title(look["label"])
             low.set_xlabel("learning rate")
-        first = axes[0, 0]  # whose ticks all share
-        first.set_xticks(range(4), [f"{rate:g}" for rate in unet.LEARNING_RATES])
-        first.set_yticks(range(3), [str(batch) for batch in unet.BATCH_SIZES])
+        axes[0, 0].set_xticks(range(4), [f"{rate:g}" for rate in unet.LEARNING_RATES])
+        axes[0, 0].set_yticks(range(3), unet.BATCH_SIZES)
     return figure
-
-
-def _annotate(ax, x, y, value, norm, n, lost):
-    look = {"ha": "center", "va": "center", "fontsize": SMALL}
-    if lost or not math.isfinite(value):
-        ax.text(x, y, "OOM" if lost else "–", **look)
-        return
-    color = "white" if norm(value) < 0.5 else "black"
-    ax.text(x, y, f"{value:.3g}" if value < 100 else f"{value:.0f}", color=color, **look)
-    if n > 1:
-        ax.text(x + 0.45, y + 0.42, n, ha="right", va="bottom", fontsize=4, color=color)
 
 
 def interactions(found):
@@ -78,12 +63,13 @@ def interactions(found):
             some = found.grid[found.grid["batch_size"] == batch]
             for architecture, look, runs in _by_architecture(some):
                 means = runs.groupby("learning_rate")["jaccard"].mean()
-                ax.plot(means.index, means, label=SPOKEN[architecture], **look)
+                ax.plot(means.index, means, **look)
                 if len(runs) > len(means):
                     dots = {"marker": ".", "alpha": 0.4, "mew": 0, "color": look["color"]}
                     ax.plot(runs["learning_rate"], runs["jaccard"], ls="", **dots)
                 if batch == 8 and found.of(name := f"earlier-{architecture}"):
-                    ax.plot([EARLIER], [found.mean(name, "jaccard")], mfc="none", ls="", **look)
+                    hollow = {**look, "label": None, "mfc": "none", "ls": ""}
+                    ax.plot([EARLIER], [found.mean(name, "jaccard")], **hollow)
             ax.set(xscale="log", xlabel="learning rate", title=f"batch size {batch}")
         if any(name.startswith("earlier-") for name in found.names):
             axes[0].plot([], [], color="0.3", marker="o", mfc="none", ls="", label=BEFORE)
@@ -100,15 +86,15 @@ def stability(found):
     with style() as plt:
         figure, axes = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
         for ax, (key, label) in zip(axes, labels.items(), strict=True):
-            for architecture, look, runs in _by_architecture(found.grid):
+            for _, look, runs in _by_architecture(found.grid):
                 for _, part in runs.groupby("learning_rate"):  # thin; thick: their mean
                     means = part.groupby("batch_size")[key].mean()
                     ax.plot(means.index, means, color=look["color"], lw=0.5, alpha=0.5)
                 logs = np.log(runs[key].where(runs[key] > 0))
                 means = np.exp(logs.groupby(runs["batch_size"]).mean())
-                ax.plot(means.index, means, label=SPOKEN[architecture], lw=2, **look)
+                ax.plot(means.index, means, lw=2, **look)
             ax.set(xscale="log", yscale="log", xlabel="batch size", title=label)
-            ax.set_xticks(unet.BATCH_SIZES, [str(batch) for batch in unet.BATCH_SIZES])
+            ax.set_xticks(unet.BATCH_SIZES, unet.BATCH_SIZES)
             ax.xaxis.set_minor_locator(plt.NullLocator())
         axes[0].set_ylabel("of the validation loss")
         legend_below(figure, axes, 3)
@@ -117,27 +103,27 @@ def stability(found):
 
 def pareto(found):
     """Jaccard against training time, a mark a cell; the line joins those that none beats."""
-    measures = dict.fromkeys(unet.FIELDS, "first")
-    measures |= dict.fromkeys(("training_seconds", "jaccard"), "mean")
+    measures = {"architecture": "first", "training_seconds": "mean", "jaccard": "mean"}
     means = found.grid.groupby("name").agg(measures)
-    front = means.loc[sorted(found.pareto)].sort_values("training_seconds")
+    front = means[pareto_front(means["training_seconds"], means["jaccard"])]
+    front = front.sort_values("training_seconds")
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 3.2))
-        for name, look, part in _by_architecture(means):
-            ax.plot(part["training_seconds"], part["jaccard"], ls="", label=SPOKEN[name], **look)
+        for _, look, part in _by_architecture(means):
+            ax.plot(part["training_seconds"], part["jaccard"], ls="", **look)
         ax.step(front["training_seconds"], front["jaccard"], "k-", where="post", lw=0.8, zorder=0)
         key = {}  # numbers with a key beside them: settings would cover one another
         for i, row in enumerate(front.itertuples(), 1):
             at = row.training_seconds, row.jaccard
-            ax.plot(*at, MARKS[row.architecture], color=COLOURS[row.architecture], ms=8)
+            ax.plot(*at, **LOOKS[row.architecture] | {"label": None, "ms": 8})
             ax.annotate(str(i), at, color="white", fontsize=5, ha="center", va="center")
-            key[f"{i}  {SPOKEN[row.architecture]}, {_setting(row)}"] = plt.Line2D([], [], ls="")
+            key[f"{i}  {row.Index}"] = plt.Line2D([], [], ls="")
         place = {"loc": "outside right upper", "handlelength": 0, "fontsize": SMALL}
         figure.legend(key.values(), key, title="not beaten", title_fontsize=SMALL, **place)
         ax.set(xscale="log", xlabel="processor- or GPU-seconds of training")
         ax.set_ylabel("validation Jaccard")
-        for formatter in (ax.xaxis.set_major_formatter, ax.xaxis.set_minor_formatter):
-            formatter(plt.FuncFormatter(lambda x, _: f"{x:g}"))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("{x:g}")
         ax.tick_params(axis="x", which="minor", labelsize=5)
         legend_below(figure, [ax], 3)
     return figure
@@ -145,19 +131,17 @@ def pareto(found):
 
 def ranking(found):
     """All cells by their mean, the best at the top: dots are seeds; grey can't be told from it."""
-    table, labels = found.group.table, []
+    table = found.group.table
     with style() as plt:
         figure, ax = plt.subplots(figsize=(PAGE, 1.0 + 0.115 * len(table)))
         for y, row in enumerate(table.itertuples()):
             runs = found.grid[found.grid["name"] == row.cell]
-            cell = next(runs.itertuples())
-            color, label = COLOURS[cell.architecture], SPOKEN[cell.architecture]
+            look = LOOKS[runs["architecture"].iloc[0]] | {"ls": ""}
             if row.in_group:
                 ax.axhspan(y - 0.5, y + 0.5, color="0.93", lw=0)
-            ax.plot(runs["jaccard"], [y] * len(runs), ".", alpha=0.6, mew=0, color=color)
-            ax.plot([row.mean], [y], "|", ms=7, mew=1.5, label=label, color=color)
-            labels.append(_setting(cell))
-        ax.set_yticks(range(len(table)), labels, fontsize=5)
+            ax.plot(runs["jaccard"], [y] * len(runs), **look | {"marker": ".", "alpha": 0.6})
+            ax.plot([row.mean], [y], **look | {"marker": "|", "ms": 7, "mew": 1.5})
+        ax.set_yticks(range(len(table)), table["cell"], fontsize=5)
         ax.set(xlabel="validation Jaccard", ylim=(len(table) - 0.5, -0.5))
         ax.grid(visible=False, axis="y")
         if found.group.sd is None:
@@ -177,11 +161,9 @@ def curves(found):
                 if found.of(name):
                     curve(upper, found.history(name), "val_loss", label, f"C{i}")
                     curve(lower, found.history(name), "val_jaccard", label, f"C{i}")
-            upper.set(yscale="log", title=SPOKEN[architecture])
+            upper.set(yscale="log", title=LOOKS[architecture]["label"])
             lower.set_xlabel("epoch")
-            if best:
-                cell = next(found.grid[found.grid["name"] == best].itertuples())
-                lower.set_title(f"best: {_setting(cell)}", fontsize=SMALL)
+            lower.set_title(f"best: {best}" if best else "", fontsize=SMALL)
         axes[0, 0].set_ylabel("validation loss")
         axes[1, 0].set_ylabel("validation Jaccard")
         legend_below(figure, axes[0], 2)
@@ -200,16 +182,10 @@ def examples(found):
         return None
     ordered = full[np.argsort(scores[full])]
     chosen = ordered[np.linspace(0, len(ordered) - 1, SHOWN).astype(int)]
-    parts = both, masks & ~predicted, predicted & ~masks
-    found = sum(part * np.array(color) for part, color in zip(parts, ERRORS.values(), strict=True))
-    rows = {"image": test.images[chosen], "mask": masks[chosen], "found": found[chosen]}
-    figure = picture_table(rows, [f"Jaccard {scores[i]:.2f}" for i in chosen])
-    with style() as plt:
-        for label, color in ERRORS.items():
-            patch = plt.Rectangle((0, 0), 0, 0, label=label, fc=color, ec="0.4", lw=0.5)
-            figure.axes[0].add_patch(patch)
-        legend_below(figure, figure.axes[:1], len(ERRORS))
-    return figure
+    made = np.concatenate([both, masks & ~predicted, predicted & ~masks], axis=-1) @ ERRORS
+    rows = {"image": test.images[chosen], "mask": masks[chosen]}
+    rows["found: orange missed,\nblue invented"] = made[chosen]
+    return picture_table(rows, [f"Jaccard {scores[i]:.2f}" for i in chosen])
 
 
 def mispaired(found):

@@ -14,21 +14,14 @@ from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, OUT_OF_MEMORY, STOPPED, results
 from ganlib.metrics.segmentation import score_masks
 from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
-from ganlib.studies import unet_figures
 from ganlib.studies.results import Contents, Results, by_interval, weakest
 from ganlib.studies.unet import ARCHITECTURES, BATCH_SIZES, FIELDS, GRID, LEARNING_RATES, MISPAIRED
+from ganlib.studies.unet_figures import FIGURES, RESPONSES
 
 ENSEMBLE = 5  # of the best cells, whose probabilities are averaged
-OF_CELLS = {"jaccard": "Jaccard", "test_jaccard": "test Jaccard", "test_dice": "test Dice"}
-OF_CELLS |= {"loss_std": "std of loss", "loss_mad": "MAD of loss", "best_epoch": "best epoch"}
-OF_CELLS |= {"gap": "gap", "seconds_per_epoch": "s per epoch", "gib": "GiB"}
-RESPONSES = {"jaccard": "validation Jaccard", "loss_std": "std of the validation loss"}
-RESPONSES |= {"best_epoch": "epochs to the best"}
 TESTED = {"jaccard": "Jaccard", "jaccard_soft": "soft Jaccard", "dice": "Dice"}
 SPOKEN = {"p_adjusted": "p (Holm)", "omega2_partial": "partial ω²", "gib": "GiB"}
-TABLES = ("scores", "cells", "variances", "guidelines", "speed", "trials")
-PUBLISHED_SECONDS = {"unet": 31, "attention_unet": 44, "attention_resunet": 50}
-PUBLISHED_PIXELS = 1980 * 256**2  # of an epoch that took so long, with 64 filters
+TABLES = ("scores", "cells", "variances", "guidelines", "trials")
 EXPECTED_RATE = {"unet": 5e-4, "attention_unet": 1e-3, "attention_resunet": 1e-3}
 CALMER, MATCH = 0.5, 0.01  # "> 50 % lower"; a Jaccard as near as that "matches"
 CONSISTENT = 0.02  # standard deviation of the Jaccard over seeds that counts as consistent
@@ -55,8 +48,6 @@ class UnetResults(Results):
         # Architecture → its best cell, the best one first; of equal ones that of `best_cell`.
         self.best_of = dict(zip(first["architecture"], first["name"], strict=True))
         self.best = next(iter(self.best_of.values()))
-        means = self.grid.groupby("name")[["training_seconds", "jaccard"]].mean()
-        self.pareto = set(means.index[stats.pareto_front(*means.to_numpy().T)])
         block = {"block": "seed"} if self.seeds > 1 else {}
         self.variance = {key: stats.anova(self.grid, key, FIELDS, **block) for key in RESPONSES}
         self.baselines = self.results[0]["metrics"]["baselines"]
@@ -98,7 +89,7 @@ class UnetResults(Results):
         yield from _of_others(self)
 
     def contents(self):
-        return Contents(unet_figures.FIGURES, (*TABLES, *(["following"] if self.after else ())))
+        return Contents(FIGURES, (*TABLES, *(["following"] if self.after else ())))
 
     def scores(self):
         """On test tiles: each architecture's best cell, what else was tried, and the baselines."""
@@ -107,8 +98,7 @@ class UnetResults(Results):
             row = {"trained": name, "validation Jaccard": _brief(self.values(name, "jaccard"))}
             rows.append(row | _tested(self.values(name, "test")))
         if ensemble := list(self.ensemble.values()):
-            row = {"trained": f"mean of the {len(self.members)} best cells"}
-            rows.append(row | _tested(ensemble))
+            rows.append({"trained": f"mean of the best {len(self.members)}", **_tested(ensemble)})
         for name, scores in self.baselines.items():
             rows.append({"trained": f"no network: {name}", **_tested([scores]), "seeds": ""})
         n = self.results[0]["metrics"]["test"]["n"]
@@ -116,15 +106,8 @@ class UnetResults(Results):
 
     def cells(self):
         """A row a cell of the grid, the best first."""
-        rows = []
-        for name in self.group.table["cell"]:
-            runs = self.grid[self.grid["name"] == name]
-            row = {field.replace("_", " "): runs[field].iloc[0] for field in FIELDS}
-            row |= {label: _brief(runs[key]) for key, label in OF_CELLS.items()}
-            row |= {"not told from the best": "yes" if name in self.group.group else "no"}
-            row |= {"Pareto": "yes" if name in self.pareto else "no"}
-            rows.append({**row, "seeds": len(runs)})
-        return pandas.DataFrame(rows)
+        table = self.group.table.astype(object)
+        return _spoken(table.rename(columns={"mean": "Jaccard", "p": "p (adjusted)"}))
 
     def variances(self):
         """The analyses of variance, one below the other."""
@@ -141,25 +124,15 @@ class UnetResults(Results):
             firmness = "A hint: the highest of one run a cell, which may be luck."
             if best.sd is not None:
                 setting = means.loc[best.group, "training_seconds"].idxmin()
-                firmness = f"{len(best.group)} of {len(best.table)} cells are as good as can be "
-                firmness += f"told; this is the one soonest done. {best.reason or ''}".rstrip()
+                firmness = f"The soonest done of {len(best.group)} that can't be told apart. "
+                firmness = f"{firmness}{best.reason or ''}".rstrip()
             row = {"architecture": architecture, "setting": setting}
-            measured, avoid = means.loc[setting], ", ".join(best.worse) or "none that can be told"
-            row |= {"Jaccard": measured["jaccard"], "s per epoch": measured["seconds_per_epoch"]}
-            rows.append({**row, "avoid": avoid, "firmness": firmness})
+            row["Jaccard"], row["s per epoch"] = means.loc[
+                setting, ["jaccard", "seconds_per_epoch"]
+            ]
+            row["avoid"] = ", ".join(best.worse) or "none that can be told"
+            rows.append({**row, "firmness": firmness})
         return pandas.DataFrame(rows)
-
-    def speed(self):
-        """Seconds an epoch of each architecture beside the published ones, as pixels a second."""
-        n, size = self.data.train.images.shape[:2]
-        recipe, environment = (self.results[0].get(k, {}) for k in ("recipe", "environment"))
-        seconds = self.grid.groupby("architecture", sort=False)["seconds_per_epoch"].median()
-        then = pandas.Series(PUBLISHED_SECONDS)[seconds.index]
-        table = {"device": environment.get("device", ""), "s per epoch": seconds, "tiles": n}
-        table |= {"size": size, "filters": recipe["filters"]}
-        table |= {"megapixels per s": n * size**2 / seconds / 1e6, "published s per epoch": then}
-        table |= {"published megapixels per s": PUBLISHED_PIXELS / then / 1e6}
-        return pandas.DataFrame(table, seconds.index).reset_index()
 
     def trials(self):
         """`runs`, with nothing in place of numbers that there are not."""
@@ -212,17 +185,14 @@ def _spoken(table):
 
 def _of_effects(found):
     variance = found.variance["jaccard"]
-    effect = variance.effect("learning_rate")
-    text = variance.note or "No such effect."
+    effect, text = variance.effect("learning_rate"), variance.note or "No such effect."
     if effect.significant is not None:
-        text = f"F = {effect.F:.3g}, p = {effect.p_adjusted:.2g} (Holm), partial ω² = "
-        text += f"{effect.omega2_partial:.2f}, n = {variance.n}."
+        text = f"F = {effect.F:.3g}, p = {effect.p_adjusted:.2g} (Holm), n = {variance.n}."
     statement = "The learning rate changes the Jaccard (the published grid's was never set)."
     yield Claim(statement, judge(bool(effect.significant) or None), text)
     rates = found.by("learning_rate", LEARNING_RATES)
     middle = rates[[5e-4, 1e-3]].mean(axis=1, skipna=False)
-    margins = {"Jaccard above that of 1e-4:": middle - rates[1e-4]}
-    margins["of 5e-3:"] = middle - rates[5e-3]
+    margins = {f"Jaccard above that of {rate:g}:": middle - rates[rate] for rate in (1e-4, 5e-3)}
     yield _above_zero("H1: learning rates of 5e-4 to 1e-3 give the best Jaccard.", margins)
     for architecture, rate in EXPECTED_RATE.items():
         runs = found.grid[found.grid["architecture"] == architecture]
@@ -231,59 +201,53 @@ def _of_effects(found):
         if rate in (known := best.group + best.worse) and len(known) > 1:
             if best.alike is not False:
                 holds = False if rate in best.worse else (best.group == [rate] or None)
-            text = f"Highest mean at {best.best:g}; not told from it: "
-            text += f"{', '.join(f'{x:g}' for x in best.group)} (n = {len(runs)}, batch sizes "
-            text += f"taken as repetitions). {best.reason or ''}"
+            text = f"Not told from the highest mean: {', '.join(f'{x:g}' for x in best.group)} "
+            text += f"(n = {len(runs)}, batch sizes as repetitions). {best.reason or ''}"
         statement = f"H1: the best rate for {architecture} is {rate:g}."
         yield Claim(statement, judge(holds), text.strip())
     stds = found.by("batch_size", BATCH_SIZES, "loss_std")
     logs = np.log(stds.where(stds > 0))
-    ratios = {"log ratio of batch 8 to 16:": logs[8] - logs[16]}
-    ratios["of 16 to 32:"] = logs[16] - logs[32]
+    ratios = {f"log ratio of batch {a} to {b}:": logs[a] - logs[b] for a, b in ((8, 16), (16, 32))}
     statement = "H2: the std of the validation loss falls with the batch size: 32 < 16 < 8."
     yield _above_zero(statement, ratios)
     calmed = (logs[8] - logs[32]).unstack("architecture")
-    words = "Log ratio of the std at batch 8 to 32, less that of {}:"
+    words = "Log ratio of the std at batch 8 to 32"
     yield _highest("H2: larger batches calm UNet most of all.", calmed, "unet", words)
     lost, large = found.out_of_memory, {cell for cell in GRID if cell[1] == 32}
     came = large <= set(found.cell_means("jaccard").index)  # then it is refuted
-    text = f"{len(lost)} cells ran out of memory, {len(lost & large)} of them at 32; the most that "
-    text += f"a run held was {found.grid['gib'].max():.2g} GiB."
+    text = f"{len(lost & large)} cells ran out of memory at 32, {len(lost)} in all."
     holds = True if lost & large else False if came else None
     yield Claim("H2: memory limits batch 32.", judge(holds), text)
     batches = found.by("batch_size", BATCH_SIZES)
     gain = (batches[32] - batches[8]).unstack("architecture")
-    words = "Jaccard at batch 32 less that at 8, less that of {}:"
+    words = "Jaccard at batch 32 less that at 8"
     statement = "H3: Attention_UNet gains most from large batches."
     yield _highest(statement, gain, "attention_unet", words)
-    # Std of the Jaccard over those cells that all architectures have: a row a seed.
-    over = ["seed", "batch_size", "learning_rate"]
+    # Over those cells that all architectures have: a row a seed.
+    over, words = ["seed", "batch_size", "learning_rate"], "std of the Jaccard over cells"
     table = found.grid.pivot_table(index=over, columns="architecture", values="jaccard")
     table = table.reindex(columns=list(ARCHITECTURES)).dropna().groupby("seed").std().dropna()
-    listed = ", ".join(f"{name} {values.mean():.3g}" for name, values in table.items())
-    text = f"Std of the Jaccard over an architecture's cells: {listed}; margins {{}}, by seed."
-    text += " One seed does not tell how much of it is noise." if len(table) == 1 else ""
-    yield _highest("H3: UNet is the most sensitive to its settings.", table, "unet", text=text)
+    statement = "H3: UNet is the most sensitive to its settings."
+    yield _highest(statement, table, "unet", words)
     statement = "H3: Attention_ResUNet is the most robust."
-    yield _highest(statement, -table, "attention_resunet", text=text)
+    yield _highest(statement, -table, "attention_resunet", f"minus {words}")
 
 
-def _above_zero(statement, contrasts, text="{}. n counts matched cells."):
-    """A claim that contrasts (words → `pandas.Series` over matched cells) are all above zero."""
+def _above_zero(statement, contrasts):
+    """A claim that contrasts (words → `pandas.Series` over cells or seeds) are all above zero."""
     contrasts = {words: values.dropna() for words, values in contrasts.items()}
     if not all(map(len, contrasts.values())):
         return Claim(statement, judge(None), UNFINISHED)
     intervals = {words: stats.mean_interval(values) for words, values in contrasts.items()}
     told = "; ".join(f"{words} {interval:.3g}" for words, interval in intervals.items())
     verdict = weakest([judge_positive(interval) for interval in intervals.values()])
-    return Claim(statement, verdict, text.format(told))
+    return Claim(statement, verdict, f"{told}. n counts matched cells, or seeds.")
 
 
-def _highest(statement, table, architecture, words="to {}:", **text):
+def _highest(statement, table, architecture, words):
     table = table.reindex(columns=list(ARCHITECTURES))
-    others = [name for name in ARCHITECTURES if name != architecture]
-    margins = {words.format(name): table[architecture] - table[name] for name in others}
-    return _above_zero(statement, margins, **text)
+    margins = table.rsub(table[architecture], axis=0).drop(columns=architecture)
+    return _above_zero(statement, {f"{words}, less {name}'s:": x for name, x in margins.items()})
 
 
 def _of_noise(found):
@@ -292,10 +256,9 @@ def _of_noise(found):
     statement = "The steadier the validation loss, the better the Jaccard."
     yield Claim(statement, judge_negative(related), text)  # no interval: nobody can tell
     group, k, n, sd = found.group, len(found.group.table), len(found.grid), found.group.sd
-    text = f"{len(group.group)} cells can't be told from the best, {group.best}."
-    if alone := len(group.group) == 1 < k:
-        text = f"{group.best} stands alone, n = {n} runs."
-    elif sd is not None and k > 1:
+    text = f"The best, {group.best}, and {len(group.group) - 1} that can't be told from it."
+    alone = len(group.group) == 1 < k
+    if not alone and sd is not None and k > 1:
         least = stats.detectable_difference(sd, found.seeds, k, comparisons=k - 1)
         text += f" The grid would have found differences of {least:.2g} with a power of 80 %."
     verdict = judge(True if alone and group.alike is not False else None)
@@ -337,13 +300,12 @@ def _against_earlier(found):
         return math.log(a / b) if a and b else math.nan  # of one epoch there is none
 
     text = f"Log ratio {{:.3g}}, half is {math.log(CALMER):.2f}; by architecture and seed."
-    statement = "The best cells' validation loss has a std at most half of that before (1e-2, batch"
-    yield _by_seed(f"{statement} 8).", pairs, text, halved, loss_std, log_ratio)
+    statement = "The best cells' validation loss has a std at most half of that before "
+    yield _by_seed(f"{statement}(1e-2, batch 8).", pairs, text, halved, loss_std, log_ratio)
     # The write-up's std is mostly how far the loss falls in the first epochs.
     statement = "The same of the second half of the epochs, where the loss no longer falls."
     yield _by_seed(statement, pairs, text, halved, late_std, log_ratio)
-    text = "Test Jaccard less the earlier one's: {:.3g}, by architecture and seed; down to "
-    text += f"-{MATCH:g} counts as a match."
+    text = f"Test Jaccard less the earlier one's: {{:.3g}}; from -{MATCH:g} on it is a match."
     statement = "The best cells match or beat the earlier setting on test tiles."
     yield _by_seed(statement, pairs, text, functools.partial(judge_interval, low=-MATCH))
     text = "Epochs to the best less the earlier one's: {:.3g}, by architecture and seed."
@@ -372,6 +334,4 @@ def _of_others(found):
         yield _by_seed(statement, [(of("second-fine-tuned"), of("second-from-scratch"))], text)
 
 
-def write_report(study, results, data, out="runs", reports="reports"):
-    """Writes the study's figures, tables and run.json; see `Results` and `Results.write`."""
-    return UnetResults(study, results, data, out).write(reports)
+write_report = UnetResults.report
