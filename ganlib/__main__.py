@@ -88,9 +88,9 @@ def _study(name, profile, data, seeds, changes):
 
     if name not in studies.STUDIES and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
+    options = {"profile": profile, "data": data, "seeds": seeds}
     with _asked_for_wrongly():
-        changes = parse(changes or ())
-        return studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
+        return studies.build(name, **options, changes=parse(changes or ()))
 
 
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
@@ -173,11 +173,10 @@ def status(
 
     chosen = _study(study, profile, data, seeds, changes)
 
-    def in_words(rows):
-        table = pandas.DataFrame(rows).to_string(index=False)
-        return f"{table}\n{describe(chosen, rows, out)}"
-
-    _show(study_status(chosen, out), as_json, in_words)
+    rows = study_status(chosen, out)
+    if not as_json:
+        typer.echo(pandas.DataFrame(rows).to_string(index=False))
+    _show(rows, as_json, lambda rows: describe(chosen, rows, out))
 
 
 @app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")

@@ -77,9 +77,8 @@ def test_a_plain_model_trains_as_keras_has_it(tmp_path):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("rate", [0.05, cosine], ids=["rate", "schedule"])
-def test_a_resumed_plain_model_goes_on_exactly(tmp_path, rate):
-    models = [make_model(rate() if callable(rate) else rate) for _ in range(4)]
+def test_a_resumed_plain_model_goes_on_exactly(tmp_path):
+    models = [make_model(cosine()) for _ in range(4)]
     unbroken = fit(models[0], Run(tmp_path / "unbroken"), epochs=4)
     fit(models[1], Run(tmp_path / "run"), epochs=2)
     resumed = fit(models[2], Run(tmp_path / "run"), epochs=4)
@@ -96,7 +95,6 @@ def test_each_phase_keeps_its_own_files_and_progress_counts_on(tmp_path):
     fit(make_model(), run.phase("first", 0, 5), epochs=2)
     fit(make_model(), run.phase("", 2, 5), epochs=3)
     assert calls == [(epoch, 5) for epoch in (1, 2, 3, 4, 5)]
-    assert [len(pandas.read_csv(path)) for path in run.found("history.csv")] == [3, 2]
     assert run.epochs_done() == 5
     fit(make_model(), run.phase("first", 0, 6), epochs=2)  # done before
     fit(make_model(), run.phase("", 2, 6), epochs=4)
@@ -221,8 +219,7 @@ def assert_same(folder, undisturbed):
 
 @pytest.mark.backend
 def test_killed_runs_end_as_an_undisturbed_one(tmp_path, monkeypatch):
-    # Compiled, and in processes of their own, as users run it. The epochs wait a little, so that a
-    # kill may come in the step, in the checks, or while a checkpoint is written.
+    # Compiled, in processes of their own; a kill may come in a step or while a checkpoint is made.
     settings = {"epochs": 6, "batch_size": 4, "eager": False, "seconds": 0.03, "hold": True}
     study, trial = make_trial(tmp_path, **settings)
     command = (TESTS / "toy_study.py", "run", tmp_path / "plan.json", tmp_path / "killed", 0)
@@ -256,14 +253,10 @@ def cut(path):
 
 
 class Disk:
-    """Ends the process before the change to the disk that is numbered `kill_at`.
-
-    A kill while weights are written leaves half of their file.
-    """
+    """Ends the process before the `kill_at`-th change to the disk, or halfway through weights."""
 
     def __init__(self, patch, kill_at):
-        self.changes = 0
-        self.kill_at = kill_at
+        self.changes, self.kill_at = 0, kill_at
         patch.setattr(os, "replace", self.count(os.replace))
         patch.setattr(shutil, "rmtree", self.count(shutil.rmtree))
         patch.setattr(keras.Model, "save", self.count(keras.Model.save, half=1))
@@ -348,7 +341,6 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(interrupted, damage):
 
 
 def test_a_checkpoint_of_another_model_is_no_fresh_start(interrupted, monkeypatch):
-    # The code has changed under a run: going on is impossible, beginning again a silent loss.
     study, _, folder = interrupted
     monkeypatch.setattr("helpers.build_generator", lambda **_: build_generator())
     assert epochs_trained(study, folder) == []
@@ -376,7 +368,7 @@ def test_a_full_disk_is_named_and_loses_nothing(interrupted, monkeypatch):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "uint32", "bool"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "uint32"])
 def test_variables_come_back_exactly(tmp_path, dtype):
     # Of dropout's state a float would lose digits; eleven, since "10" sorts before "2".
     values = [np.array([2**32 - 1 if dtype == "uint32" else 1, i % 2]) for i in range(11)]

@@ -16,10 +16,7 @@ LOOK_SECONDS = 5.0  # between two looks at the machine
 
 
 class Progress:
-    """One bar over the epochs of all trials, so that the time left means something.
-
-    `results` maps the ids of the trials that are finished already to theirs.
-    """
+    """One bar over the epochs of all trials; `results`, by id, are those there are already."""
 
     def __init__(self, study, out, show, results):
         from tqdm.auto import tqdm
@@ -33,7 +30,6 @@ class Progress:
         self._looked, self._machine = -LOOK_SECONDS, ""
 
     def close(self):
-        """Leaves the bar as it is."""
         self.bar.close()
 
     def look(self, trials):
@@ -44,7 +40,6 @@ class Progress:
             self.epoch(trial, Run(run_folder(self.study, trial, self.out)).epochs_done())
 
     def epoch(self, trial, epoch):
-        """The trial has come so far."""
         if self.bar.disable:
             return
         self.bar.update(epoch - self.done[trial.id])
@@ -62,7 +57,6 @@ class Progress:
             self._say(f"{trial.id}: busy, another process has it: waiting")
 
     def end(self, trial, status):
-        """The trial has a result."""
         self.ended[status] += 1
         self.epoch(trial, self.study.epochs(trial.recipe))
         if status not in (DONE, STOPPED):
@@ -104,7 +98,6 @@ def describe(study, rows, out="runs"):
 
 
 def _seconds_left(study, rows, out):
-    """By the seconds an epoch of all trials with a history."""
     import pandas  # `ganlib --help` comes this way, too
 
     timed = []
