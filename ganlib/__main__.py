@@ -57,7 +57,6 @@ def load_keras():
 
 @contextlib.contextmanager
 def _asked_for_wrongly():
-    """What is wrong with an option is said beside the command's usage; exit code 2."""
     try:
         yield
     except ValueError as error:
@@ -134,9 +133,9 @@ def run(
             path = _write_report(whole, out, reports)
             typer.echo(f"Report: {path}", err=as_json)
     except KeyboardInterrupt:
-        resume = shlex.join(word for word in sys.argv[1:] if word != "--fresh")
+        resume = shlex.join(["ganlib", *(word for word in sys.argv[1:] if word != "--fresh")])
         kept = "Interrupted. Everything up to the last epoch is kept; resume with:"
-        typer.echo(f"\n{kept}\n  ganlib {resume}", err=True)
+        typer.echo(f"\n{kept}\n  {resume}", err=True)
         raise typer.Exit(1) from None
     if failed:
         raise typer.Exit(1)

@@ -13,8 +13,7 @@ from ganlib.losses import Configured
 class DiffAugment(Configured):
     """Random changes of everything that a discriminator sees (Zhao et al., 2020, DiffAugment).
 
-    Changing real *and* generated images keeps D from learning few real ones by heart, and G from
-    copying the changes. In this order whatever the policy's, strengths as in the paper:
+    In this order whatever the policy's, strengths as in the paper:
 
     * `"brightness"`: adds a number from [-0.5, 0.5).
     * `"saturation"`: scales the distance from each pixel's mean over the channels by [0, 2).

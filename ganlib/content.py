@@ -28,14 +28,11 @@ class ContentLoss(Configured):
     value_range: str = "unit"  # `ganlib.images.ValueRange` or its name, of the pictures
 
     def __post_init__(self):
-        if min(self.pixel, self.perceptual) < 0 or self.pixel == self.perceptual == 0:
-            weights = f"pixel={self.pixel}, perceptual={self.perceptual}"
-            raise ValueError(f"Weights must be 0 or more, and not all 0. Received: {weights}")
-        if self.distance not in DISTANCES or (self.perceptual and self.features is None):
-            raise ValueError(
-                f"`distance` must be one of {sorted(DISTANCES)}, and `perceptual` needs `features`."
-                f" Received: distance={self.distance!r}, features={self.features!r}"
-            )
+        weights = self.pixel, self.perceptual
+        if min(weights) < 0 or not any(weights) or self.distance not in DISTANCES:
+            raise ValueError(f"Give weights of 0 or more, and l1 or l2. Received: {self}")
+        if self.perceptual and self.features is None:
+            raise ValueError(f'`perceptual` needs `features`, such as "filters". Received: {self}')
         object.__setattr__(self, "value_range", str(ValueRange(self.value_range)))
         object.__setattr__(self, "features", get(self.features) if self.perceptual else None)
 
@@ -62,10 +59,9 @@ class ContentLoss(Configured):
 class LikenessLoss(Configured):
     """How far a batch of generated pictures is from a batch of real ones, each to its nearest.
 
-    The distance of two pictures is 1 - c with their concordance c (Lin, 1989), 2⟨x, y⟩ over
-    ⟨x, x⟩ + ⟨y, y⟩, of the pixels less each picture's mean colour. Its mean over the nearest
-    neighbours is taken both ways (chamfer distance; Barrow et al., 1977): from generated to real
-    pictures, which asks for likeness, and back, which asks for variety.
+    The distance is 1 - c with the concordance c (Lin, 1989), 2⟨x, y⟩ over ⟨x, x⟩ + ⟨y, y⟩, of the
+    pixels less each picture's mean colour; its mean over nearest neighbours is taken both ways
+    (chamfer distance; Barrow et al., 1977): for likeness, and for variety.
     """
 
     weight: float = 1.0  # above 0

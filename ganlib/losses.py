@@ -35,11 +35,9 @@ class AdversarialLoss(Configured):
     gradient_penalty = 0.0  # weight of the gradient penalty that the loss's paper asks for
 
     def discriminator_loss(self, real_logits, fake_logits):
-        """Scalar: mean over the real images plus mean over the generated ones."""
         return ops.mean(self.real(real_logits)) + ops.mean(self.fake(fake_logits))
 
     def generator_loss(self, fake_logits):
-        """Scalar: mean over the generated images."""
         return ops.mean(self.generator(fake_logits))
 
 
@@ -73,13 +71,8 @@ class NonSaturating(AdversarialLoss):
     def generator(self, logits):
         return ops.softplus(-logits)
 
-    @property
-    def chance(self):
-        return 2.0 * _entropy(self.real_label / 2.0)
-
-    @property
-    def floor(self):
-        return _entropy(self.real_label)
+    chance = property(lambda self: 2.0 * _entropy(self.real_label / 2.0))
+    floor = property(lambda self: _entropy(self.real_label))
 
 
 @register
@@ -163,6 +156,7 @@ class Boundary(AdversarialLoss):
 
     gamma: float = 0.8  # γ above 0, the weight of the generated images; of the source
     floor = 0.0
+    boundary = math.log(3.0)  # D = ¾: midway between its targets, 1 and ½
 
     def __post_init__(self):
         if not 0 < self.gamma < math.inf:  # NaN, too
@@ -183,10 +177,6 @@ class Boundary(AdversarialLoss):
         # The best constant D solves -(1 - D) + γ(2D - 1) = 0.
         d = (1.0 + self.gamma) / (1.0 + 2.0 * self.gamma)
         return -math.log(d) - self.gamma * math.log(4.0 * d * (1.0 - d))
-
-    @property
-    def boundary(self):
-        return math.log(3.0)  # D = ¾: midway between its targets, 1 and ½
 
 
 LOSSES = {"non_saturating": NonSaturating, "least_squares": LeastSquares, "hinge": Hinge}
@@ -215,9 +205,8 @@ def get(identifier, real_label=1.0):
 class BinaryFocal(keras.losses.Loss):
     """Focal loss (Lin et al., 2017) of logits: cross-entropy that cares less for what is sure.
 
-    (1 - p)^γ · (-log p), with p the probability given to the truth, and γ = `gamma` of 0 or more.
-    Keras' own goes through a clipped sigmoid: a wrong logit may get no gradient. Masks count as
-    foreground above 0.5, as in ganlib's metrics: 0 and 1, or 0 and 255.
+    (1 - p)^γ · (-log p), with p the probability given to the truth. Keras' own clips p: a wrong
+    logit may get no gradient. Masks are foreground above 0.5: 0 and 1, or 0 and 255.
     """
 
     def __init__(self, gamma=2.0, name="binary_focal", **kwargs):

@@ -68,11 +68,10 @@ def _with_kernels(model, seed):
 # Smooth activations only: where a ReLU's input is near 0, two backends can take different branches.
 
 
-def build_generator(batch_norm=False, probe=False):
+def build_generator(batch_norm=False):
     """Latents `(batch_size, 4)` to images `(batch_size, 8, 8, 1)`; the same weights each time."""
     stack = [
         keras.Input((LATENT,)),
-        *([Probe(name="probe")] if probe else []),
         # No bias before a BatchNorm: its gradient is rounding noise, which Adam blows up.
         layers.Dense(4 * 4 * 2, use_bias=not batch_norm),
         *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []),
@@ -131,7 +130,6 @@ def fit(gan, data, *, batch_size=4, epochs=1, **kwargs):
 
 
 def arrays(variables):
-    """The variables' values as float64 arrays."""
     return [ops.convert_to_numpy(v).astype("float64") for v in variables]
 
 
@@ -141,7 +139,6 @@ def state(model):
 
 
 def gap(a, b):
-    """The largest difference between two lists of arrays."""
     return max(float(np.max(np.abs(x - y), initial=0.0)) for x, y in zip(a, b, strict=True))
 
 
@@ -165,7 +162,6 @@ def fixed_random():
 
 
 def installed(*backends):
-    """Those of the backends that are installed."""
     return [name for name in backends if importlib.util.find_spec(name) is not None]
 
 
@@ -179,7 +175,6 @@ def start_python(*arguments, backend):
 
 
 def run_python(*arguments, backend, expect=0):
-    """Runs Python to its end and returns what it printed."""
     process = start_python(*arguments, backend=backend)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == expect, output

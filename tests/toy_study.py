@@ -69,12 +69,10 @@ def read_log(plan, loaded=False):
 
 
 def go_file(plan):
-    """What the action "hang" and a GAN's `hold` wait for."""
     return pathlib.Path(plan).with_suffix(".go")
 
 
 def full_file(plan):
-    """While it is there, the disk is full for the processes that are at work."""
     return pathlib.Path(plan).with_suffix(".full")
 
 

@@ -96,8 +96,7 @@ def check_generator(gan):
 def draw_latents(gan, n, seed=0, truncation=None):
     """Draws n latents of an `Adversarial` or a generator from N(0, 1), float32 `(n, …)`.
 
-    With `truncation`, a float, values farther from 0 are drawn again (Brock et al., 2019): the
-    smaller, the better each picture and the less they vary.
+    With `truncation`, a float, values farther from 0 are drawn again (Brock et al., 2019).
     """
     rng = np.random.default_rng(seed)
     shape = (n, *(gan.latent_shape if hasattr(gan, "latent_shape") else gan.input_shape[1:]))
@@ -105,7 +104,7 @@ def draw_latents(gan, n, seed=0, truncation=None):
         return rng.normal(size=shape).astype("float32")
     if not truncation > 0:  # NaN, too
         raise ValueError(f"`truncation` must be a positive number. Received: {truncation}")
-    # What drawing again comes to, in one draw: the inverse of the truncated normal's distribution.
+    # As drawing again, in one draw: the inverse of the truncated normal's distribution.
     below = ndtr(-truncation)
     values = ndtri(below + (1 - 2 * below) * rng.random(shape))
     return np.clip(values, -truncation, truncation).astype("float32")  # ndtri(0) is -∞
@@ -242,9 +241,8 @@ def _shape_of_output(model, shape):
 
 def load_upscaler(path):
     """Loads a model that `upscale_image` takes, or raises DataError; of an `Adversarial`, G."""
-    model = load_model(path, compile=False)
-    model = getattr(model, "sampler", model)
-    scale_of(model)
+    loaded = load_model(path, compile=False)
+    scale_of(model := getattr(loaded, "sampler", loaded))
     return model
 
 
@@ -254,18 +252,15 @@ def scale_of(model):
     for scale in range(2, 9):
         if found == (1, *(scale * side for side in PROBE), 3):
             return scale
-    raise DataError(
-        "The model must enlarge RGB pictures of any size, 2 to 8 times: build it with "
-        f"keras.Input((None, None, 3)). Received, for {PROBE[0]}×{PROBE[1]} pixels: {found}"
-    )
+    advice = "build it with keras.Input((None, None, 3)), to enlarge 2 to 8 times"
+    raise DataError(f"The model can't upscale: {advice}. Received, for {PROBE} pixels: {found}")
 
 
 def upscale_image(model, image, tile=256, overlap=32):
     """Enlarges a picture of any size, a tile at a time: uint8 `(scale · h, scale · w, channels)`.
 
     Args:
-        model: as `load_upscaler` returns it.
-        image: uint8 array `(height, width, 1 or 3)`; grey is enlarged as RGB, and averaged.
+        model, image: of `load_upscaler`; uint8 `(h, w, 1 or 3)`, grey is enlarged as RGB, averaged.
         tile, overlap: int, a tile's side in pixels, with which memory grows, and how far around it
             the model looks: as far as it reaches, or seams are left.
     """
@@ -291,8 +286,7 @@ def _upscaled_range(model):
 
 def load_segmenter(path):
     """Loads a model of images in [0, 1] to logits `(n, h, w, 1)`, or raises DataError."""
-    model = load_model(path, compile=False)
-    divisor_of(model)
+    divisor_of(model := load_model(path, compile=False))
     return model
 
 

@@ -41,8 +41,7 @@ def upscale_files(model, paths, out, tile=256, show=False):
 def segment_files(model, paths, out, tile=256, probabilities=False, show=False):
     """Segments image files into PNGs, as `upscale_files`; adds `foreground`, the PNG's mean.
 
-    In `<stem>_mask.png` a pixel is 255 above a probability of ½; `<stem>_probability.png`
-    has grey levels, 255 for 1.
+    `<stem>_mask.png` has 255 above a probability of ½, `<stem>_probability.png` grey levels.
     """
 
     def work(image):
@@ -70,7 +69,6 @@ def _each_file(paths, out, suffix, work, verb, show):
         open_image(path, pixels=False)
     inputs = {path.resolve() for path in paths}
     targets = {path: out / (path.stem + suffix) for path in paths}
-    # Case alone may make no difference to a file system.
     names = collections.Counter(target.name.casefold() for target in targets.values())
     for path, target in targets.items():
         if target.resolve() in inputs or names[target.name.casefold()] > 1:

@@ -1,7 +1,7 @@
 """The only code that differs between Keras backends: gradients, and JAX's explicit state.
 
-Each module defines `BackendStep` with `value_and_gradients(objective, optimizers, groups)`, each
-loss's gradient by its own group of variables, and `input_gradient(function, x)`, differentiable.
+Each `BackendStep` has `value_and_gradients(objective, optimizers, groups)`, each loss's gradient by
+its own group of variables, and `input_gradient(function, x)`, differentiable.
 """
 
 import importlib

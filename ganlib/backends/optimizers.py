@@ -6,9 +6,8 @@ import keras
 class OptimizerPair(keras.optimizers.Optimizer):
     """The discriminator's and the generator's optimizer behind the face of a single one.
 
-    `keras.Model` carries exactly one. Its `variables` are those of the pair, which JAX carries as
-    optimizer state. Learning-rate callbacks look at `optimizers` from Keras 3.15 on, before at
-    `learning_rate`: setting the generator's scales the discriminator's by the same factor.
+    Learning-rate callbacks look at `optimizers` from Keras 3.15 on, before at `learning_rate`:
+    setting the generator's scales the discriminator's by the same factor.
     """
 
     def __init__(self, discriminator, generator, networks):

@@ -26,12 +26,7 @@ def meant(name, names):
 
 
 def parse(texts):
-    """Reads changes as they are written on a command line, into a dict for `changed`.
-
-    Args:
-        texts: sequence of "name=value"; a value is JSON (`5`, `1e-4`, `true`, `null`, `"text"`,
-            `[1, 2]`) or else plain text.
-    """
+    """Reads texts such as "name=value" into a dict for `changed`; a value is JSON or else text."""
     changes = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -52,8 +47,7 @@ def changed(recipe, changes):
         changes: dict of field name → JSON value. Whole floats become ints and ints become floats
             where the field asks for it: a trial's id must not depend on how a number is written.
 
-    Raises:
-        ValueError: there is no such field, or the value does not fit its type or its range.
+    Raises a ValueError if there is no such field, or a value does not fit its type or range.
     """
     hints = typing.get_type_hints(type(recipe))
     values = {}

@@ -74,8 +74,8 @@ def fit_gan(
             `g_learning_rate`, `beta_1`, `batch_size`, `epochs` and perhaps `beta_2`.
         run, callbacks: as of `fit`; the monitor comes last.
         images: float32 array `(n, height, width, channels)` in the generator's range, or `Batches`.
-        monitor: `HealthMonitor`; None: one that looks at the first images, and stops the training
-            at a loss that is not finite, or none where `images` are `Batches`.
+        monitor: `HealthMonitor`; None: one of the first images that stops the training at a loss
+            that is not finite, or none where `images` are `Batches`.
         d_rate, g_rate: `LearningRateSchedule` of a player that begins at the recipe's rate.
 
     Returns `(history, outcome)`, the `pandas.DataFrame` of `fit` and the dict of `outcome`.
@@ -124,12 +124,9 @@ class ImageCount(keras.metrics.Metric):
 def outcome(model, history, monitor=None):
     """What any trial's result tells of its training, by what `fit` trained, and returned.
 
-    Without `monitor`, a `HealthMonitor`, only a loss that is not finite is a finding.
-
-    Returns:
-        dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles), `findings`
-        (list of dicts; without a monitor only where there is one), of a GAN `g_parameters` and
-        `d_parameters`, and `status`, "stopped", if a callback ended it early.
+    A dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles), `findings`
+    (list of dicts; without a `HealthMonitor` only one of a loss that is not finite), of a GAN
+    `g_parameters` and `d_parameters`, and `status`, "stopped", if a callback ended it early.
     """
     found = {"status": STOPPED} if model.stop_training else {}
     found |= {"epochs": len(history), "seconds_per_epoch": float(history["seconds"].median())}
@@ -159,10 +156,8 @@ class ReadBack(keras.callbacks.Callback):
     The numbers come from the optimizers' variables and the images that went through, as a
     misspelt argument may be ignored; and no trainable variable may lack an optimizer.
 
-    Args:
-        expected: dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a plain
-            model `learning_rate` and `batch_size`.
-
+    `expected` is a dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a
+    plain model `learning_rate` and `batch_size`.
     """
 
     def __init__(self, expected):

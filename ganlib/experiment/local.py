@@ -39,9 +39,6 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
         devices: int, over which each batch is spread on JAX, for `workers=0`.
         fresh, show: bool, delete what the trials left behind; a progress bar with the time left.
 
-    Returns:
-        List of result dicts in the order of the study's trials.
-
     Raises:
         DataError, ValueError: the data, or devices and workers, can't be used; nothing is trained.
         StudyError: a folder can't be written to, or with `fresh` another process is at work in it.
@@ -62,7 +59,7 @@ def prepare(study, out, fresh):
     """Loads the data, with `fresh` deletes the runs; returns the results there are, by id."""
     folder = pathlib.Path(out) / study.name
     check_writable(folder, "--out")
-    # Errors in the data, which the trials' ids hold, come before any long work or deletion.
+    # The ids need the data, whose errors so come before any long work or deletion.
     runs = {trial.id: Run(run_folder(study, trial, out)) for trial in study.trials}
     if fresh:
         for trial_run in runs.values():
@@ -81,7 +78,6 @@ class _Queue:
         self.lock = threading.Lock()
 
     def serve(self, do):
-        """Does trials, by `(trial) -> result dict`, until none waits."""
         while True:
             with self.lock:
                 if not self.waiting:
@@ -186,7 +182,6 @@ def _environment(variables):
 
 
 def thread_limits(threads):
-    """Variables of the environment that hold a process to so many threads."""
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     return dict.fromkeys(names, str(threads))
 

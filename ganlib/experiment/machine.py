@@ -70,7 +70,6 @@ def device_name(backend):
 
 
 def has_accelerator():
-    """Whether Keras computes on something else than the processor."""
     import keras
 
     return not device_name(keras.backend.backend()).startswith("CPU")

@@ -22,8 +22,7 @@ from ganlib.experiment.status import Progress
 RETRIES = 3  # of a trial whose process or node was lost: Ray's own
 POLL_SECONDS = 1.0  # between looks at the epochs, and at a trial that another process has
 SHARED_SECONDS = 3.0  # that a shared folder may take to show what another machine has made
-# Variables of the environment that change what a trial computes.
-PASSED_ON = ("GANLIB_", "JAX_", "KERAS_", "OMP_", "TF_", "TFDS_", "XLA_")
+PASSED_ON = ("GANLIB_", "JAX_", "KERAS_", "OMP_", "TF_", "TFDS_", "XLA_")  # they change numbers
 
 
 def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=False, show=True):

@@ -50,10 +50,7 @@ class Run:
     checkpoints = property(lambda self: self._folder("checkpoints"))
 
     def phase(self, name, before, epochs):
-        """A part of this run with a folder of its own; "" is the last phase, in the run's own.
-
-        `before` and `epochs` count the epochs of the phases before it and of the whole run.
-        """
+        """A part of this run, in a folder of its own unless `name` is ""; `epochs` of the whole."""
         progress = self.progress
         return Run(self.path / name, lambda n, _: progress(before + n, epochs), self.callbacks)
 

@@ -27,14 +27,9 @@ class Progress:
         total = sum(study.epochs(trial.recipe) for trial in study.trials)
         options = {"initial": sum(self.done.values()), "desc": study.name, "unit": "epoch"}
         self.bar = tqdm(total=total, disable=not show, **options)
-        self._looked, self._machine = -LOOK_SECONDS, ""
-
-    def close(self):
-        self.bar.close()
+        self.close, self._looked, self._machine = self.bar.close, -LOOK_SECONDS, ""
 
     def look(self, trials):
-        """Counts the epochs of the trials that are running."""
-        trials = list(trials)
         self.running = len(trials)
         for trial in trials:
             self.epoch(trial, Run(run_folder(self.study, trial, self.out)).epochs_done())
@@ -51,7 +46,6 @@ class Progress:
         self.bar.set_postfix_str(f"{shown}; {self._machine}", refresh=False)
 
     def busy(self, trial):
-        """Another process has the trial: whoever waits should know for what."""
         if trial.id not in self.elsewhere:
             self.elsewhere.add(trial.id)
             self._say(f"{trial.id}: busy, another process has it: waiting")
@@ -70,8 +64,8 @@ class Progress:
 def study_status(study, out="runs"):
     """A list of dicts, one a trial of a study: id, status, epochs done and asked for.
 
-    The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
-    process holds the trial's lock, "interrupted" with a checkpoint to resume from, else "to do".
+    The status is a result's own, "running" while a process holds the trial's lock, "interrupted"
+    with a checkpoint to resume from, else "to do".
     """
     rows = []
     for trial in study.trials:

@@ -62,20 +62,14 @@ class Source:
             raise DataError(f"{VARIABLE} must be a folder. Received: {str(folder)!r}")
         files = (".npz", ".tif", ".tiff")
         entries = [e for e in sorted(folder.iterdir()) if e.is_dir() or e.suffix.lower() in files]
-        for name in self.names:
-            found = [entry for entry in entries if entry.name.lower().startswith(name)]
-            if len(found) == 1:
-                return str(found[0])
-            if found:
-                entries = found
-                break
-        else:
-            if not self.needed:
-                return f"embedded:{self.embedded}"
-        wanted, shown = " or ".join(self.names), ", ".join(e.name for e in entries) or "nothing"
+        by_name = ([e for e in entries if e.name.lower().startswith(name)] for name in self.names)
+        found = next(filter(None, by_name), [])
+        if len(found) == 1 or not (found or self.needed):
+            return str(found[0]) if found else f"embedded:{self.embedded}"
+        wanted, shown = " or ".join(self.names), ", ".join(e.name for e in found or entries)
         raise DataError(
             f"{VARIABLE} must hold one .npz file or folder whose name begins with {wanted}: unset "
-            f"it, or name data with --data. Received: {shown} in {folder}"
+            f"it, or name data with --data. Received: {shown or 'nothing'} in {folder}"
         )
 
 
@@ -118,8 +112,7 @@ class Study:
                 "full" (the write-up's scale, a GPU).
             data: what `ganlib.data.load` takes; None: as the study's `source` says.
             seeds: int, number of seeds; None: as many as the profile has.
-            changes: dict of recipe field → value, for all trials; see `changed`.
-            after: what `follow` has returned, for the stage after it.
+            changes, after: dict as of `changed`; what `follow` has returned, for the next stage.
         """
         if profile not in self.profiles:
             known = f"{', '.join(self.profiles)}{meant(profile, self.profiles)}"
@@ -144,7 +137,6 @@ class Study:
 
     @property
     def data(self):
-        """The data, loaded when they are first asked for."""
         if "data" not in self._loaded:
             self._loaded["data"] = self.load(self.spec, self)
         return self._loaded["data"]
@@ -168,7 +160,6 @@ class Study:
         raise StudyError(f"There is no such trial {known}. Received: {trial_id!r}")
 
     def shape_of(self, trial):
-        """What trials have in common that share their compiled programs."""
         return trial.id if self.shape is None else self.shape(trial.recipe)
 
     def select(self, pattern):
