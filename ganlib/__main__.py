@@ -57,7 +57,6 @@ def load_keras():
 
 @contextlib.contextmanager
 def _asked_for_wrongly():
-    """What is wrong with an option is said beside the command's usage; exit code 2."""
     try:
         yield
     except ValueError as error:
@@ -88,9 +87,9 @@ def _study(name, profile, data, seeds, changes):
 
     if name not in studies.STUDIES and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
+    options = {"profile": profile, "data": data, "seeds": seeds}
     with _asked_for_wrongly():
-        changes = parse(changes or ())
-        return studies.build(name, profile=profile, data=data, seeds=seeds, changes=changes)
+        return studies.build(name, **options, changes=parse(changes or ()))
 
 
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")
@@ -134,9 +133,9 @@ def run(
             path = _write_report(whole, out, reports)
             typer.echo(f"Report: {path}", err=as_json)
     except KeyboardInterrupt:
-        resume = shlex.join(word for word in sys.argv[1:] if word != "--fresh")
+        resume = shlex.join(["ganlib", *(word for word in sys.argv[1:] if word != "--fresh")])
         kept = "Interrupted. Everything up to the last epoch is kept; resume with:"
-        typer.echo(f"\n{kept}\n  ganlib {resume}", err=True)
+        typer.echo(f"\n{kept}\n  {resume}", err=True)
         raise typer.Exit(1) from None
     if failed:
         raise typer.Exit(1)
@@ -173,11 +172,10 @@ def status(
 
     chosen = _study(study, profile, data, seeds, changes)
 
-    def in_words(rows):
-        table = pandas.DataFrame(rows).to_string(index=False)
-        return f"{table}\n{describe(chosen, rows, out)}"
-
-    _show(study_status(chosen, out), as_json, in_words)
+    rows = study_status(chosen, out)
+    if not as_json:
+        typer.echo(pandas.DataFrame(rows).to_string(index=False))
+    _show(rows, as_json, lambda rows: describe(chosen, rows, out))
 
 
 @app.command(epilog="Example: ganlib report digits --profile quick; ganlib report --all")

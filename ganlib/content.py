@@ -18,33 +18,21 @@ EMPTY = 1e-6  # sum of squares; what rounding leaves of a picture of one colour 
 class ContentLoss(Configured):
     """Weighted sum of a distance between pixels and a distance between features.
 
-    Args:
-        pixel: float, weight of the mean distance between pixels.
-        distance: `"l1"` or `"l2"`, of pixels.
-        perceptual: float, weight of the mean squared distance between feature maps (Johnson et
-            al., 2016; Ledig et al., 2017).
-        features: `ganlib.features.perceptual.Extractor`, or its name; for `perceptual` alone.
-        value_range: `ganlib.images.ValueRange` or its name, of the pictures.
+    The latter is squared (Johnson et al., 2016; Ledig et al., 2017).
     """
 
-    pixel: float = 1.0
-    distance: str = "l1"
-    perceptual: float = 0.0
-    features: Extractor | None = None
-    value_range: str = "unit"
+    pixel: float = 1.0  # weight of the mean distance between pixels
+    distance: str = "l1"  # or "l2", of pixels
+    perceptual: float = 0.0  # weight of the mean distance between feature maps
+    features: Extractor | None = None  # or its name; for `perceptual` alone
+    value_range: str = "unit"  # `ganlib.images.ValueRange` or its name, of the pictures
 
     def __post_init__(self):
-        if min(self.pixel, self.perceptual) < 0 or self.pixel == self.perceptual == 0:
-            raise ValueError(
-                "`pixel` and `perceptual` must not be negative, and one of them above 0. "
-                f"Received: pixel={self.pixel}, perceptual={self.perceptual}"
-            )
-        if self.distance not in DISTANCES or (self.perceptual and self.features is None):
-            raise ValueError(
-                f"`distance` must be one of {sorted(DISTANCES)}, and `features` a network where "
-                '`perceptual` is not 0, such as "filters". Received: '
-                f"distance={self.distance!r}, features={self.features!r}"
-            )
+        weights = self.pixel, self.perceptual
+        if min(weights) < 0 or not any(weights) or self.distance not in DISTANCES:
+            raise ValueError(f"Give weights of 0 or more, and l1 or l2. Received: {self}")
+        if self.perceptual and self.features is None:
+            raise ValueError(f'`perceptual` needs `features`, such as "filters". Received: {self}')
         object.__setattr__(self, "value_range", str(ValueRange(self.value_range)))
         object.__setattr__(self, "features", get(self.features) if self.perceptual else None)
 
@@ -71,16 +59,12 @@ class ContentLoss(Configured):
 class LikenessLoss(Configured):
     """How far a batch of generated pictures is from a batch of real ones, each to its nearest.
 
-    The distance of two pictures is 1 - c with their concordance c (Lin, 1989), 2⟨x, y⟩ over
-    ⟨x, x⟩ + ⟨y, y⟩, of the pixels less each picture's mean colour. Its mean over the nearest
-    neighbours is taken both ways (chamfer distance; Barrow et al., 1977): from generated to real
-    pictures, which asks for likeness, and back, which asks for variety.
-
-    Args:
-        weight: float above 0.
+    The distance is 1 - c with the concordance c (Lin, 1989), 2⟨x, y⟩ over ⟨x, x⟩ + ⟨y, y⟩, of the
+    pixels less each picture's mean colour; its mean over nearest neighbours is taken both ways
+    (chamfer distance; Barrow et al., 1977): for likeness, and for variety.
     """
 
-    weight: float = 1.0
+    weight: float = 1.0  # above 0
     paired = False  # as `content` of an `Adversarial` it needs no pairs
 
     def __post_init__(self):
@@ -91,7 +75,6 @@ class LikenessLoss(Configured):
         """Scalar loss, from 0 to 2 × `weight`, of pictures `(n, h, w, c)` and `(m, h, w, c)`."""
 
         def details(images):
-            """Pixel vectors `(n, values)`, less each picture's mean colour."""
             images = ops.cast(images, "float32")
             images = images - ops.mean(images, axis=(1, 2), keepdims=True)
             return ops.reshape(images, (ops.shape(images)[0], -1))

@@ -26,25 +26,18 @@ class AdversarialLoss(Configured):
 
     A subclass, registered with Keras, defines what the discriminator pays for a real logit
     (`real`) and for a fake one (`fake`), and the generator for a fake one (`generator`): from
-    logits of any shape to losses of the same. The properties tell `HealthMonitor` how to read it:
-
-    * `chance`: the discriminator's loss at its best constant output, without information, or None.
-    * `floor`: its loss when it is never wrong; None if unbounded.
-    * `boundary`: the logit above which it says "real"; None if only the order counts.
-    * `gradient_penalty`: weight of the gradient penalty that the loss's paper asks for.
+    logits of any shape to losses of the same. `HealthMonitor` reads it by what is below.
     """
 
-    chance = None
-    floor = None
-    boundary = 0.0
-    gradient_penalty = 0.0
+    chance = None  # D's loss at its best constant output, without information
+    floor = None  # D's loss when it is never wrong; None if unbounded
+    boundary = 0.0  # the logit above which D says "real"; None if only the order counts
+    gradient_penalty = 0.0  # weight of the gradient penalty that the loss's paper asks for
 
     def discriminator_loss(self, real_logits, fake_logits):
-        """Scalar: mean over the real images plus mean over the generated ones."""
         return ops.mean(self.real(real_logits)) + ops.mean(self.fake(fake_logits))
 
     def generator_loss(self, fake_logits):
-        """Scalar: mean over the generated images."""
         return ops.mean(self.generator(fake_logits))
 
 
@@ -57,18 +50,15 @@ def _entropy(p):
 class NonSaturating(AdversarialLoss):
     """Binary cross-entropy, with the generator's non-saturating form (Goodfellow et al., 2014).
 
-    Args:
-        real_label: float in (0.5, 1], D's target for real images. Below 1: one-sided label
-            smoothing (Salimans et al., 2016); the generator still aims at 1.
+    With a `real_label` below 1, D's target for real images: one-sided label smoothing (Salimans et
+    al., 2016); the generator still aims at 1.
     """
 
     real_label: float = 1.0
 
     def __post_init__(self):
         if not 0.5 < self.real_label <= 1.0:
-            raise ValueError(
-                f"`real_label` must lie in (0.5, 1]. Received: real_label={self.real_label}"
-            )
+            raise ValueError(f"`real_label` must lie in (0.5, 1]. Received: {self.real_label}")
 
     # softplus(-l) = -log(sigmoid(l)): finite at every logit.
     def real(self, logits):
@@ -81,17 +71,11 @@ class NonSaturating(AdversarialLoss):
     def generator(self, logits):
         return ops.softplus(-logits)
 
-    @property
-    def chance(self):
-        return 2.0 * _entropy(self.real_label / 2.0)
-
-    @property
-    def floor(self):
-        return _entropy(self.real_label)
+    chance = property(lambda self: 2.0 * _entropy(self.real_label / 2.0))
+    floor = property(lambda self: _entropy(self.real_label))
 
 
 @register
-@dataclasses.dataclass(frozen=True)
 class LeastSquares(AdversarialLoss):
     """Least squares (LSGAN; Mao et al., 2017, with a = 0, b = c = 1)."""
 
@@ -109,12 +93,8 @@ class LeastSquares(AdversarialLoss):
 
 
 @register
-@dataclasses.dataclass(frozen=True)
 class AbsoluteError(AdversarialLoss):
-    """Mean absolute error between probabilities and labels: 1 - D(x) + D(G(z)).
-
-    What many SRGAN repositories write down. Gradients vanish where the discriminator is sure.
-    """
+    """Mean absolute error between probabilities and labels: 1 - D(x) + D(G(z))."""
 
     chance = 1.0
     floor = 0.0
@@ -129,7 +109,6 @@ class AbsoluteError(AdversarialLoss):
 
 
 @register
-@dataclasses.dataclass(frozen=True)
 class Hinge(AdversarialLoss):
     """Hinge loss (Lim & Ye, 2017; Miyato et al., 2018)."""
 
@@ -147,15 +126,11 @@ class Hinge(AdversarialLoss):
 
 
 @register
-@dataclasses.dataclass(frozen=True)
 class Wasserstein(AdversarialLoss):
-    """Wasserstein loss; with its gradient penalty it is WGAN-GP (Gulrajani et al., 2017).
-
-    Without a `boundary`, accuracy splits midway between the mean real and mean fake output.
-    """
+    """Wasserstein loss; with its gradient penalty it is WGAN-GP (Gulrajani et al., 2017)."""
 
     chance = 0.0
-    boundary = None
+    boundary = None  # accuracy splits midway between the mean real and mean fake output
     gradient_penalty = 10.0
 
     def real(self, logits):
@@ -173,20 +148,15 @@ class Boundary(AdversarialLoss):
     """Holds generated images on the discriminator's decision boundary, D(G(z)) = ½.
 
     The discriminator pays -log D(x) for a real image and -γ·log(1 - 4(D(G(z)) - ½)²) for a fake
-    one, which is least at ½; the generator still aims at 1 (`NonSaturating`).
+    one, which is least at ½; the generator still aims at 1 (`NonSaturating`). Not the
+    boundary-seeking GAN (Hjelm et al., 2018) nor Fence GAN (Ngo et al., 2019), which draw the
+    *generator* to the boundary; here the *discriminator* draws it to where the fakes are.
 
-    With D = sigmoid(l) the logarithm is 2·log 2 - softplus(l) - softplus(-l): finite at every
-    logit, where the literal form is infinite in float32 from |l| of about 17 on.
-
-    Not the boundary-seeking GAN (Hjelm et al., 2018) nor Fence GAN (Ngo et al., 2019), which draw
-    the *generator* to the boundary; here the *discriminator* draws it to where the fakes are.
-
-    Args:
-        gamma: float above 0, γ; the weight of the generated images. The source has 0.8.
     """
 
-    gamma: float = 0.8
+    gamma: float = 0.8  # γ above 0, the weight of the generated images; of the source
     floor = 0.0
+    boundary = math.log(3.0)  # D = ¾: midway between its targets, 1 and ½
 
     def __post_init__(self):
         if not 0 < self.gamma < math.inf:  # NaN, too
@@ -195,6 +165,7 @@ class Boundary(AdversarialLoss):
     def real(self, logits):
         return ops.softplus(-logits)
 
+    # The logarithm with D = sigmoid(l): taken literally it is infinite from |l| of about 17 on.
     def fake(self, logits):
         distance = ops.softplus(logits) + ops.softplus(-logits) - 2.0 * math.log(2.0)
         return self.gamma * distance
@@ -207,36 +178,22 @@ class Boundary(AdversarialLoss):
         d = (1.0 + self.gamma) / (1.0 + 2.0 * self.gamma)
         return -math.log(d) - self.gamma * math.log(4.0 * d * (1.0 - d))
 
-    @property
-    def boundary(self):
-        return math.log(3.0)  # D = ¾: midway between its targets, 1 and ½
 
-
-LOSSES = {
-    "non_saturating": NonSaturating,
-    "least_squares": LeastSquares,
-    "absolute_error": AbsoluteError,
-    "hinge": Hinge,
-    "wasserstein": Wasserstein,
-    "boundary": Boundary,
-}
+LOSSES = {"non_saturating": NonSaturating, "least_squares": LeastSquares, "hinge": Hinge}
+LOSSES |= {"absolute_error": AbsoluteError, "wasserstein": Wasserstein, "boundary": Boundary}
 
 
 def get(identifier, real_label=1.0):
     """Returns an `AdversarialLoss` from an instance, a name or a serialized configuration.
 
-    Args:
-        identifier: an `AdversarialLoss`, one of the names in `LOSSES`, or a config dict.
-        real_label: float in (0.5, 1]; one-sided label smoothing, of "non_saturating" alone.
+    `real_label`, in (0.5, 1], is for "non_saturating" alone: one-sided label smoothing.
     """
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     if isinstance(identifier, AdversarialLoss):
         return identifier
     if identifier not in LOSSES:
-        raise ValueError(
-            f"`loss` must be an AdversarialLoss or one of {sorted(LOSSES)}. Received: {identifier}"
-        )
+        raise ValueError(f"`loss` must be one of {sorted(LOSSES)}. Received: {identifier}")
     if identifier == "non_saturating":
         return NonSaturating(real_label)
     if real_label != 1.0:
@@ -248,9 +205,8 @@ def get(identifier, real_label=1.0):
 class BinaryFocal(keras.losses.Loss):
     """Focal loss (Lin et al., 2017) of logits: cross-entropy that cares less for what is sure.
 
-    (1 - p)^γ · (-log p), with p the probability given to the truth, and γ = `gamma` of 0 or more.
-    Keras' own goes through a clipped sigmoid: a wrong logit may get no gradient. Masks count as
-    foreground above 0.5, as in ganlib's metrics: 0 and 1, or 0 and 255.
+    (1 - p)^γ · (-log p), with p the probability given to the truth. Keras' own clips p: a wrong
+    logit may get no gradient. Masks are foreground above 0.5: 0 and 1, or 0 and 255.
     """
 
     def __init__(self, gamma=2.0, name="binary_focal", **kwargs):
@@ -274,7 +230,4 @@ def check_same_shape(masks, logits):
     """Raises a `ValueError` for masks that would be broadcast; a side not known yet fits."""
     a, b = masks.shape, logits.shape
     if len(a) != len(b) or any(i != j for i, j in zip(a, b, strict=True) if None not in (i, j)):
-        raise ValueError(
-            "Masks and logits must have the same shape, such as (batch_size, height, width, 1). "
-            f"Received: {tuple(a)} and {tuple(b)}"
-        )
+        raise ValueError(f"Masks and logits must have the same shape. Received: {a} and {b}")

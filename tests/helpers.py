@@ -20,9 +20,6 @@ IMAGE = (8, 8, 1)
 TESTS = pathlib.Path(__file__).parent
 
 
-# -- models --------------------------------------------------------------------------------------
-
-
 @keras.saving.register_keras_serializable("ganlib_tests")
 class Probe(layers.Layer):
     """Passes its input on; counts the training passes and keeps what the last input looked like."""
@@ -41,7 +38,6 @@ class Probe(layers.Layer):
         return inputs
 
     def read(self):
-        """`(training passes, size of the last batch, its standard deviation)`."""
         return tuple(float(v.numpy()) for v in (self.passes, self.batch, self.spread))
 
 
@@ -72,11 +68,10 @@ def _with_kernels(model, seed):
 # Smooth activations only: where a ReLU's input is near 0, two backends can take different branches.
 
 
-def build_generator(batch_norm=False, probe=False):
+def build_generator(batch_norm=False):
     """Latents `(batch_size, 4)` to images `(batch_size, 8, 8, 1)`; the same weights each time."""
     stack = [
         keras.Input((LATENT,)),
-        *([Probe(name="probe")] if probe else []),
         # No bias before a BatchNorm: its gradient is rounding noise, which Adam blows up.
         layers.Dense(4 * 4 * 2, use_bias=not batch_norm),
         *([layers.BatchNormalization(momentum=0.9)] if batch_norm else []),
@@ -109,33 +104,17 @@ def build_linear_discriminator(weights, bias=0.0):
     return model
 
 
-def make_gan(
-    *,
-    generator=None,
-    discriminator=None,
-    batch_norm=False,
-    dropout=0.0,
-    probe=False,
-    d_optimizer=None,
-    g_optimizer=None,
-    compile_options=None,
-    **options,
-):
+def make_gan(*, batch_norm=False, dropout=0.0, compile_options=None, **options):
     """A compiled `Adversarial` on the players above; `options` are its own."""
-    gan = Adversarial(
-        generator or build_generator(batch_norm, probe),
-        discriminator or build_discriminator(batch_norm, dropout, probe),
-        **options,
-    )
-    gan.compile(
-        d_optimizer or keras.optimizers.Adam(1e-2, beta_1=0.5),
-        g_optimizer or keras.optimizers.Adam(1e-2, beta_1=0.5),
-        **(compile_options or {}),
-    )
+    generator = options.pop("generator", None) or build_generator(batch_norm)
+    discriminator = options.pop("discriminator", None) or build_discriminator(batch_norm, dropout)
+    optimizers = [
+        options.pop(name, None) or keras.optimizers.Adam(1e-2, beta_1=0.5)
+        for name in ("d_optimizer", "g_optimizer")
+    ]
+    gan = Adversarial(generator, discriminator, **options)
+    gan.compile(*optimizers, **(compile_options or {}))
     return gan
-
-
-# -- data and checks -----------------------------------------------------------------------------
 
 
 def images(n, seed=0):
@@ -146,14 +125,11 @@ def images(n, seed=0):
 
 def fit(gan, data, *, batch_size=4, epochs=1, **kwargs):
     """`gan.fit` without shuffling or output; returns the history's dict."""
-    history = gan.fit(
-        data, batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0, **kwargs
-    )
-    return history.history
+    options = {"batch_size": batch_size, "epochs": epochs, "shuffle": False, "verbose": 0}
+    return gan.fit(data, **options, **kwargs).history
 
 
 def arrays(variables):
-    """The variables' values as float64 arrays."""
     return [ops.convert_to_numpy(v).astype("float64") for v in variables]
 
 
@@ -163,7 +139,6 @@ def state(model):
 
 
 def gap(a, b):
-    """The largest difference between two lists of arrays."""
     return max(float(np.max(np.abs(x - y), initial=0.0)) for x, y in zip(a, b, strict=True))
 
 
@@ -186,11 +161,7 @@ def fixed_random():
     return stack
 
 
-# -- subprocesses --------------------------------------------------------------------------------
-
-
 def installed(*backends):
-    """Those of the backends that are installed."""
     return [name for name in backends if importlib.util.find_spec(name) is not None]
 
 
@@ -199,17 +170,11 @@ def start_python(*arguments, backend):
     env = {**os.environ, "KERAS_BACKEND": backend}
     paths = [str(TESTS.parent), str(TESTS), env.get("PYTHONPATH", "")]
     env["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, *map(str, arguments)], env=env, **streams)
 
 
 def run_python(*arguments, backend, expect=0):
-    """Runs Python to its end and returns what it printed."""
     process = start_python(*arguments, backend=backend)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == expect, output

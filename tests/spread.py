@@ -1,7 +1,4 @@
-"""Trains a GAN and a U-Net on one virtual processor and on two: `python tests/spread.py FOLDER`.
-
-Leaves their weights in `1.npz` and `2.npz` of the folder.
-"""
+"""`python tests/spread.py FOLDER`: trains on 1 and on 2 virtual processors, to 1.npz and 2.npz."""
 
 import os
 import pathlib

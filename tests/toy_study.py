@@ -1,8 +1,7 @@
 """A study whose trials take milliseconds, for the tests of engines, resuming and command line.
 
-A plan, a JSON file, says what its trials do: `{"trials": {name: {setting: value}}, "seeds": 1,
-"checksum": "…"}`. Each trial that begins adds a line to the plan's log, and so does each loading of
-the data. Trials named by one letter and a number have the shape of that letter.
+A plan, a JSON file, says what they do. Each trial that begins adds a line to the plan's log, and so
+does each loading of the data. Trials named by a letter and a number have the shape of that letter.
 
     python tests/toy_study.py run PLAN OUT WORKERS     runs it; prints the results as JSON
     python tests/toy_study.py cli ARGUMENTS…           `ganlib ARGUMENTS…` with one more study, toy
@@ -29,8 +28,6 @@ PATIENCE_SECONDS = 180  # of a trial that waits for something; it would fail the
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a trial does; see `train`."""
-
     action: str = "work"
     shape: str = ""
     epochs: int = 2
@@ -59,27 +56,23 @@ class Data:
 def write_plan(path, seeds=1, checksum="c" * 64, **trials):
     """Writes a plan and returns its path; `trials` maps names to an action or to settings."""
     trials = {k: {"action": v} if isinstance(v, str) else v for k, v in trials.items()}
-    plan = {"trials": trials, "seeds": seeds, "checksum": checksum}
-    path = pathlib.Path(path)
-    path.write_text(json.dumps(plan), encoding="utf-8")
+    path.write_text(json.dumps({"trials": trials, "seeds": seeds, "checksum": checksum}))
     return path
 
 
 def read_log(plan, loaded=False):
     """`(process id, trial id)` of each trial that began, or of each loading of the data."""
     log = pathlib.Path(plan).with_suffix(".log")
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    lines = log.read_text().splitlines() if log.exists() else []
     pairs = [(int(pid), word) for pid, word in map(str.split, lines)]
     return [pair for pair in pairs if (pair[1] == "loads") == loaded]
 
 
 def go_file(plan):
-    """What the action "hang" and a GAN's `hold` wait for."""
     return pathlib.Path(plan).with_suffix(".go")
 
 
 def full_file(plan):
-    """While it is there, the disk is full for the processes that are at work."""
     return pathlib.Path(plan).with_suffix(".full")
 
 
@@ -107,7 +100,6 @@ def load(spec, study):
 
 
 def train(trial, data, run):
-    """Does what the recipe's action says, then returns a number drawn by the seed."""
     data.note(trial.id)
     plan, action, epochs = data.plan, trial.recipe.action, trial.recipe.epochs
     attempts = sum(1 for _, name in read_log(plan) if name == trial.id)
@@ -132,7 +124,6 @@ def train(trial, data, run):
 
 
 def wait_for(condition):
-    """Returns once the condition holds; raises a `TimeoutError` if it does not."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         if time.monotonic() > end:
@@ -141,7 +132,6 @@ def wait_for(condition):
 
 
 def train_gan(trial, data, run):
-    """A small GAN with everything that a resumed run must bring back."""
     import keras
     from helpers import build_discriminator, build_generator, images
 
@@ -166,7 +156,6 @@ def train_gan(trial, data, run):
 
 
 def write_report(study, results, data, out, reports):
-    """Stands in for a report module's."""
     return types.SimpleNamespace(path=pathlib.Path(reports) / study.name)
 
 
@@ -176,7 +165,6 @@ STUDY = Study("toy", "A toy", Recipe, profiles, variations, load, train, **place
 
 
 def build(plan, **options):
-    """The study of a plan's file; it has as many seeds as that says."""
     return STUDY.at(data=str(plan), **{"seeds": read_json(plan)["seeds"], **options})
 
 

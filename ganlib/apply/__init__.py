@@ -34,8 +34,7 @@ HOLD = 2000  # milliseconds, of a film's last frame
 def load_model(path, compile=True):
     """Loads a `keras.Model` from a .keras file, which may come from anyone.
 
-    `compile` brings the optimizers back, which only training needs. A file that can't be read,
-    holds code or paths of other files, or expands to far more than its size is a DataError.
+    A file that can't be read, holds code or other files' paths, or expands far is a DataError.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -47,7 +46,6 @@ def load_model(path, compile=True):
     except DataError:
         raise
     except Exception as error:  # zip, HDF5, JSON and Keras errors all mean the same to the caller
-        # Of Keras' text the one sentence that matters, not the configuration around it.
         lines = map(str.strip, str(error).rpartition("Exception encountered: ")[2].splitlines())
         cause = next((x for x in lines if x and x[-1] != ":"), type(error).__name__)
         raise DataError(
@@ -70,18 +68,15 @@ def _check_variables(file, most):
 
 def load_gan(path):
     """Loads an `Adversarial` from a .keras file; raises DataError for any other model."""
-    model = load_model(path)
-    if not isinstance(model, Adversarial):
+    if not isinstance(model := load_model(path), Adversarial):
         raise DataError(f"{path} must hold a ganlib Adversarial model. Received: {type(model)}")
     return model
 
 
 def _picture_range(generator):
     if (bounds := output_bounds(generator)) not in RANGES:
-        raise DataError(
-            "The generator must end in a sigmoid or tanh, which tells the range of its pictures. "
-            f"Received: outputs {'without bounds' if bounds is None else f'in {list(bounds)}'}"
-        )
+        found = "without bounds" if bounds is None else f"in {list(bounds)}"
+        raise DataError(f"The generator must end in sigmoid or tanh. Received: outputs {found}")
     return RANGES[bounds]
 
 
@@ -92,9 +87,8 @@ def check_generator(gan):
     known = all(isinstance(shape, tuple) and None not in shape[1:] for shape in shapes)
     if not known or len(shapes[1]) != 4 or (len(shapes[0]) == 4 and shapes[0][-1] in (1, 3)):
         raise DataError(
-            "The model must make pictures (n, height, width, channels) of latents alone: for one "
-            "that is given pictures or labels use `ganlib upscale`, or call its `sampler` in "
-            f"Python. Received: inputs {shapes[0]}, outputs {shapes[1]}"
+            "The model must make pictures (n, height, width, channels) of latents alone; of "
+            f"pictures, use `ganlib upscale`. Received: inputs {shapes[0]}, outputs {shapes[1]}"
         )
     _picture_range(generator)
 
@@ -102,8 +96,7 @@ def check_generator(gan):
 def draw_latents(gan, n, seed=0, truncation=None):
     """Draws n latents of an `Adversarial` or a generator from N(0, 1), float32 `(n, …)`.
 
-    With `truncation`, a float, values farther from 0 are drawn again (Brock et al., 2019): the
-    smaller, the better each picture and the less they vary.
+    With `truncation`, a float, values farther from 0 are drawn again (Brock et al., 2019).
     """
     rng = np.random.default_rng(seed)
     shape = (n, *(gan.latent_shape if hasattr(gan, "latent_shape") else gan.input_shape[1:]))
@@ -111,7 +104,7 @@ def draw_latents(gan, n, seed=0, truncation=None):
         return rng.normal(size=shape).astype("float32")
     if not truncation > 0:  # NaN, too
         raise ValueError(f"`truncation` must be a positive number. Received: {truncation}")
-    # What drawing again comes to, in one draw: the inverse of the truncated normal's distribution.
+    # As drawing again, in one draw: the inverse of the truncated normal's distribution.
     below = ndtr(-truncation)
     values = ndtri(below + (1 - 2 * below) * rng.random(shape))
     return np.clip(values, -truncation, truncation).astype("float32")  # ndtri(0) is -∞
@@ -139,8 +132,8 @@ def discriminate(gan, images):
 def interpolate(start, end, steps):
     """Spherical interpolation between latents (White, 2016, "Sampling Generative Networks").
 
-    Of arrays `(n, latent_dim)` it makes `(n, steps, latent_dim)`, both ends included. A straight
-    line would run through short latents; it is taken only where two point along one line.
+    Of arrays `(n, latent_dim)` it makes `(n, steps, latent_dim)`, both ends included; a straight
+    line only where two point along one line.
     """
     a, b = (np.asarray(x, "float64") for x in (start, end))
     tiny = np.finfo("float64").tiny  # a vector of zeros stays one
@@ -191,7 +184,6 @@ def save_gif(frames, path, milliseconds=250):
 
 
 def _tile_by_tile(model, image, tile, overlap, finish, scale=1, divisor=1):
-    """Pads an image to multiples of `divisor`, runs a model over its tiles, crops the result."""
     if image.dtype != np.uint8:
         raise ValueError(f"The image must be uint8. Received: {image.dtype}")
     height, width = image.shape[:2]
@@ -249,9 +241,8 @@ def _shape_of_output(model, shape):
 
 def load_upscaler(path):
     """Loads a model that `upscale_image` takes, or raises DataError; of an `Adversarial`, G."""
-    model = load_model(path, compile=False)
-    model = getattr(model, "sampler", model)
-    scale_of(model)
+    loaded = load_model(path, compile=False)
+    scale_of(model := getattr(loaded, "sampler", loaded))
     return model
 
 
@@ -261,21 +252,17 @@ def scale_of(model):
     for scale in range(2, 9):
         if found == (1, *(scale * side for side in PROBE), 3):
             return scale
-    raise DataError(
-        "The model must enlarge RGB pictures of any size, 2 to 8 times: build it with "
-        f"keras.Input((None, None, 3)). Received, for {PROBE[0]}×{PROBE[1]} pixels: {found}"
-    )
+    advice = "build it with keras.Input((None, None, 3)), to enlarge 2 to 8 times"
+    raise DataError(f"The model can't upscale: {advice}. Received, for {PROBE} pixels: {found}")
 
 
 def upscale_image(model, image, tile=256, overlap=32):
     """Enlarges a picture of any size, a tile at a time: uint8 `(scale · h, scale · w, channels)`.
 
     Args:
-        model: as `load_upscaler` returns it.
-        image: uint8 array `(height, width, 1 or 3)`; grey is enlarged as RGB, and averaged.
-        tile: int, height and width of a tile in pixels. Memory grows with it.
-        overlap: int, pixels around a tile that the model sees, too: as far as it reaches, or seams
-            are left.
+        model, image: of `load_upscaler`; uint8 `(h, w, 1 or 3)`, grey is enlarged as RGB, averaged.
+        tile, overlap: int, a tile's side in pixels, with which memory grows, and how far around it
+            the model looks: as far as it reaches, or seams are left.
     """
     scale, value_range = scale_of(model), _upscaled_range(model)
 
@@ -299,8 +286,7 @@ def _upscaled_range(model):
 
 def load_segmenter(path):
     """Loads a model of images in [0, 1] to logits `(n, h, w, 1)`, or raises DataError."""
-    model = load_model(path, compile=False)
-    divisor_of(model)
+    divisor_of(model := load_model(path, compile=False))
     return model
 
 
@@ -314,9 +300,7 @@ def channels_of(model):
 
 @functools.lru_cache(maxsize=2)
 def divisor_of(model):
-    """What the sides of a segmenter's images must be multiples of: a power of 2 up to 256, or
-    DataError. Found by trying; a U-Net that halves its images four times has 16.
-    """
+    """What a segmenter's images' sides must be multiples of, a power of 2, found by trying."""
     channels = channels_of(model)
     for divisor in (2**halvings for halvings in range(9)):
         shape = (1, 3 * divisor, 4 * divisor, channels)  # an odd number of cells: no lucky fit
@@ -325,27 +309,20 @@ def divisor_of(model):
     else:
         raise _no_segmenter(f"{found} for images of {shape[1]}×{shape[2]}")
     if bounds := output_bounds(model):
-        raise DataError(
-            "The model must give logits: leave out the sigmoid that it ends in, or load the model "
-            f"that it was put on. Received: outputs in {list(bounds)}"
-        )
+        advice = "leave out the sigmoid that it ends in"
+        raise DataError(f"It must give logits: {advice}. Received: outputs in {list(bounds)}")
     return divisor
 
 
 def _no_segmenter(received):
-    return DataError(
-        "The model must turn images of any size and of 1 or 3 channels into one logit a pixel: "
-        f"build it with keras.Input((None, None, channels)). Received: {received}"
-    )
+    advice = "build it with keras.Input((None, None, 1 or 3)), of one logit a pixel"
+    return DataError(f"The model can't segment any image: {advice}. Received: {received}")
 
 
 def predict(model, images, batch_size=16):
     """Probabilities of being foreground, float32 `(n, h, w, 1)`.
 
-    Args:
-        model: as `load_segmenter` returns it.
-        images: float32 array `(n, h, w, channels)` in [0, 1], which the model takes as they are.
-        batch_size: int.
+    `images` are float32 `(n, h, w, channels)` in [0, 1], which the model takes as they are.
     """
     spread = keras.distribution.distribution()
     n, devices = len(images), 1 if spread is None else spread.device_mesh.devices.size
@@ -356,10 +333,8 @@ def predict(model, images, batch_size=16):
 def segment(model, image, tile=256, overlap=128):
     """Probabilities of being foreground, float32 `(h, w, 1)`, of an image of any size, in tiles.
 
-    Args:
-        model: as `load_segmenter` returns it.
-        image: uint8 array `(height, width, 1 or 3)`, brought to the model's channels.
-        tile, overlap: as for `upscale_image`; a U-Net of four halvings reaches some 110 pixels.
+    `image` is uint8 `(height, width, 1 or 3)`, and brought to the model's channels; `tile` and
+    `overlap` are as of `upscale_image`. A U-Net of four halvings reaches some 110 pixels.
     """
     image = fit(image, channels=channels_of(model))
     return _tile_by_tile(model, image, tile, overlap, expit, divisor=divisor_of(model))

@@ -18,14 +18,9 @@ from ganlib.images import convert, upscale
 def upscale_files(model, paths, out, tile=256, show=False):
     """Enlarges image files into `<out>/<stem>_x<scale>.png`; alpha is enlarged bicubically.
 
-    Args:
-        model: as `load_upscaler` returns it.
-        paths: list of paths; of a folder, all images in it.
-        out, tile, show: folder to write into; as of `upscale_image`; whether to show progress.
-
-    Returns:
-        List of dicts with `input` and `output`; where one failed, `output` is None and `error` says
-        why. Before any work: DataError if an input is no image, or an output would replace a file.
+    `model` is as of `load_upscaler`, of a folder among `paths` all images are taken. Returns dicts
+    with `input` and `output`; where one failed, `output` is None and `error` says why. Raises
+    DataError before any work if an input is no image, or an output would replace a file.
     """
     scale = scale_of(model)
 
@@ -46,8 +41,7 @@ def upscale_files(model, paths, out, tile=256, show=False):
 def segment_files(model, paths, out, tile=256, probabilities=False, show=False):
     """Segments image files into PNGs, as `upscale_files`; adds `foreground`, the PNG's mean.
 
-    In `<stem>_mask.png` a pixel is 255 above a probability of ½; `<stem>_probability.png`
-    has grey levels, 255 for 1.
+    `<stem>_mask.png` has 255 above a probability of ½, `<stem>_probability.png` grey levels.
     """
 
     def work(image):
@@ -75,12 +69,10 @@ def _each_file(paths, out, suffix, work, verb, show):
         open_image(path, pixels=False)
     inputs = {path.resolve() for path in paths}
     targets = {path: out / (path.stem + suffix) for path in paths}
-    # Some file systems take two names for one if they differ in case alone.
     names = collections.Counter(target.name.casefold() for target in targets.values())
     for path, target in targets.items():
         if target.resolve() in inputs or names[target.name.casefold()] > 1:
-            cause = f"{target}, of {path}, would replace another file"
-            raise DataError(f"{cause}: rename one, or choose another folder.")
+            raise DataError(f"{target}, of {path}, would replace another file: rename one.")
     out.mkdir(parents=True, exist_ok=True)
     results = []
     for path, target in tqdm(targets.items(), verb, disable=None if show else True):

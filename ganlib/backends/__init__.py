@@ -1,7 +1,7 @@
 """The only code that differs between Keras backends: gradients, and JAX's explicit state.
 
-Each module defines `BackendStep` with `value_and_gradients(objective, optimizers, groups)`, each
-loss's gradient by its own group of variables, and `input_gradient(function, x)`, differentiable.
+Each `BackendStep` has `value_and_gradients(objective, optimizers, groups)`, each loss's gradient by
+its own group of variables, and `input_gradient(function, x)`, differentiable.
 """
 
 import importlib
@@ -40,15 +40,12 @@ class StatefulStep:
         if len(getattr(images, "shape", ())) != len(shape):
             received = getattr(images, "shape", None) or type(images).__name__
             raise ValueError(
-                f"A batch must be images of shape {shape}, or a pair (inputs, images): take the "
-                "images alone out of a dict, add a missing axis of channels (images[..., None]). "
+                f"A batch must be images of shape {shape} or a pair (inputs, images): of a dict "
+                "take the images alone; add a missing axis of channels with images[..., None]. "
                 f"Received: {received}"
             )
         if inputs is None and getattr(self.content, "paired", self.content is not None):
-            raise ValueError(
-                "A content loss needs pairs: fit(inputs, images). Received: images alone, "
-                f"content={self.content!r}"
-            )
+            raise ValueError("A content loss needs pairs: fit(inputs, images). Received: images")
         return images, inputs
 
 

@@ -57,10 +57,8 @@ class BackendStep(StatefulStep):
 
     def input_gradient(self, function, x):
         # Moving statistics are functions of the weights here; a penalty's gradient takes numbers.
-        state = [
-            (variable, value if variable.trainable else ops.stop_gradient(value))
-            for variable, value in self._snapshot()
-        ]
+        fixed = ops.stop_gradient
+        state = [(v, x if v.trainable else fixed(x)) for v, x in self._snapshot()]
 
         def total(x):
             with keras.StatelessScope(state):  # what it assigns is dropped

@@ -6,16 +6,15 @@ import keras
 class OptimizerPair(keras.optimizers.Optimizer):
     """The discriminator's and the generator's optimizer behind the face of a single one.
 
-    `keras.Model` carries exactly one. Its `variables` are those of the pair, which JAX carries as
-    optimizer state. Learning-rate callbacks look at `optimizers` from Keras 3.15 on, before at
-    `learning_rate`: setting the generator's scales the discriminator's by the same factor.
+    Learning-rate callbacks look at `optimizers` from Keras 3.15 on, before at `learning_rate`:
+    setting the generator's scales the discriminator's by the same factor.
     """
 
     def __init__(self, discriminator, generator, networks):
         super().__init__(learning_rate=0.0, name="optimizer_pair")
         if discriminator is generator:
-            received = f"one {type(discriminator).__name__} for both"
-            raise ValueError(f"The optimizers must be two objects. Received: {received}")
+            kind = type(generator).__name__
+            raise ValueError(f"The optimizers must be two objects. Received: one {kind} for both")
         for name, network in zip(("discriminator", "generator"), networks, strict=True):
             if not network.trainable_variables:
                 raise ValueError(f"Nothing to train: set `{name}.trainable = True`.")
@@ -24,13 +23,8 @@ class OptimizerPair(keras.optimizers.Optimizer):
         self.optimizers = [discriminator, generator]
         self.networks = networks
 
-    @property
-    def discriminator(self):
-        return self.optimizers[0]
-
-    @property
-    def generator(self):
-        return self.optimizers[1]
+    discriminator = property(lambda self: self.optimizers[0])
+    generator = property(lambda self: self.optimizers[1])
 
     def build(self, variables=None):
         for optimizer, network in zip(self.optimizers, self.networks, strict=True):
@@ -42,9 +36,7 @@ class OptimizerPair(keras.optimizers.Optimizer):
     def variables(self):
         return [variable for optimizer in self.optimizers for variable in optimizer.variables]
 
-    @property
-    def iterations(self):
-        return self.generator.iterations
+    iterations = property(lambda self: self.generator.iterations)
 
     @property
     def learning_rate(self):

@@ -8,26 +8,18 @@ from keras import ops
 
 def save(path, variables):
     """Writes the values of a sequence of `keras.Variable` to a path with the suffix .npz."""
-    with open(path, "wb") as file:  # np.savez would add a suffix to other names
-        np.savez(file, **{str(i): _array(variable) for i, variable in enumerate(variables)})
+    np.savez(path, **{str(i): _array(variable) for i, variable in enumerate(variables)})
 
 
 def load(path, variables):
-    """Assigns the values that `save` wrote, to as many variables of the same shapes, in order.
-
-    Raises:
-        ValueError: the file is of other variables, or can't be read; nothing has been assigned.
-    """
+    """Assigns what `save` wrote; ValueError, and nothing assigned, if it is of other variables."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             values = [arrays[str(i)] for i in range(len(arrays.files))]
     except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} can't be read as weights: {error}") from error
     if [value.shape for value in values] != [tuple(variable.shape) for variable in variables]:
-        raise ValueError(
-            f"{path} holds weights of another model. Received: {len(values)} arrays for "
-            f"{len(variables)} variables, or other shapes"
-        )
+        raise ValueError(f"{path} holds weights of another model: numbers or shapes differ")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 

@@ -26,19 +26,12 @@ def meant(name, names):
 
 
 def parse(texts):
-    """Reads changes as they are written on a command line, into a dict for `changed`.
-
-    Args:
-        texts: sequence of "name=value"; a value is JSON (`5`, `1e-4`, `true`, `null`, `"text"`,
-            `[1, 2]`) or else plain text.
-    """
+    """Reads texts such as "name=value" into a dict for `changed`; a value is JSON or else text."""
     changes = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals) or name in changes:
-            raise ValueError(
-                f"Write a change once, as name=value, e.g. epochs=5. Received: {text!r}"
-            )
+            raise ValueError(f"Write a change once, as name=value. Received: {text!r}")
         try:
             changes[name] = json.loads(value, parse_constant=str)  # NaN is no JSON
         except ValueError:
@@ -49,25 +42,19 @@ def parse(texts):
 def changed(recipe, changes):
     """A recipe with other values in some fields.
 
-    Changes are made last and hold for every trial: with `--set output=tanh` the variations "base"
-    and "tanh" train alike. What a study derives from the field stays as it was.
-
     Args:
-        recipe: frozen dataclass.
+        recipe: frozen dataclass; what a study derives from a changed field stays as it was.
         changes: dict of field name → JSON value. Whole floats become ints and ints become floats
             where the field asks for it: a trial's id must not depend on how a number is written.
 
-    Raises:
-        ValueError: there is no such field, or the value does not fit its type or its range.
+    Raises a ValueError if there is no such field, or a value does not fit its type or range.
     """
     hints = typing.get_type_hints(type(recipe))
     values = {}
     for name, value in changes.items():
         if name not in hints:
-            raise ValueError(
-                f"The recipe has no such field{meant(name, hints)}. Choose from "
-                f"{', '.join(hints)}. Received: {name!r}"
-            )
+            fields = f"{meant(name, hints)}. Choose from {', '.join(hints)}"
+            raise ValueError(f"The recipe has no such field{fields}. Received: {name!r}")
         values[name] = _fitted(value, hints[name])
         if values[name] is MISFIT:
             wanted = WANTED.get(hints[name], hints[name])

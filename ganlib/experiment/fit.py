@@ -34,26 +34,20 @@ class RecipeMismatch(RuntimeError):
 def fit(model, batches, run, *, epochs, expected, validation=None, callbacks=()):
     """Trains `model` to `epochs`, from the run's last checkpoint if there is one.
 
-    A resumed run equals an uninterrupted one, bit for bit on the same machine: the order of images
-    is a function of seed and epoch alone, and a checkpoint holds all states.
+    A resumed run equals an uninterrupted one, bit for bit on the same machine.
 
     Args:
         model: compiled `Adversarial`, or any other model, compiled by `compile_supervised`.
         batches: `ganlib.data.Batches`; several devices must be able to share them evenly.
         run: `ganlib.experiment.run.Run`, or a phase of one.
-        epochs: int.
-        expected: dict for `ReadBack`.
+        epochs, expected: int; dict for `ReadBack`.
         validation: pair of arrays, inputs and targets, measured after each epoch; not for a GAN.
         callbacks: Keras callbacks. What they add to the epoch's `logs` lands in the history. One
             with `get_state() -> dict` and `set_state(dict)` is saved and restored, too; a file of
             weights that it keeps is its `path`, an .npz: without it the training begins again.
 
-    Returns:
-        The history, a `pandas.DataFrame` with a row an epoch.
-
-    Raises:
-        RecipeMismatch: see `ReadBack`.
-        StudyError: the last checkpoint is another model's.
+    Returns the history, a `pandas.DataFrame` with a row an epoch. Raises RecipeMismatch as
+    `ReadBack` does, and StudyError if the last checkpoint is another model's.
     """
     checkpoint = Checkpoint(run, epochs, callbacks)
     start = checkpoint.restore(model)
@@ -73,21 +67,18 @@ def fit_gan(
 ):
     """Compiles an `Adversarial` with Adam by the trial's recipe, and trains it as `fit` does.
 
-    The recipe has `d_learning_rate`, `g_learning_rate`, `beta_1`, `batch_size` and `epochs`, and
-    perhaps `beta_2`.
-
     Args:
         gan: `ganlib.adversarial.Adversarial`, not compiled.
         data: the study's; `data.train` are the images by default.
-        trial: `ganlib.experiment.study.Trial`.
+        trial: `ganlib.experiment.study.Trial`; its recipe has `d_learning_rate`,
+            `g_learning_rate`, `beta_1`, `batch_size`, `epochs` and perhaps `beta_2`.
         run, callbacks: as of `fit`; the monitor comes last.
         images: float32 array `(n, height, width, channels)` in the generator's range, or `Batches`.
-        monitor: `HealthMonitor`; None: one that looks at the first images, and stops the training
-            at a loss that is not finite, or none where `images` are `Batches`.
+        monitor: `HealthMonitor`; None: one of the first images that stops the training at a loss
+            that is not finite, or none where `images` are `Batches`.
         d_rate, g_rate: `LearningRateSchedule` of a player that begins at the recipe's rate.
 
-    Returns:
-        `(history, outcome)`: the `pandas.DataFrame` of `fit`, and the dict of `outcome`.
+    Returns `(history, outcome)`, the `pandas.DataFrame` of `fit` and the dict of `outcome`.
     """
     recipe = trial.recipe
     expected = {key: getattr(recipe, key) for key in EXPECTED}
@@ -97,10 +88,7 @@ def fit_gan(
     if images is None:
         value_range = VALUE_RANGES.get(output_bounds(gan.generator))
         if value_range is None:
-            raise ValueError(
-                "Give `images`: only of a generator that ends in sigmoid or tanh is their range "
-                f"known. Received: {gan.generator.name}"
-            )
+            raise ValueError("Give `images`: the generator ends in neither sigmoid nor tanh.")
         images = data.train.as_range(value_range)
     if isinstance(images, np.ndarray):
         monitor = monitor or HealthMonitor(images[:MONITORED], stop_on=("non_finite_loss",))
@@ -134,17 +122,11 @@ class ImageCount(keras.metrics.Metric):
 
 
 def outcome(model, history, monitor=None):
-    """What any trial's result tells of its training.
+    """What any trial's result tells of its training, by what `fit` trained, and returned.
 
-    Args:
-        model: that `fit` has trained.
-        history: `pandas.DataFrame`, which `fit` returned.
-        monitor: `HealthMonitor` that watched; None: only a loss that is not finite is a finding.
-
-    Returns:
-        dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles), `findings`
-        (list of dicts; without a monitor only where there is one), of a GAN `g_parameters` and
-        `d_parameters`, and `status`, "stopped", if a callback ended it early.
+    A dict with `epochs`, `seconds_per_epoch` (the median: the first epoch compiles), `findings`
+    (list of dicts; without a `HealthMonitor` only one of a loss that is not finite), of a GAN
+    `g_parameters` and `d_parameters`, and `status`, "stopped", if a callback ended it early.
     """
     found = {"status": STOPPED} if model.stop_training else {}
     found |= {"epochs": len(history), "seconds_per_epoch": float(history["seconds"].median())}
@@ -171,16 +153,11 @@ def findings(history):
 class ReadBack(keras.callbacks.Callback):
     """Compares the model with its recipe after the first step, and stops at a difference.
 
-    A published grid search once trained all its learning rates at the default, because the
-    optimizer ignored a misspelt argument. So the numbers come from the optimizers' variables and
-    the images that went through; and no trainable variable may lack an optimizer.
+    The numbers come from the optimizers' variables and the images that went through, as a
+    misspelt argument may be ignored; and no trainable variable may lack an optimizer.
 
-    Args:
-        expected: dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a plain
-            model `learning_rate` and `batch_size`.
-
-    Raises:
-        RecipeMismatch: naming each value that differs.
+    `expected` is a dict with any of `d_learning_rate`, `g_learning_rate` and `batch_size`; of a
+    plain model `learning_rate` and `batch_size`.
     """
 
     def __init__(self, expected):
@@ -215,8 +192,8 @@ class ReadBack(keras.callbacks.Callback):
                 wrong.append(f"{network.name}: its optimizer lacks {', '.join(lost) or 'all'}")
         if wrong:
             raise RecipeMismatch(
-                f"The model does not train by its recipe: {'; '.join(wrong)}. Check that the "
-                "builder and compile() pass these settings on."
+                f"The model does not train by its recipe: {'; '.join(wrong)}. Do the builder and "
+                "compile() pass these settings on?"
             )
 
 
@@ -236,10 +213,7 @@ def _scalar(value):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves all that a resumed run needs after each epoch, and the history as history.csv.
-
-    A kill while it writes leaves the checkpoint before in place.
-    """
+    """Saves all that a resumed run needs after each epoch, and the history as history.csv."""
 
     def __init__(self, run, epochs, callbacks=()):
         super().__init__()
@@ -249,7 +223,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def restore(self, model):
         """Loads the newest checkpoint that is whole; returns the epochs done."""
-        folders = self._folders()
+        folders = sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
         kept = [callback.path for callback in self.stateful if hasattr(callback, "path")]
         if folders and not all(map(_is_whole, kept)):
             _remove(folders, "is of no use without the best weights: the training begins again")
@@ -263,10 +237,8 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 weights.load(values, _variables(model))
             except ValueError as error:  # to begin again would be a silent loss
-                raise StudyError(
-                    f"{folder} is whole but does not fit the model, whose code must have changed "
-                    f"since. Begin again with --fresh. Received: {error}"
-                ) from error
+                advice = "whose code must have changed: begin again with --fresh"
+                raise StudyError(f"{folder} does not fit the model, {advice}. {error}") from error
             self.rows = state["rows"]
             self.stopped = model.stop_training = state["stopped"]
             for callback, saved in zip(self.stateful, state["callbacks"], strict=True):
@@ -289,27 +261,21 @@ class Checkpoint(keras.callbacks.Callback):
             table = pandas.DataFrame(self.rows).to_csv(index=False)
             write_atomically(self.run.path / "history.csv", table)
 
-    def _folders(self):
-        return sorted(self.run.checkpoints.glob("epoch-*"), reverse=True)
-
     def _save(self, epoch):
         temporary = self.run.checkpoints / ".writing"
         shutil.rmtree(temporary, ignore_errors=True)  # a kill's
         temporary.mkdir()
         values = temporary / "variables.npz"
         weights.save(values, _variables(self.model))
-        state = {
-            "rows": self.rows,
-            "stopped": bool(self.model.stop_training),
-            "callbacks": [callback.get_state() for callback in self.stateful],
-            "variables": _sha256(values),
-        }
+        state = {"rows": self.rows, "stopped": bool(self.model.stop_training)}
+        state["callbacks"] = [callback.get_state() for callback in self.stateful]
+        state["variables"] = _sha256(values)
         # Not write_json, which has no infinity: the rows must come back as they are.
         write_atomically(temporary / "state.json", json.dumps(state))
         folder = self.run.checkpoints / f"epoch-{epoch:06d}"
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
-        _remove(self._folders()[CHECKPOINTS_KEPT:])
+        _remove(sorted(self.run.checkpoints.glob("epoch-*"))[:-CHECKPOINTS_KEPT])
 
 
 def random_states(model):

@@ -11,7 +11,9 @@ import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 
-from ganlib.experiment.machine import check_writable, cores, has_accelerator, memory_share, spread
+import psutil
+
+from ganlib.experiment.machine import check_writable, cores, has_accelerator, spread
 from ganlib.experiment.run import BUSY, OUT_OF_MEMORY, Run, give_up, run_folder, run_trial
 from ganlib.experiment.status import Progress
 
@@ -31,27 +33,18 @@ def run(study, out="runs", *, workers=0, devices=1, fresh=False, show=True):
     """Runs all trials of a study that are not finished, and returns all results.
 
     Args:
-        study: `ganlib.experiment.study.Study`, as `at` makes it.
-        out: folder of all runs.
+        study, out: `ganlib.experiment.study.Study`, as `at` makes it; folder of all runs.
         workers: int. 0 runs in this process; N processes share the cores, and a trial whose process
             dies is tried again, twice at most. Scripts need `if __name__ == "__main__":` for it.
         devices: int, over which each batch is spread on JAX, for `workers=0`.
-        fresh: bool, delete what the trials left behind before.
-        show: bool, a progress bar with the time left.
-
-    Returns:
-        List of result dicts in the order of the study's trials.
+        fresh, show: bool, delete what the trials left behind; a progress bar with the time left.
 
     Raises:
-        DataError: the data can't be used; nothing has been trained.
-        ValueError: there are fewer devices, or they are to be shared by worker processes.
+        DataError, ValueError: the data, or devices and workers, can't be used; nothing is trained.
         StudyError: a folder can't be written to, or with `fresh` another process is at work in it.
-        KeyboardInterrupt: after the workers have been stopped. Run again to resume.
     """
     if devices > 1 and workers:
-        raise ValueError(
-            f"Several devices share one trial. Received: workers={workers}, devices={devices}"
-        )
+        raise ValueError(f"Several devices share one trial: no workers={workers} beside them.")
     results = prepare(study, out, fresh)
     with spread(devices), contextlib.closing(Progress(study, out, show, results)) as progress:
         queue = _Queue(study, progress, results)
@@ -66,7 +59,7 @@ def prepare(study, out, fresh):
     """Loads the data, with `fresh` deletes the runs; returns the results there are, by id."""
     folder = pathlib.Path(out) / study.name
     check_writable(folder, "--out")
-    # Errors in the data, which the trials' ids hold, come before any long work or deletion.
+    # The ids need the data, whose errors so come before any long work or deletion.
     runs = {trial.id: Run(run_folder(study, trial, out)) for trial in study.trials}
     if fresh:
         for trial_run in runs.values():
@@ -85,7 +78,6 @@ class _Queue:
         self.lock = threading.Lock()
 
     def serve(self, do):
-        """Does trials, by `(trial) -> result dict`, until none waits."""
         while True:
             with self.lock:
                 if not self.waiting:
@@ -172,7 +164,6 @@ class _Worker:
         return give_up(self.study, trial, self.out, message)
 
     def stop(self):
-        """Ends the process, at any moment: a run directory survives it."""
         pool, self.pool = self.pool, None
         if pool:
             self.line.close()
@@ -181,7 +172,6 @@ class _Worker:
 
 @contextlib.contextmanager
 def _environment(variables):
-    """For the processes that are started meanwhile; what somebody has set stays."""
     before = dict(os.environ)
     os.environ.update({**variables, **before})
     try:
@@ -192,7 +182,6 @@ def _environment(variables):
 
 
 def thread_limits(threads):
-    """Variables of the environment that hold a process to so many threads."""
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     return dict.fromkeys(names, str(threads))
 
@@ -210,8 +199,7 @@ def kept_study(module, options):
 
 
 def _begin(listener, log):
-    # Ctrl-C reaches the whole process group; the parent decides what happens to us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # reaches the whole group; the parent decides
     with open(log, "ab") as file:  # the terminal is the progress bar's
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -226,4 +214,4 @@ def _end_with(listener):  # so no orphan holds a trial's lock
 
 def _work(module, options, trial_id, out):
     study = kept_study(module, options)
-    return run_trial(study, study.trial(trial_id), out), memory_share()
+    return run_trial(study, study.trial(trial_id), out), psutil.Process().memory_percent() / 100

@@ -10,14 +10,12 @@ import subprocess
 import tempfile
 
 DISK, MEMORY = "disk", "memory"
-# What there was too little of → its error numbers, what is said of it, and what helps. TensorFlow
-# calls a full disk an exhausted resource, as it does memory: so the disk is looked for first.
+# → error numbers, what is said, what helps. TensorFlow calls either an exhausted resource.
 FAULTS = {
-    DISK: (
+    DISK: (  # looked for first
         (errno.ENOSPC, errno.EDQUOT),
         "no space left on device",
-        "Free some space, or move the folder of all runs and name it with --out: the same command "
-        "goes on from the last checkpoint.",
+        "Free some space, or move all runs and name their folder with --out; then run it again.",
     ),
     MEMORY: (
         (errno.ENOMEM,),
@@ -72,17 +70,9 @@ def device_name(backend):
 
 
 def has_accelerator():
-    """Whether Keras computes on something else than the processor."""
     import keras
 
     return not device_name(keras.backend.backend()).startswith("CPU")
-
-
-def memory_share():
-    """Share of the machine's main memory that this process holds."""
-    import psutil
-
-    return psutil.Process().memory_percent() / 100
 
 
 def spread(devices):
@@ -154,6 +144,5 @@ def check_writable(folder, option):
         with tempfile.TemporaryFile(dir=there, buffering=0) as file:
             file.write(b"0")
     except OSError as error:
-        raise StudyError(
-            f"{folder} can't be written to ({error.strerror}). Give another one with {option}."
-        ) from error
+        message = f"{folder} can't be written to ({error.strerror}). Give another with {option}."
+        raise StudyError(message) from error

@@ -1,7 +1,6 @@
 """Runs a study on a Ray cluster, or on this machine as a cluster of one: a trial is a Ray task.
 
-The results are the run directories of the local engine, in a folder that all nodes share, so a
-study may begin on one engine and go on under the other.
+The run directories are the local engine's: a study may go on under the other engine.
 """
 
 import contextlib
@@ -13,42 +12,39 @@ import signal
 import sys
 import time
 
+import psutil
+
 from ganlib.experiment.local import MEMORY, kept_study, prepare, thread_limits
-from ganlib.experiment.machine import StudyError, cores, memory_share, spread
+from ganlib.experiment.machine import StudyError, cores, spread
 from ganlib.experiment.run import BUSY, FINAL, OUT_OF_MEMORY, give_up, run_folder, run_trial
 from ganlib.experiment.status import Progress
 
 RETRIES = 3  # of a trial whose process or node was lost: Ray's own
 POLL_SECONDS = 1.0  # between looks at the epochs, and at a trial that another process has
 SHARED_SECONDS = 3.0  # that a shared folder may take to show what another machine has made
-# Variables of the environment that change what a trial computes.
-PASSED_ON = ("GANLIB_", "JAX_", "KERAS_", "OMP_", "TF_", "TFDS_", "XLA_")
+PASSED_ON = ("GANLIB_", "JAX_", "KERAS_", "OMP_", "TF_", "TFDS_", "XLA_")  # they change numbers
 
 
 def run(study, out="runs", *, address=None, cpus=1, gpus=None, devices=1, fresh=False, show=True):
     """Runs all trials of a study that are not finished, and returns all results.
 
-    Nodes may join and leave while it runs. `study`, `devices`, `fresh`, `show`, the results and the
-    errors are as of `ganlib.experiment.local.run`.
+    Nodes may join and leave meanwhile. What is not told here is as of `local.run`.
 
     Args:
         out: folder of all runs, which all nodes have under the same path.
         address: of a cluster that was begun with `ray start --head`: "auto" for this machine's, or
             "HOST:PORT". None starts Ray here, and ends it, unless the caller is connected already.
         cpus: int, processor cores a trial, and the threads it computes with.
-        gpus: float, accelerators a trial; 0.5 lets two trials share one. None: `devices` of them,
-            or none where the cluster has none.
+        gpus: float, accelerators a trial; 0.5 lets two share one. None: `devices`, if it has any.
 
     Raises:
-        ValueError: cpus, gpus and devices don't go together.
-        StudyError: no Ray, no answer, no node that is large enough, or one without `out` or the
-            same data.
+        StudyError: no Ray, no answer, no node large enough, or one without `out` or the data.
     """
     whole = gpus is None or gpus == int(gpus) or gpus < 1
     if cpus < 1 or (gpus or 0) < 0 or not whole or (gpus and devices > max(1, gpus)):
         raise ValueError(
-            "A trial takes a processor core at least, a part of one GPU or whole ones, and as many "
-            f"as `devices`. Received: cpus={cpus}, gpus={gpus}, devices={devices}"
+            "A trial takes 1 core or more, and a part of one GPU or whole ones, as many as "
+            f"`devices`. Received: cpus={cpus}, gpus={gpus}, devices={devices}"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # which importing it reads
     try:
@@ -101,10 +97,8 @@ def _run(study, out, cpus, gpus, devices, progress, results):
     if gpus is None:
         gpus = devices if any("GPU" in node for node in nodes) else 0
     if not any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
-        raise StudyError(
-            f"No node has what a trial asks for, {cpus} processor cores and {gpus} GPUs: ask for "
-            "less with --cpus and --gpus, or let a larger node join first."
-        )
+        needs = f"{cpus} processor cores and {gpus} GPUs: lower --cpus or --gpus"
+        raise StudyError(f"No node has what a trial asks for, {needs}.")
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": RETRIES}
     task = ray.remote(runtime_env={"env_vars": _variables(cpus, gpus)}, **options)(_work)
     # A process that ends one trial is given the next in line, so those of one shape stand together.
@@ -146,7 +140,6 @@ def _run(study, out, cpus, gpus, devices, progress, results):
 
 
 def _variables(cpus, gpus):
-    """The environment of a trial's process."""
     variables = thread_limits(cpus)
     # On a node whose accelerators are not the trial's, it must not see them.
     variables |= {"TF_CPP_MIN_LOG_LEVEL": "3", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -161,7 +154,6 @@ def _variables(cpus, gpus):
 
 
 def _work(job, trial_id, devices, share):
-    """Runs on a node."""
     module, options, folder, out = job
     with contextlib.suppress(OSError):  # a node without that folder can do without relative paths
         os.chdir(folder)
@@ -173,14 +165,13 @@ def _work(job, trial_id, devices, share):
     folder, end = run_folder(study, trial, out), time.monotonic() + SHARED_SECONDS
     while not folder.exists():  # the command has made it
         if time.monotonic() > end:
-            raise StudyError(
-                f"Node {platform.node()} does not share the folder {folder.parent}. Give an --out "
-                "that all nodes have under the same path, on NFS for example."
-            )
+            problem = f"Node {platform.node()} does not share the folder {folder.parent}"
+            raise StudyError(f"{problem}: give an --out that all nodes have, on NFS for example.")
         time.sleep(0.1)
     with spread(devices):
         result = run_trial(study, trial, out)
-    exhausted = result["status"] == OUT_OF_MEMORY or memory_share() > share
+    held = psutil.Process().memory_percent() / 100
+    exhausted = result["status"] == OUT_OF_MEMORY or held > share
     if result["status"] in FINAL and exhausted:
         os._exit(1)  # Ray tries again, in another process, which finds the result
     return result

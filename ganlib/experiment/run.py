@@ -1,15 +1,13 @@
 """Running a trial; its run directory holds all that it leaves behind.
 
-    runs/<study>/<trial id>/
-      trial.json     what is asked for: recipe, seed, data
-      history.csv    a row an epoch
-      checkpoints/   the last two epochs, enough to go on exactly
-      samples/       pictures
-      model.keras    the trained model
-      result.json    what came out; written last, atomically: its presence means "finished"
-      <phase>/       history, checkpoints and samples of a phase, where training has several
-
-So killing a study at any moment loses at most the epochs since the trials' last checkpoints.
+runs/<study>/<trial id>/
+  trial.json     what is asked for: recipe, seed, data
+  history.csv    a row an epoch
+  checkpoints/   the last two epochs, enough to go on exactly
+  samples/       pictures
+  model.keras    the trained model
+  result.json    what came out; written last, atomically: its presence means "finished"
+  <phase>/       history, checkpoints and samples of a phase, where training has several
 """
 
 import contextlib
@@ -35,10 +33,7 @@ FINAL = (DONE, STOPPED, OUT_OF_MEMORY)
 class Run:
     """A trial's run directory.
 
-    Args:
-        path: folder; made when it is missing.
-        progress: callable `(epoch, epochs)`, called after each epoch.
-        callbacks: Keras callbacks of whoever runs the trial, beside the study's own.
+    `progress(epoch, epochs)` is called after each epoch; `callbacks` come beside the study's own.
     """
 
     def __init__(self, path, progress=None, callbacks=()):
@@ -47,25 +42,15 @@ class Run:
         self.callbacks = tuple(callbacks)
         self.progress = progress or (lambda epoch, epochs: None)
 
-    @property
-    def samples(self):
-        """Folder of pictures."""
-        (self.path / "samples").mkdir(parents=True, exist_ok=True)
-        return self.path / "samples"
+    def _folder(self, name):
+        (self.path / name).mkdir(parents=True, exist_ok=True)
+        return self.path / name
 
-    @property
-    def checkpoints(self):
-        """Folder of checkpoints."""
-        (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        return self.path / "checkpoints"
+    samples = property(lambda self: self._folder("samples"))
+    checkpoints = property(lambda self: self._folder("checkpoints"))
 
     def phase(self, name, before, epochs):
-        """A part of this run with its own history, checkpoints and samples, such as pretraining.
-
-        Args:
-            name: of its folder; "" for the last phase, which has the run's own.
-            before, epochs: int, epochs of the phases before it and of the whole run.
-        """
+        """A part of this run, in a folder of its own unless `name` is ""; `epochs` of the whole."""
         progress = self.progress
         return Run(self.path / name, lambda n, _: progress(before + n, epochs), self.callbacks)
 
@@ -95,7 +80,6 @@ class Run:
         return done
 
     def found(self, pattern):
-        """Paths of files and folders with such a name, of all phases."""
         return [*self.path.glob(pattern), *self.path.glob(f"*/{pattern}")]
 
     def lock(self):
@@ -113,8 +97,7 @@ class Run:
                     elif path.name != ".lock":
                         path.unlink()
         except filelock.Timeout:
-            message = f"Another process is at work in {self.path}: wait for it, or stop it."
-            raise StudyError(message) from None
+            raise StudyError(f"Another process is at work in {self.path}: wait for it.") from None
 
 
 def run_folder(study, trial, out):
@@ -125,14 +108,8 @@ def run_folder(study, trial, out):
 def run_trial(study, trial, out="runs", progress=None):
     """Runs a trial of a study unless it is finished, or under way elsewhere.
 
-    Args:
-        study, trial: `ganlib.experiment.study.Study` and `Trial`.
-        out: folder of all runs.
-        progress: callable `(epoch, epochs)`.
-
-    Returns:
-        The result, a dict with `"status"` "done", "stopped", "failed", "out-of-memory", or "busy"
-        when another process holds the trial.
+    Returns the result, a dict with `"status"` "done", "stopped", "failed", "out-of-memory", or
+    "busy" when another process holds the trial; `progress` is as of `Run`.
     """
     return _settle(study, trial, Run(run_folder(study, trial, out), progress), _train)
 
@@ -144,9 +121,8 @@ def give_up(study, trial, out, error, status=FAILED):
 
 
 def _settle(study, trial, run, work):
-    asked = {"study": study.name, "id": trial.id, "name": trial.name}
+    asked = {"study": study.name, "id": trial.id, "name": trial.name, "data_checksum": trial.data}
     asked |= {"recipe": dataclasses.asdict(trial.recipe), "seed": trial.seed}
-    asked["data_checksum"] = trial.data
     try:
         with run.lock():
             if result := run.finished():
@@ -165,7 +141,6 @@ def _settle(study, trial, run, work):
 
 
 def _train(study, trial, run, asked):
-    """Returns status, metrics and perhaps the error, as the result holds them."""
     try:
         # What a failed or killed attempt left, except the checkpoints to go on from.
         for path in (run.path / "result.json", run.path / "error.txt", *run.found(".*.tmp")):
@@ -194,10 +169,7 @@ def results(study, out="runs"):
 
 
 def run_stages(study, run):
-    """Runs a study and then, unless a trial failed, what follows it; returns all results.
-
-    `run` is an engine with its options, `(study) -> list of result dicts`.
-    """
+    """Runs a study and then, unless a trial failed, what follows it; returns all results."""
     every = []
     while study is not None:
         some = run(study)

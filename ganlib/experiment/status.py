@@ -16,10 +16,7 @@ LOOK_SECONDS = 5.0  # between two looks at the machine
 
 
 class Progress:
-    """One bar over the epochs of all trials, so that the time left means something.
-
-    `results` maps the ids of the trials that are finished already to theirs.
-    """
+    """One bar over the epochs of all trials; `results`, by id, are those there are already."""
 
     def __init__(self, study, out, show, results):
         from tqdm.auto import tqdm
@@ -30,21 +27,14 @@ class Progress:
         total = sum(study.epochs(trial.recipe) for trial in study.trials)
         options = {"initial": sum(self.done.values()), "desc": study.name, "unit": "epoch"}
         self.bar = tqdm(total=total, disable=not show, **options)
-        self._looked, self._machine = -LOOK_SECONDS, ""
-
-    def close(self):
-        """Leaves the bar as it is."""
-        self.bar.close()
+        self.close, self._looked, self._machine = self.bar.close, -LOOK_SECONDS, ""
 
     def look(self, trials):
-        """Counts the epochs of the trials that are running."""
-        trials = list(trials)
         self.running = len(trials)
         for trial in trials:
             self.epoch(trial, Run(run_folder(self.study, trial, self.out)).epochs_done())
 
     def epoch(self, trial, epoch):
-        """The trial has come so far."""
         if self.bar.disable:
             return
         self.bar.update(epoch - self.done[trial.id])
@@ -56,13 +46,11 @@ class Progress:
         self.bar.set_postfix_str(f"{shown}; {self._machine}", refresh=False)
 
     def busy(self, trial):
-        """Another process has the trial: whoever waits should know for what."""
         if trial.id not in self.elsewhere:
             self.elsewhere.add(trial.id)
             self._say(f"{trial.id}: busy, another process has it: waiting")
 
     def end(self, trial, status):
-        """The trial has a result."""
         self.ended[status] += 1
         self.epoch(trial, self.study.epochs(trial.recipe))
         if status not in (DONE, STOPPED):
@@ -76,8 +64,8 @@ class Progress:
 def study_status(study, out="runs"):
     """A list of dicts, one a trial of a study: id, status, epochs done and asked for.
 
-    The status is a result's own ("done", "stopped", "failed", "out-of-memory"), "running" while a
-    process holds the trial's lock, "interrupted" with a checkpoint to resume from, else "to do".
+    The status is a result's own, "running" while a process holds the trial's lock, "interrupted"
+    with a checkpoint to resume from, else "to do".
     """
     rows = []
     for trial in study.trials:
@@ -104,7 +92,6 @@ def describe(study, rows, out="runs"):
 
 
 def _seconds_left(study, rows, out):
-    """By the seconds an epoch of all trials with a history."""
     import pandas  # `ganlib --help` comes this way, too
 
     timed = []

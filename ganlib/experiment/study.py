@@ -24,19 +24,12 @@ VARIABLE = "GANLIB_DATA"  # the folder that holds the data of all studies
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One recipe with one seed, on one data set.
+    """One recipe with one seed, on one data set."""
 
-    Attributes:
-        name: of the variation, for people.
-        recipe: frozen dataclass of JSON values.
-        seed: int, of everything random.
-        data: the data's checksum, no path: runs and data may be moved.
-    """
-
-    name: str
-    recipe: Any
-    seed: int
-    data: str = ""
+    name: str  # of the variation, for people
+    recipe: Any  # frozen dataclass of JSON values
+    seed: int  # of everything random
+    data: str = ""  # its checksum, no path: runs and data may be moved
 
     @property
     def id(self):
@@ -48,19 +41,12 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The data of a study by default: embedded, in the folder `$GANLIB_DATA`, or of TFDS.
+    """The data of a study by default: embedded, in the folder `$GANLIB_DATA`, or of TFDS."""
 
-    Attributes:
-        embedded: name of a set that comes with ganlib; the quick profile's.
-        download: `tfds:NAME` of the larger profiles; None: they take the embedded data, too.
-        names: how their file or folder in `$GANLIB_DATA`, which goes before TFDS, may begin.
-        needed: bool; where none begins so that is an error, or else the embedded ones are taken.
-    """
-
-    embedded: str
-    download: str | None = None
-    names: tuple[str, ...] = ()
-    needed: bool = True
+    embedded: str  # name of a set that comes with ganlib; the quick profile's
+    download: str | None = None  # `tfds:NAME` of larger profiles; None: they take `embedded`, too
+    names: tuple[str, ...] = ()  # how their file or folder in $GANLIB_DATA, before TFDS, may begin
+    needed: bool = True  # where none begins so is an error; else the embedded ones are taken
 
     def choose(self, profile, data=None):
         """The data of a profile, for `Study.load`: `data` itself, if somebody has named some."""
@@ -76,67 +62,45 @@ class Source:
             raise DataError(f"{VARIABLE} must be a folder. Received: {str(folder)!r}")
         files = (".npz", ".tif", ".tiff")
         entries = [e for e in sorted(folder.iterdir()) if e.is_dir() or e.suffix.lower() in files]
-        for name in self.names:
-            found = [entry for entry in entries if entry.name.lower().startswith(name)]
-            if len(found) == 1:
-                return str(found[0])
-            if found:
-                entries = found
-                break
-        else:
-            if not self.needed:
-                return f"embedded:{self.embedded}"
+        by_name = ([e for e in entries if e.name.lower().startswith(name)] for name in self.names)
+        found = next(filter(None, by_name), [])
+        if len(found) == 1 or not (found or self.needed):
+            return str(found[0]) if found else f"embedded:{self.embedded}"
+        wanted, shown = " or ".join(self.names), ", ".join(e.name for e in found or entries)
         raise DataError(
-            f"{VARIABLE} must hold one .npz file or folder whose name begins with "
-            f"{' or '.join(self.names)}: unset it, or name data with --data. "
-            f"Received: {', '.join(entry.name for entry in entries) or 'nothing'} in {folder}"
+            f"{VARIABLE} must hold one .npz file or folder whose name begins with {wanted}: unset "
+            f"it, or name data with --data. Received: {shown or 'nothing'} in {folder}"
         )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Study:
-    """The plan of a study; `at` fills in the scale and the data.
+    """The plan of a study; `at` fills in the scale and the data."""
 
-    Attributes:
-        name: of the study and its folder; of one outside ganlib `__name__`.
-        title: one line for people.
-        recipe: frozen dataclass with a default for each field.
-        profiles: dict of profile → dict of the fields of the recipe that it changes.
-        variations: `(study) -> dict` of name → recipe, in the order in which they run, made from
-            `study.base` and `study.profile`, in a later stage from `study.after`.
-        load: `(spec, study) -> data` with `checksum`, `name`, `origin`, `synthetic`; the same data
-            for all stages.
-        train: `(trial, data, run) -> dict`, the metrics, perhaps with `"status": "stopped"`.
-        module: `__name__`, where other processes find the study again.
-        source: `Source`, the data where nobody names any.
-        seeds: dict of profile → number of seeds.
-        epochs: `(recipe) -> int`, for the time left.
-        shape: `(recipe) -> hashable`: trials of one shape run the same compiled programs and need
-            as much memory. None: no two are alike.
-        follow: `(study, results) -> JSON value`, the next stage's `after`; None: there is none.
-        profile, spec, changes, after: as `at` has set them; `spec` is what `load` gets.
-        options: dict, the arguments of `at` that make this study again elsewhere.
-    """
-
-    name: str
-    title: str
-    recipe: type
-    profiles: dict
+    name: str  # of the study and its folder; of one outside ganlib `__name__`
+    title: str  # one line for people
+    recipe: type  # frozen dataclass with a default for each field
+    profiles: dict  # profile → dict of the fields of the recipe that it changes
+    # Name → recipe, as they run, of `study.base` and `.profile`, in a later stage of `.after`.
     variations: Callable[["Study"], dict]
+    # `(spec, study) -> data` with `checksum`, `name`, `origin`, `synthetic`; one for all stages.
     load: Callable[[Any, "Study"], Any]
+    # `(trial, data, run) -> dict`, the metrics, perhaps with `"status": "stopped"`.
     train: Callable[[Trial, Any, Any], dict]
     _: dataclasses.KW_ONLY
-    module: str
-    source: Source
+    module: str  # `__name__`, where other processes find the study again
+    source: Source  # the data where nobody names any
     seeds: dict = dataclasses.field(default_factory=lambda: {QUICK: 1, CPU: 1, FULL: 3})
-    epochs: Callable[[Any], int] = lambda recipe: recipe.epochs
+    epochs: Callable[[Any], int] = lambda recipe: recipe.epochs  # for the time left
+    # Trials of one shape run the same programs and need as much memory. None: no two are alike.
     shape: Callable[[Any], Any] | None = None
+    # `(study, results) -> JSON value`, the next stage's `after`; None: there is none.
     follow: Callable[["Study", list], Any] | None = None
     profile: str = QUICK
-    spec: Any = None
+    spec: Any = None  # what `load` gets
     changes: dict = dataclasses.field(default_factory=dict)
     after: Any = None
-    options: dict = dataclasses.field(default_factory=dict)
+    options: dict = dataclasses.field(default_factory=dict)  # of `at`, to make it again elsewhere
     _pattern: str = "*"
     _loaded: dict = dataclasses.field(default_factory=dict, repr=False)  # shared by all stages
 
@@ -148,24 +112,16 @@ class Study:
                 "full" (the write-up's scale, a GPU).
             data: what `ganlib.data.load` takes; None: as the study's `source` says.
             seeds: int, number of seeds; None: as many as the profile has.
-            changes: dict of recipe field → value, for all trials; see `changed`.
-            after: what `follow` has returned, for the stage after it.
-
-        Raises:
-            ValueError: the profile is unknown, or a change does not fit the recipe.
-            DataError: `$GANLIB_DATA` does not say which data are meant.
+            changes, after: dict as of `changed`; what `follow` has returned, for the next stage.
         """
         if profile not in self.profiles:
-            raise ValueError(
-                f"`profile` must be one of {', '.join(self.profiles)}"
-                f"{meant(profile, self.profiles)}. Received: profile={profile!r}"
-            )
+            known = f"{', '.join(self.profiles)}{meant(profile, self.profiles)}"
+            raise ValueError(f"`profile` must be one of {known}. Received: profile={profile!r}")
         new = {"profile": profile, "changes": dict(changes or {}), "after": after}
         options = {**new, "data": data, "seeds": seeds or self.seeds[profile]}
         spec = self.source.choose(profile, data)
-        study = dataclasses.replace(
-            self, **new, spec=spec, options=options, _pattern="*", _loaded={}
-        )
+        new |= {"spec": spec, "options": options, "_pattern": "*", "_loaded": {}}
+        study = dataclasses.replace(self, **new)
         study.recipes  # noqa: B018  what is wrong with the changes is told now
         return study
 
@@ -181,7 +137,6 @@ class Study:
 
     @property
     def data(self):
-        """The data, loaded when they are first asked for."""
         if "data" not in self._loaded:
             self._loaded["data"] = self.load(self.spec, self)
         return self._loaded["data"]
@@ -199,26 +154,20 @@ class Study:
 
     def trial(self, trial_id):
         """The trial with that id; raises a `StudyError` if there is none."""
-        for trial in self.trials:
-            if trial.id == trial_id:
-                return trial
-        raise StudyError(
-            "There is no such trial with these data and this version of the study: give the same "
-            f"everywhere. Received: {trial_id!r}"
-        )
+        if found := [trial for trial in self.trials if trial.id == trial_id]:
+            return found[0]
+        known = "with these data and this version of the study: give the same everywhere"
+        raise StudyError(f"There is no such trial {known}. Received: {trial_id!r}")
 
     def shape_of(self, trial):
-        """What trials have in common that share their compiled programs."""
         return trial.id if self.shape is None else self.shape(trial.recipe)
 
     def select(self, pattern):
         """The same study with only the trials whose name or id matches a shell pattern."""
         chosen = dataclasses.replace(self, _pattern=pattern, follow=None)
         if not chosen.trials:
-            raise ValueError(
-                f"No trial's name or id matches{meant(pattern, self.recipes)}: the names are "
-                f"{', '.join(self.recipes)}. Received: {pattern!r}"
-            )
+            known = f"{meant(pattern, self.recipes)}: the names are {', '.join(self.recipes)}"
+            raise ValueError(f"No trial's name or id matches{known}. Received: {pattern!r}")
         return chosen
 
     def next(self, results):
