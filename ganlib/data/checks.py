@@ -9,13 +9,10 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
 
     Args:
         images: `Images`, which are returned.
-        channels: int, channels that are needed; `None` for any.
-        size: int, height and width in pixels that are needed; `None` for any.
-        classes: int, classes that are needed, labelled 0, 1, … without a gap.
+        channels, size, classes: int, what is needed; `None` for any. Classes are 0, 1, …
         minimum, at_least: int, the least number of images, and of pixels in height and width.
 
-    A `DataError` if they are others, if values are NaN, infinite or outside the declared range, or
-    if all pixels, or all masks, are equal.
+    A `DataError` also if values are outside the declared range, or all pixels or masks are equal.
     """
 
     def refuse(problem, received):

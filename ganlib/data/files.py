@@ -16,8 +16,7 @@ EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".pgm", ".ppm", ".pbm"),
 )
-# What Pillow may read, whatever a file is called: not the formats that it has other programs open,
-# such as PostScript.
+# What Pillow may read, whatever a file is called: no format that it has other programs open.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM")
 TURNS = {  # EXIF orientation → what makes the picture upright
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -35,8 +34,7 @@ PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may h
 def open_image(path, *, pixels=True, pages=False):
     """Opens a picture file with Pillow, upright as its EXIF orientation asks.
 
-    Without `pixels` only headers are looked at; with `pages` a list of pages is returned. A
-    `DataError` if the file can't be read, or has more than 8 bits or `MAX_IMAGE_PIXELS`.
+    Without `pixels` only headers are looked at; with `pages` a list of pages is returned.
     """
     path = Path(path)
     if not path.is_file():  # a pipe would keep the reader waiting for ever

@@ -107,8 +107,8 @@ class VGG16(Extractor):
 class FilterBank(Extractor):
     """How strong edges and bars are, by orientation and scale: no training, no download.
 
-    Derivatives of a Gaussian (first and second order, four orientations) of luma, at full, half and
-    quarter resolution; of their responses the root mean square over about 8×8 pixels.
+    First and second derivatives of a Gaussian in four orientations, of luma at each scale; of their
+    responses the root mean square over about 8×8 pixels.
     """
 
     scales: int = 3

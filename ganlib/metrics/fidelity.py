@@ -77,10 +77,10 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0):
         seed: int, for the draw of `MOST` images for the scores over pairs.
 
     Returns:
-        dict with "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be called
-        what `frechet_name` says), "inception_score" (None without probabilities), "precision",
-        "recall", "density", "coverage" (see `ganlib.metrics.neighbours`); "network", "resize",
-        "n_real", "n_fake"; and "cautions", sentences on which numbers mislead at these sizes.
+        dict with "kid", "kid_standard_error", "frechet" (called what `frechet_name` says),
+        "inception_score" (None without probabilities), "precision", "recall", "density",
+        "coverage"; "network", "resize", "n_real", "n_fake"; and "cautions", sentences on which
+        numbers mislead at these sizes.
     """
     real_features, fake_features = np.asarray(real_features), np.asarray(fake_features)
     frechet = frechet_distance(real_features, fake_features)
@@ -112,12 +112,8 @@ def _cautions(n, d, pairs, classified):
     precision = "precision and recall depend on n; compare at equal n (Kynkäänniemi et al., 2019)"
     density = "density and coverage scatter; coverage depends on n / m (Naeem et al., 2020)"
     inception = "the Inception Score comes out too low (Chong & Forsyth, 2020)"
-    limits = [  # sample size, from which size on the number may be read plainly, and why
-        (n, max(2048, d + 1), rank + frechet),
-        (pairs, 500, kid),
-        (pairs, 1000, precision),
-        (pairs, 1000, density),
-        (classified, 5000, inception),
-    ]
+    # Sample size, from which size on the number may be read plainly, and why.
+    limits = [(n, max(2048, d + 1), rank + frechet), (pairs, 500, kid), (pairs, 1000, precision)]
+    limits += [(pairs, 1000, density), (classified, 5000, inception)]
     said = [f"n = {n:,} is below {least:,}: {what}." for n, least, what in limits if n < least]
     return said + [f"Scores over pairs are of {pairs:,} images drawn at random."] * (pairs < n)

@@ -103,9 +103,8 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 class ThinConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` for few output channels, faster on TensorFlow's CPU.
 
-    A k×k convolution to one channel leaves the CPU's vector units idle. Here it is a k×1
-    convolution to k channels (one a column of the kernel) and a fixed one-hot 1×k convolution that
-    shifts and adds them: 2 to 5 times faster (benchmarks/README.md). Only padding="same".
+    A k×k convolution to one channel leaves the CPU's vector units idle. Here it is a k×1 one to k
+    channels and a fixed one-hot 1×k one that shifts and adds them: 2 to 5 times faster.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -150,12 +149,11 @@ def _finish(layer, outputs):
 
 
 class _SpectrallyNormalised:
-    """Mix-in for a layer with a `kernel`, before the Keras layer among the bases.
+    """Mix-in before a Keras layer: its kernel's largest singular value σ becomes 1.
 
-    The largest singular value σ of the kernel, as a matrix `(everything else, outputs)`, comes from
-    one power iteration that starts at the vector `u` of the pass before. The gradient goes through
-    the kernel, also the one in σ, and not the vectors. Keras' `SpectralNormalization` assigns the
-    normalised kernel back, and so overwrites what an earlier pass's gradient may need.
+    σ comes from one power iteration from the vector `u` of the pass before; the gradient goes
+    through the kernel, also the one in σ. Keras' `SpectralNormalization` assigns the normalised
+    kernel back, and so overwrites what an earlier pass's gradient may need.
     """
 
     def build(self, input_shape):
@@ -236,8 +234,7 @@ class CheckSize(layers.Layer):
 class PixelShuffle(layers.Layer):
     """Moves channels to space: `(n, h, w, scale²·c)` to `(n, scale·h, scale·w, c)`.
 
-    Channel `(i·scale + j)·c + k` becomes channel k of the pixel at row i, column j of its block
-    (Shi et al., 2016).
+    Channel `(i·scale + j)·c + k` becomes channel k of row i, column j (Shi et al., 2016).
     """
 
     def __init__(self, scale, **kwargs):

@@ -14,8 +14,7 @@ MARGIN, CENTRE = SIDE // 2, SIDE * SIDE // 2
 def bicubic_kernel(scale):
     """Returns the kernel with which `apply_kernel` is `upscale`: float32 `(5, 5, scale**2)`.
 
-    Channel `i * scale + j` gives the pixel in row `i`, column `j` of the block that replaces one
-    pixel, as in `PixelShuffle`. The 25 taps of a channel sum to 1.
+    The channels are in the order of `PixelShuffle`. The 25 taps of a channel sum to 1.
     """
     impulse = np.zeros((2 * SIDE - 1, 2 * SIDE - 1), np.float32)
     impulse[SIDE - 1, SIDE - 1] = 1
