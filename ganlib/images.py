@@ -182,8 +182,8 @@ def luma(image, value_range):
 def psnr(image, reference, value_range, *, border=0, luma_only=False, check=True):
     """Returns the peak signal-to-noise ratio of 8-bit images, in dB; infinity if they are equal.
 
-    The range's ends become 0 and 255; values are rounded and clipped. Published numbers are mostly
-    of the luma alone, with as many border pixels cropped as the scale.
+    Values are rounded and clipped. Published numbers are mostly of the luma alone, with as many
+    border pixels cropped as the scale.
 
     Args:
         image, reference: arrays of one shape, `(height, width, 1 or 3)`.

@@ -131,9 +131,8 @@ class Augment:
     """Changes each image of a batch at random, and its mask alike: a `change` of `Batches`.
 
     Args:
-        changes: tuple of "orientation", one of the 8 symmetries of a square; "mirror", left and
-            right, every other time; "intensity", a gain of 0.8 to 1.2 and an offset of ±0.1 of the
-            first array, float32 images `(n, height, width, channels)` in [0, 1].
+        changes: tuple of "orientation", one of the 8 symmetries of a square; "mirror", every other
+            time; "intensity", a gain of 0.8 to 1.2 and an offset of ±0.1 in [0, 1], of the first.
     """
 
     changes: tuple

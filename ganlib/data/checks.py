@@ -28,11 +28,8 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
     sizes = {image.shape[:2] for image in images.images}
     if channels not in (None, present) or (size and sizes != {(size, size)}):
         refuse(f"have the wrong shape: load them with size={size}, channels={channels}", found)
-    small = [
-        f"{name} ({image.shape[0]}×{image.shape[1]})"
-        for name, image in zip(images.names, images.images, strict=True)
-        if min(image.shape[:2]) < at_least
-    ]
+    shapes = zip(images.names, (image.shape for image in images.images), strict=True)
+    small = [f"{name} ({h}×{w})" for name, (h, w, _) in shapes if min(h, w) < at_least]
     if small:
         problem = f"are smaller than a patch of {at_least}×{at_least} pixels: leave them out"
         refuse(problem, f"{len(small)} of them, {', '.join(small[:8])}")

@@ -18,15 +18,9 @@ EXTENSIONS = (
 )
 # What Pillow may read, whatever a file is called: no format that it has other programs open.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM")
-TURNS = {  # EXIF orientation → what makes the picture upright
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+_FLIPS = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM)
+_TURNS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+TURNS = dict(enumerate(_FLIPS + _TURNS, 2))  # EXIF orientation → what makes the picture upright
 ORIENTATION, BITS = 0x0112, 258  # tags of EXIF and TIFF
 PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may have
 

@@ -1,6 +1,7 @@
 """Data in parts for training, validation and testing that share nothing."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -165,12 +166,10 @@ def _bands(images, names, tile, seed):
 
 
 def _tiles(images, tile, most):
-    places = [
-        (i, row, column)
-        for i, image in enumerate(images.images)
-        for row in _steps(image.shape[0], tile)
-        for column in _steps(image.shape[1], tile)
-    ]
+    places = []
+    for i, image in enumerate(images.images):
+        rows, columns = (_steps(side, tile) for side in image.shape[:2])
+        places += itertools.product([i], rows, columns)
     if most is not None and len(places) > most:
         places = [places[i] for i in _chosen(len(places), most)]
     cut = {}

@@ -36,11 +36,9 @@ def style_coverage(images):
     `clear`, pictures whose factors can all be told; shares of the `values` and `styles` seen, and
     `styles_expected` of n random ones; `missing_styles`; `counts`, pictures of each value.
     """
-    found = styles(images)
-    counts = {
-        name: np.bincount(found[name][found[name] >= 0], minlength=len(values))
-        for name, values in FACTORS.items()
-    }
+    found, counts = styles(images), {}
+    for name, values in FACTORS.items():
+        counts[name] = np.bincount(found[name][found[name] >= 0], minlength=len(values))
     clear = np.all([values >= 0 for values in found.values()], axis=0)
     seen = len(np.unique(number({name: values[clear] for name, values in found.items()})))
     return {

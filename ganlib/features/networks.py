@@ -156,8 +156,7 @@ def inception_weights():
 def inception_v3():
     """Inception-v3 as keras.applications has it: 2,048 features after the pooling, 299 pixels.
 
-    Its ImageNet weights are not those of 2015 that published FIDs rest on: compare its FID with its
-    own, not with a paper's.
+    Its weights are not those of 2015 that published FIDs rest on: compare its FID with its own.
     """
     try:
         whole = keras.applications.InceptionV3(classifier_activation=None)

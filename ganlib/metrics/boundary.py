@@ -1,7 +1,6 @@
 """The boundary GAN's scores: s1 for real pictures, s2 for the boundary, s3 for likeness.
 
-The write-up's best score, 0.6789090664113528, is the product of its s1, s2 and s3. The course's own
-scorer is not public: s1 and s2 follow from its text and its loss, s3 is this project's definition.
+The course's own scorer is not public: s1 and s2 follow from its text, s3 is this project's.
 """
 
 import numpy as np

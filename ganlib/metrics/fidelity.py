@@ -18,8 +18,7 @@ def frechet_distance(first, second):
     |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), with full covariances (Heusel et al., 2017); FID only
     over Inception's pool features. Biased upwards on small samples: compare only at equal n.
 
-    Args:
-        first, second: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 2.
+    The features are finite arrays `(n, d)` and `(m, d)`, n, m ≥ 2.
     """
     (mean1, root1), (mean2, root2) = map(_gaussian, check_features(first, second))
     # With C1 = R1ᵀ R1 and C2 = R2ᵀ R2, tr (C1 C2)^½ is the sum of the singular values of R1 R2ᵀ:
@@ -47,10 +46,8 @@ def inception_score(probabilities):
     """exp of the mean KL divergence of each image's class probabilities from their mean.
 
     From 1 (all images look alike) to the number of classes (each certain, all as often), over all
-    images at once (Salimans et al., 2016); "Inception Score" only if Inception classifies.
-
-    Args:
-        probabilities: array `(n, classes)`, rows that sum to 1, or a ValueError is raised.
+    images at once (Salimans et al., 2016); "Inception Score" only if Inception classifies. Takes
+    an array `(n, classes)`. ValueError: rows do not sum to 1.
     """
     p = np.asarray(probabilities, "float64")
     if p.ndim != 2 or not len(p) or p.min() < 0 or not np.allclose(p.sum(axis=1), 1, atol=1e-3):

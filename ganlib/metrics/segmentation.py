@@ -18,8 +18,7 @@ class Jaccard(keras.metrics.Metric):
     *soft* one is only where every sigmoid underflows.
 
     Args:
-        threshold: float in (0, 1), the probability above which a pixel counts as foreground; None:
-            soft, its probability counts.
+        threshold: float in (0, 1), above which a pixel is foreground. None: its probability counts.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):
@@ -100,13 +99,8 @@ def score_masks(probabilities, masks, threshold=0.5):
 def baselines(masks, share=0.5):
     """What predictors score that have not looked at the picture, from the foreground's share alone.
 
-    Args:
-        masks: as for `score_masks`.
-        share: float in [0, 1], the foreground's share in the training set.
-
-    Returns:
-        dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`), each with
-        the four scores at a threshold of 0.5.
+    Returns a dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`, the
+    training set's), each with the four scores at a threshold of 0.5. `masks` as for `score_masks`.
     """
     truth = _foreground(_check_masks(masks))
 

@@ -17,8 +17,8 @@ def build_generator(
         size: int, a power of two from 8 on; images are `(batch_size, size, size, 3)`.
         latent_dim, seed: int; the latter of the weights' initial values.
         filters: int, of the last hidden layer; each earlier one has twice as many.
-        upsample: "transpose", transposed 4×4 convolutions with stride 2 as in the paper; "resize",
-            nearest-neighbour upsampling and a 3×3 convolution: no checkerboard (Odena et al., 2016)
+        upsample: "transpose", 4×4 with stride 2 as in the paper; "resize", nearest-neighbour
+            upsampling and a 3×3 convolution: no checkerboard (Odena et al., 2016).
         initializer: "normal", N(0, 0.02) as in the paper; or "keras", uniform after Glorot.
     """
     levels = _levels(size)
@@ -47,11 +47,8 @@ def build_discriminator(
 ):
     """Builds the discriminator: images `(batch_size, size, size, 3)` to logits.
 
-    Args:
-        size, initializer, seed: as in `build_generator`.
-        filters: int, of the first layer; each later one has twice as many.
-        normalisation: "batch" after every convolution but the first, as in the paper; "spectral" in
-            every layer (Miyato et al., 2018); or `None`.
+    `filters` are the first layer's; each later one has twice as many. `normalisation` is "batch"
+    after all but the first, as in the paper; "spectral"; or `None`.
     """
     check_choice("normalisation", normalisation, ("batch", "spectral", None))
     widths = [filters << level for level in range(_levels(size))]

@@ -12,10 +12,7 @@ register = keras.saving.register_keras_serializable("ganlib")
 
 
 def new_kernels(initializer, seeds):
-    """A function that gives the next kernel its initializer, with the next seed of an iterator.
-
-    "normal" is N(0, 0.02) as in DCGAN, "keras" uniform after Glorot.
-    """
+    """A function that gives the next kernel its initializer, with the next seed of an iterator."""
     check_choice("initializer", initializer, ("normal", "keras"))
     if initializer == "normal":
         return lambda: keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
@@ -56,8 +53,8 @@ def strided_discriminator(
 
 @functools.cache
 def _jax_transposed_convolution():
-    # It is the input gradient of a strided one, F: its own gradients are F itself (for the input)
-    # and F's kernel gradient (for the kernel); what JAX makes of it is slow (jax-ml/jax#31662).
+    # The input gradient of a strided one, F; so its own gradients are F (for the input) and F's
+    # kernel gradient (for the kernel). What JAX makes of it is slow (jax-ml/jax#31662).
     import jax
 
     def strided(y, kernel, strides, padding):  # kernel: (height, width, out, in), as Keras keeps it
@@ -113,7 +110,11 @@ class ThinConv2D(layers.Conv2D):
         _check_plain(self, plain and self.padding == "same")
 
     def convolution_op(self, inputs, kernel):
-        if not _on_tensorflows_cpu():
+        if keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
             return super().convolution_op(inputs, kernel)
         height, width, channels, filters = kernel.shape
         columns = ops.transpose(kernel, (0, 2, 1, 3))
@@ -124,14 +125,6 @@ class ThinConv2D(layers.Conv2D):
         shift = shift.reshape(1, width, width * filters, filters)
         partial = ops.conv(inputs, columns, padding="same")
         return ops.conv(partial, ops.cast(shift, partial.dtype), padding="same")
-
-
-def _on_tensorflows_cpu():
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
 
 
 def _check_plain(layer, plain):

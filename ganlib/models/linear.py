@@ -32,8 +32,7 @@ def fit_kernel(pairs, scale, ridge=1e-4):
     Args:
         pairs: iterable of pairs of float arrays `(height, width, channels)`, small and large.
         scale: int, 2 to 4.
-        ridge: float above 0, the pull to the bicubic kernel, as a fraction of the mean squared
-            difference between a pixel and its neighbours.
+        ridge: float above 0, the pull to bicubic, relative to neighbours' mean squared difference.
     """
     gram = np.zeros((SIDE * SIDE - 1, SIDE * SIDE - 1))
     moments = np.zeros((SIDE * SIDE - 1, scale**2))
@@ -59,8 +58,7 @@ def fit_kernel(pairs, scale, ridge=1e-4):
 def apply_kernel(image, kernel, scale):
     """Enlarges an image in any value range; returns float32, which may overshoot it a little.
 
-    `image` is an array `(height, width, channels)`, mirrored beyond its borders; `kernel` one
-    `(5, 5, scale**2)` of `bicubic_kernel` or `fit_kernel`.
+    `image` is `(height, width, channels)`, mirrored beyond its borders; `kernel` `(5, 5, scale²)`.
     """
     height, width, channels = np.shape(image)
     windows = _windows(np.asarray(image, np.float32))

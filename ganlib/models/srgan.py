@@ -68,9 +68,8 @@ def build_discriminator(filters=64, *, levels=4, seed=0):
     Pairs of convolutions, the second with stride 2, the width doubled from level to level; then the
     mean over all places. The paper's batch normalisation is left out.
 
-    Args:
-        filters, levels: int, width of the first level, and halvings (the paper has 4).
-        seed: int, of the convolutions' initial values; the dense layers follow Keras' global seed.
+    `filters` are the first level's, `levels` halvings (the paper has 4); `seed` is of the
+    convolutions' initial values: the dense layers follow Keras' global seed.
     """
     convolution = _convolutions(seed + 1)
     x = images = keras.Input((None, None, 3), name="images")
