@@ -54,20 +54,17 @@ def infer_range(images):
 
     uint8 is "byte"; NaN and infinities are ignored. ValueError: no range fits.
     """
-    images = np.asarray(images)
-    if guess := _guess(images):
+    if guess := _guess(images := np.asarray(images)):
         return guess
     raise ValueError(
-        f"The values fit no value range: {RANGES}. Rescale the images to one of these. "
-        f"Received: {_described(images)}"
+        f"The values fit no value range: {RANGES}. Rescale them. Received: {_described(images)}"
     )
 
 
 def check_range(images, value_range, tolerance=1e-3):
     """Raises unless the values of `images`, an array, lie in the declared range.
 
-    `tolerance` is how far beyond an end a value may lie, as a fraction of the range's width.
-    ValueError: no values, NaN, values outside the range, or fractions in [-1, 1] for bytes.
+    They may lie beyond it by `tolerance` of its width. ValueError also for no values, and NaN.
     """
     declared, images = ValueRange(value_range), np.asarray(images)
     if images.size == 0:
@@ -107,11 +104,9 @@ def _guess(images):
         return ValueRange.BYTE
     finite = images[np.isfinite(images)] if images.dtype.kind == "f" else images
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    if _inside(low, high, ValueRange.UNIT):
-        return ValueRange.UNIT
-    if _inside(low, high, ValueRange.SIGNED):
-        return ValueRange.SIGNED
-    return ValueRange.BYTE if _inside(low, high, ValueRange.BYTE) and _is_whole(finite) else None
+    ranges = (ValueRange.UNIT, ValueRange.SIGNED, ValueRange.BYTE)
+    guess = next((name for name in ranges if _inside(low, high, name)), None)
+    return None if guess == "byte" and not _is_whole(finite) else guess
 
 
 def _is_whole(values):
@@ -136,13 +131,8 @@ def crop_to_multiple(image, scale):
 def downscale(image, scale):
     """Returns the image shrunk by a whole factor: antialiased bicubic, as MATLAB's imresize.
 
-    The kernel (a = -0.5) is stretched by the scale; beyond its borders the image is mirrored.
-
-    Args:
-        image: array `(height, width)` or `(height, width, channels)`. uint8 gives uint8, rounded
-            after the rows and again after the columns, as MATLAB does; floats in any range give
-            float32, which may overshoot a little.
-        scale: int. ValueError: it does not divide the sides.
+    Of an array `(height, width[, channels])`. uint8 gives uint8, rounded after the rows and again
+    after the columns, as MATLAB does; floats in any range give float32, which may overshoot.
     """
     height, width = np.shape(image)[:2]
     if height % scale or width % scale:
@@ -192,8 +182,8 @@ def luma(image, value_range):
 def psnr(image, reference, value_range, *, border=0, luma_only=False, check=True):
     """Returns the peak signal-to-noise ratio of 8-bit images, in dB; infinity if they are equal.
 
-    The range's ends become 0 and 255; values are rounded and clipped. Published numbers are mostly
-    of the luma alone, with as many border pixels cropped as the scale.
+    Values are rounded and clipped. Published numbers are mostly of the luma alone, with as many
+    border pixels cropped as the scale.
 
     Args:
         image, reference: arrays of one shape, `(height, width, 1 or 3)`.
@@ -228,8 +218,7 @@ def check_pair(image, reference, value_range):
     """Raises if the image is plainly its reference in a wrong value range.
 
     That is, if it correlates with the reference, and its PSNR with what one of `RANGE_MISTAKES`
-    makes of the reference is 6.02 dB above that with the reference itself. ValueError, though all
-    values may lie in `value_range`.
+    makes of the reference is 6.02 dB above that with the reference itself.
     """
     image, reference = as_unit(image, value_range), as_unit(reference, value_range)
     centred = [x - x.mean() for x in (image, reference)]
@@ -250,35 +239,25 @@ def check_pair(image, reference, value_range):
 def range_mistakes(image, reference, only=None):
     """What wrong value ranges do to PSNR and SSIM: the scores that the checks refuse.
 
-    Returns a list of dicts, "mistake", "psnr" and "ssim": first "none", the right comparison; then
-    `RANGE_MISTAKES`, made on the image; last "both signed, peak 1", 6.02 dB low, where both are in
-    [-1, 1] and the peak is not 2. `only` names a single one. Both images are in [0, 1].
+    Returns a list of dicts, "mistake", "psnr" and "ssim": first "none"; then `RANGE_MISTAKES`, made
+    on the image; last "both signed, peak 1", 6.02 dB low. `only` names one. Images are in [0, 1].
     """
     image, reference = _pair(image, reference, "unit", 0, False, WINDOW)
-    seen = {
-        "none": (image, reference),
-        **{name: (255 * f(image / 255), reference) for name, f in RANGE_MISTAKES.items()},
-        "both signed, peak 1": (2 * image - 255, 2 * reference - 255),
-    }
-    return [
-        {"mistake": name, "psnr": _psnr(*pair), "ssim": _ssim(*pair)}
-        for name, pair in seen.items()
-        if only in (None, name)
-    ]
+    seen = {"none": (image, reference)}
+    seen |= {name: (255 * f(image / 255), reference) for name, f in RANGE_MISTAKES.items()}
+    seen["both signed, peak 1"] = (2 * image - 255, 2 * reference - 255)
+    seen = seen if only is None else {only: seen[only]}
+    return [{"mistake": k, "psnr": _psnr(*v), "ssim": _ssim(*v)} for k, v in seen.items()]
 
 
 def _pair(image, reference, value_range, border, check, least=1):
     """Both images as float64 from 0 to 255, rounded and cropped."""
     pair = image, reference = np.asarray(image), np.asarray(reference)
-    if image.shape != reference.shape or image.ndim != 3 or image.shape[-1] not in (1, 3):
+    fit = image.shape == reference.shape and image.ndim == 3 and image.shape[-1] in (1, 3)
+    if not fit or border < 0 or min(image.shape[:2]) - 2 * border < least:
         raise ValueError(
-            "The image and its reference must have one shape, (height, width, 1 or 3 channels). "
-            f"Received: shapes {image.shape} and {reference.shape}"
-        )
-    if border < 0 or min(image.shape[:2]) - 2 * border < least:
-        raise ValueError(
-            f"`border` must be 0 or more, and leave {least} pixels in height and width. "
-            f"Received: border={border}, shape={image.shape}"
+            "The image and its reference must have one shape, (height, width, 1 or 3), and `border`"
+            f" leave {least} pixels. Received: {image.shape}, {reference.shape}, border={border}"
         )
     if check:
         check_range(image, value_range, OVERSHOOT)

@@ -12,15 +12,12 @@ def photo(name):
     return im.crop_to_multiple(getattr(skimage.data, name)(), 4)
 
 
-@pytest.mark.parametrize("target", ["unit", "signed"])
-def test_every_byte_survives_the_round_trip(target):
-    given = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+@pytest.mark.parametrize(("target", "ends"), [("unit", (0, 1)), ("signed", (-1, 1))])
+def test_every_byte_survives_the_round_trip(target, ends):
+    given = np.arange(256, dtype=np.uint8)
     values = im.convert(given, "byte", target)
-    assert values.dtype == np.float32
-    assert (values.min(), values.max()) == (im.ValueRange(target).low, im.ValueRange(target).high)
-    back = im.convert(values, target, "byte")
-    assert back.dtype == np.uint8
-    np.testing.assert_array_equal(back, given)
+    assert (values.dtype, values.min(), values.max()) == (np.float32, *ends)
+    np.testing.assert_array_equal(im.convert(values, target, "byte"), given, strict=True)
 
 
 def test_bytes_are_rounded_and_clipped():
@@ -31,12 +28,8 @@ def test_bytes_are_rounded_and_clipped():
 
 
 def test_infer_range():
-    for values, expected in (
-        ([0, 0.5, np.nan, 1], "unit"),
-        ([-1, 0.5], "signed"),
-        ([7, 9], "byte"),
-    ):
-        assert im.infer_range(np.array(values)) == expected
+    for values, name in (([0, 0.5, np.nan, 1], "unit"), ([-1, 0.5], "signed"), ([7, 9], "byte")):
+        assert im.infer_range(np.array(values)) == name
     assert im.infer_range(np.zeros(3, "uint8")) == "byte"
     with pytest.raises(ValueError, match=r"Rescale.*Received: .*minimum=.*maximum="):
         im.infer_range(np.array([0.5, 200.0]))
@@ -100,14 +93,6 @@ def test_resizing_is_imresize(shape, scale):
     np.testing.assert_allclose(larger, imresize(image, height * scale, width * scale), **near)
 
 
-def test_bytes_are_rounded_after_each_pass():
-    """By hand: of the 40, ×2 makes -3.75, 8.125, 31.875 and 43.75."""
-    image = np.array([[0, 0], [0, 40]], np.uint8)
-    # Rows become 0, 8, 32 and 44. Rounded at the end alone, 7 and 26 would be 6 and 25.
-    expected = [[0, 0, 0, 0], [0, 2, 6, 9], [0, 7, 26, 35], [0, 9, 35, 48]]
-    np.testing.assert_array_equal(im.upscale(image, 2), expected)
-
-
 @pytest.mark.parametrize(("name", "expected"), [("astronaut", 26.844), ("chelsea", 31.476)])
 def test_bicubic_on_photographs(name, expected):
     # ×4 PSNR of the luma, 4 border pixels cropped, by code that gives 28.43 dB on Set5.
@@ -125,8 +110,6 @@ def test_crop_and_what_resizing_refuses():
     np.testing.assert_array_equal(im.crop_to_multiple(image, 4), image[:4, :8])
     with pytest.raises(ValueError, match=r"crop_to_multiple first.*Received: shape=\(7, 9, 3\)"):
         im.downscale(image, 2)
-    with pytest.raises(ValueError, match="2 or 3 axes"):
-        im.upscale(np.zeros((1, 8, 8, 3)), 2)
 
 
 def test_luma_of_primaries_is_bt601():
@@ -139,9 +122,6 @@ def test_luma_of_primaries_is_bt601():
 def test_psnr_of_a_constant_offset():
     image = np.full((16, 16, 1), 100, np.uint8)
     assert im.psnr(image + 5, image, "byte") == pytest.approx(20 * np.log10(255 / 5))
-    # 5 of 255 are 5 * 219 / 255 in luma.
-    luma_only = im.psnr(image + 5, image, "byte", luma_only=True)
-    assert luma_only == pytest.approx(20 * np.log10(255 / (5 * 219 / 255)))
     assert im.psnr((image + 0.4) / 255, image / 255, "unit") == np.inf  # rounded to 8 bits
 
 
@@ -195,8 +175,6 @@ def test_ssim_is_that_of_wang():
     planes = np.moveaxis(np.stack([image, reference]).astype(float), -1, 0)
     expected = np.mean([wang(a, b) for a, b in planes])
     assert im.ssim(image, reference, "byte") == pytest.approx(expected, abs=1e-6)
-    expected = wang(im.luma(image, "byte"), im.luma(reference, "byte"))
-    assert im.ssim(image, reference, "byte", luma_only=True) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_checks_accept_bad_pictures_in_the_right_range():
@@ -204,7 +182,6 @@ def test_the_checks_accept_bad_pictures_in_the_right_range():
     for image in (
         im.upscale(im.downscale(u, 4), 4),
         np.random.default_rng(0).random(u.shape),
-        np.clip(u + 0.1, 0, 1),
         0.8 * gaussian_filter(u, (4, 4, 0)) + 0.2,
         1 - u,
     ):
@@ -222,9 +199,6 @@ def test_each_mistake_is_refused_by_name(mistake):
     for score in (im.psnr, im.ssim, im.compare):
         with pytest.raises(ValueError, match=r"declared.*Received: "):
             score(image, reference, "unit")
-    (row,) = im.range_mistakes(right, reference, mistake)
-    assert row["psnr"] < 13
-    assert row["ssim"] < 0.8
 
 
 def test_range_mistakes_in_closed_form():
@@ -239,8 +213,9 @@ def test_range_mistakes_in_closed_form():
 
 def test_what_the_scores_refuse():
     image = np.zeros((16, 16, 3))
-    with pytest.raises(ValueError, match=r"one shape, .*Received: shapes \(16, 16, 3\) and"):
-        im.psnr(image, image[:, :12], "unit")
-    for score, border in ((im.psnr, 8), (im.psnr, -1), (im.ssim, 3)):
-        with pytest.raises(ValueError, match=r"`border` must.*Received: border=.*, shape=\(16"):
-            score(image, image, "unit", border=border)
+    for score, other, border in (
+        *((im.psnr, image[:, :12], 0), (im.psnr, image, 8)),
+        *((im.psnr, image, -1), (im.ssim, image, 3)),
+    ):
+        with pytest.raises(ValueError, match=rf"one shape, .*\(16, 16, 3\), .*border={border}"):
+            score(image, other, "unit", border=border)

@@ -1,9 +1,5 @@
 """Data: `load` anything, `check` it before training, divide it, feed it in `Batches`.
 
-    digits = ganlib.data.load("digits", split="train")
-    check(digits, channels=1, classes=10)
-    batches = Batches(digits.as_range("signed"), batch_size=64, seed=0)
-
 The names below are loaded on first use, so that importing `ganlib.data` needs no Keras backend.
 """
 

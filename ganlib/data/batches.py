@@ -22,12 +22,11 @@ class Batches(DataAdapter):
     """Mini-batches for `fit`, such that a resumed run sees what an unbroken one would.
 
     Batch b of epoch e is a function of `(seed, e, b)` alone, on any backend; arrays are shuffled.
-    `EpochOrder` tells which epoch it is. The options `batch_size`, `shuffle` and `steps_per_epoch`
-    of `fit` have no say.
+    `EpochOrder` tells which epoch it is; `fit`'s own `batch_size` and `shuffle` have no say.
 
     Args:
-        source: array `(n, …)`, or a tuple of them, such as (inputs, targets); or a function of a
-            `np.random.Generator` and a number of examples that returns such a tuple.
+        source: array `(n, …)`, or a tuple of them; or a function of a `np.random.Generator` and a
+            number of examples that returns such a tuple.
         batch_size, seed: int.
         steps: int, batches in an epoch; of a function alone.
         change: function of a batch's arrays and a generator, such as `Augment`.
@@ -132,9 +131,8 @@ class Augment:
     """Changes each image of a batch at random, and its mask alike: a `change` of `Batches`.
 
     Args:
-        changes: tuple of "orientation", one of the 8 symmetries of a square; "mirror", left and
-            right, every other time; "intensity", a gain of 0.8 to 1.2 and an offset of ±0.1 of the
-            first array, float32 images `(n, height, width, channels)` in [0, 1].
+        changes: tuple of "orientation", one of the 8 symmetries of a square; "mirror", every other
+            time; "intensity", a gain of 0.8 to 1.2 and an offset of ±0.1 in [0, 1], of the first.
     """
 
     changes: tuple
@@ -163,16 +161,14 @@ class Augment:
 class Patches:
     """Draws aligned pairs of patches in low and high resolution: a `source` of `Batches`.
 
-    The low resolution is made by MATLAB's bicubic downscaling, in 8 bits. Each picture has the same
-    chance, and each pair is turned to one of the 8 orientations of a square.
+    MATLAB's bicubic downscaling in 8 bits makes the low resolution. Each picture has the same
+    chance, and each pair one of the 8 orientations of a square.
 
     Args:
         images: `Images` of three channels, of any sizes.
         scale: int, how many times larger the high resolution is, in height and width.
         size: int, height and width of a high-resolution patch in pixels; divisible by `scale`.
         high_range: `ganlib.images.ValueRange`, or its name, of the high resolution.
-
-    >>> batches = Batches(Patches(load("photos"), scale=4, size=96), 16, seed=0, steps=100)
     """
 
     def __init__(self, images, scale, size, high_range="unit"):

@@ -1,7 +1,4 @@
-"""Procedural microscopy with exact masks: nuclei in fluorescence, membranes under electrons.
-
-All is computed in float64: rounding that differs between machines has no part in the bytes.
-"""
+"""Procedural microscopy with exact masks, in float64: the same bytes on every machine."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -20,11 +17,8 @@ _MARGIN = 12  # pixels around the image in which objects may lie that reach into
 def nuclei(split=None, size=128, n=None):
     """Synthetic nuclei in fluorescence, grey, mask 1 = nucleus; the same on every call.
 
-    Bright ellipses on a dark ground, some dim, out of focus or touching, with uneven light, haze,
-    noise, and bright specks and threads that are no nuclei.
-
-    `split` is "train" (n = 64) or "test" (n = 24), which share no image; `size` is 32 to 512
-    pixels, of which more show more nuclei.
+    Bright ellipses, some dim, blurred or touching, with uneven light, haze, noise and debris.
+    `split` is "train" (n = 64) or "test" (n = 24), which share no image; `size` 32 to 512 pixels.
     """
     return _drawn("nuclei", _nuclei, "Nuclei", 1, split, size, n)
 
@@ -32,8 +26,7 @@ def nuclei(split=None, size=128, n=None):
 def membranes(split=None, size=128, n=None):
     """Synthetic cells in electron microscopy, grey, mask 1 = interior; arguments as of `nuclei`.
 
-    Cells parted by dark membranes of 3 to 4 pixels, some faint, with texture, and organelles that
-    are as dark as membranes.
+    Membranes are 3 to 4 pixels wide, some faint; organelles are as dark as they are.
     """
     return _drawn("membranes", _membranes, "Cells", 2, split, size, n)
 
@@ -47,27 +40,20 @@ def _drawn(name, draw, what, number, split, size, n):
     # Each image has a generator of its own: it is the same whatever is drawn beside it.
     rngs = (np.random.default_rng((number, _STARTS[part] + i)) for i in range(n))
     images, masks = zip(*(draw(rng, size) for rng in rngs), strict=True)
-    return Images(
-        np.stack(images),
-        np.stack(masks),
-        names=[f"{part} {i}" for i in range(n)],
-        name=name,
-        origin=f"{what} drawn by ganlib with exact masks; no micrographs, no licence question.",
-        synthetic=True,
-    )
+    origin = f"{what} drawn by ganlib with exact masks; no micrographs, no licence question."
+    facts = {"names": [f"{part} {i}" for i in range(n)], "name": name, "origin": origin}
+    return Images(np.stack(images), np.stack(masks), **facts, synthetic=True)
 
 
 def _nuclei(rng, size):
     """One image of nuclei: a pair of uint8 `(size, size)`, image, and mask of 0 and 1."""
-    shape = (size, size)
-    image, mask = np.zeros(shape), np.zeros(shape, np.uint8)
+    image, mask = np.zeros((size, size)), np.zeros((size, size), np.uint8)
     exposure = rng.uniform(0.35, 0.75)
     blur = rng.uniform(0.8, 1.6)  # of the whole picture
     crowd = int(rng.uniform(0.7, 1.3) * 19 * ((size + _MARGIN) / 128) ** 2)
     for x, y, a, b, turn in _places(rng, size, crowd):
         bright = exposure * np.exp(0.4 * rng.standard_normal())
-        if rng.random() < 0.25:
-            bright *= 0.5  # dim
+        bright *= 0.5 if rng.random() < 0.25 else 1.0  # dim
         window, radius = _ellipse(size, x, y, a, b, turn)
         if radius.size == 0:
             continue
@@ -83,7 +69,7 @@ def _nuclei(rng, size):
     _add_debris(rng, image, exposure)
     image = gaussian_filter(image, blur) + haze
     image = (image + rng.uniform(0.05, 0.12)) * _light(rng, size)
-    image += np.sqrt(0.0004 + 0.004 * image) * rng.standard_normal(shape)
+    image += np.sqrt(0.0004 + 0.004 * image) * rng.standard_normal(image.shape)
     return _byte(image), mask
 
 
@@ -111,8 +97,7 @@ def _places(rng, size, count):
         a = np.clip(6.6 * np.exp(0.22 * rng.standard_normal()), 3.5, 11.0)
         b, turn = a * rng.uniform(0.6, 1.0), rng.uniform(0.0, np.pi)
         x, y = rng.uniform(-_MARGIN / 2, size + _MARGIN / 2, 2)
-        touching = bool(places) and rng.random() < 0.35
-        if touching:
+        if places and rng.random() < 0.35:  # touching
             x, y, other, *_ = places[rng.integers(len(places))]
             angle = rng.uniform(0.0, 2.0 * np.pi)
             x += 0.8 * (a + other) * np.cos(angle)
@@ -194,8 +179,8 @@ def _add_organelles(rng, image, distance):
         a = min(rng.uniform(4.0, 9.0), distance[y, x] - 3.0)
         if a < 3.0:
             continue
-        b, turn = a * rng.uniform(0.55, 0.9), rng.uniform(0.0, np.pi)
-        window, radius = _ellipse(size, x, y, a, b, turn)
+        b = a * rng.uniform(0.55, 0.9)
+        window, radius = _ellipse(size, x, y, a, b, rng.uniform(0.0, np.pi))
         stripes = 0.06 * np.sin(1.6 * (np.arange(radius.shape[1]) + 0.5 * x))
         image[window] -= (0.2 + stripes) * (radius < 1.0)
         image[window] -= rng.uniform(0.15, 0.35) * np.exp(-(((radius - 0.9) * b / 1.2) ** 2))

@@ -9,13 +9,10 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
 
     Args:
         images: `Images`, which are returned.
-        channels: int, channels that are needed; `None` for any.
-        size: int, height and width in pixels that are needed; `None` for any.
-        classes: int, classes that are needed, labelled 0, 1, … without a gap.
+        channels, size, classes: int, what is needed; `None` for any. Classes are 0, 1, …
         minimum, at_least: int, the least number of images, and of pixels in height and width.
 
-    A `DataError` if they are others, if values are NaN, infinite or outside the declared range, or
-    if all pixels, or all masks, are equal.
+    A `DataError` also if values are outside the declared range, or all pixels or masks are equal.
     """
 
     def refuse(problem, received):
@@ -31,11 +28,8 @@ def check(images, *, channels=None, size=None, classes=None, minimum=1, at_least
     sizes = {image.shape[:2] for image in images.images}
     if channels not in (None, present) or (size and sizes != {(size, size)}):
         refuse(f"have the wrong shape: load them with size={size}, channels={channels}", found)
-    small = [
-        f"{name} ({image.shape[0]}×{image.shape[1]})"
-        for name, image in zip(images.names, images.images, strict=True)
-        if min(image.shape[:2]) < at_least
-    ]
+    shapes = zip(images.names, (image.shape for image in images.images), strict=True)
+    small = [f"{name} ({h}×{w})" for name, (h, w, _) in shapes if min(h, w) < at_least]
     if small:
         problem = f"are smaller than a patch of {at_least}×{at_least} pixels: leave them out"
         refuse(problem, f"{len(small)} of them, {', '.join(small[:8])}")

@@ -13,8 +13,6 @@ from ganlib.data.errors import DataError
 from ganlib.data.fit import fit, fit_mask
 from ganlib.images import ValueRange, convert
 
-PER_IMAGE = ("images", "masks", "labels", "groups", "names")  # fields with an entry an image
-
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Images:
@@ -113,7 +111,7 @@ class Images:
     def subset(self, indices):
         """`Images` at `indices` (integers, a mask or a slice), in that order."""
         chosen, parts = np.arange(len(self))[indices], {}
-        for field in PER_IMAGE:
+        for field in ("images", "masks", "labels", "groups", "names"):
             value = getattr(self, field)
             if value is not None:
                 several = isinstance(value, tuple)
@@ -123,8 +121,8 @@ class Images:
     def split(self, fraction, seed):
         """Splits at random in two, each class by itself; the images keep their order.
 
-        Groups stay whole, and so do images with equal pixels. A stack without groups is cut once,
-        and one slice left out. `fraction`, in (0, 1), is about the share of the first side.
+        Groups and images with equal pixels stay together; a stack without groups is cut once, one
+        slice left out. `fraction`, in (0, 1), is about the share of the first side.
         """
         first, second = _sides(self, fraction, seed)
         if not (first.any() and second.any()):

@@ -16,18 +16,11 @@ EXTENSIONS = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".pgm", ".ppm", ".pbm"),
 )
-# What Pillow may read, whatever a file is called: not the formats that it has other programs open,
-# such as PostScript.
+# What Pillow may read, whatever a file is called: no format that it has other programs open.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM")
-TURNS = {  # EXIF orientation → what makes the picture upright
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
+_FLIPS = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM)
+_TURNS = (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)
+TURNS = dict(enumerate(_FLIPS + _TURNS, 2))  # EXIF orientation → what makes the picture upright
 ORIENTATION, BITS = 0x0112, 258  # tags of EXIF and TIFF
 PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may have
 
@@ -35,8 +28,7 @@ PAGES = 16  # times Pillow's limit on the pixels of a picture that a stack may h
 def open_image(path, *, pixels=True, pages=False):
     """Opens a picture file with Pillow, upright as its EXIF orientation asks.
 
-    Without `pixels` only headers are looked at; with `pages` a list of pages is returned. A
-    `DataError` if the file can't be read, or has more than 8 bits or `MAX_IMAGE_PIXELS`.
+    Without `pixels` only headers are looked at; with `pages` a list of pages is returned.
     """
     path = Path(path)
     if not path.is_file():  # a pipe would keep the reader waiting for ever

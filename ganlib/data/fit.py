@@ -23,22 +23,24 @@ def fit(image, size=None, channels=None, limits=None):
         image = _with_channels(image, channels)
     if size is None or image.shape[:2] == (size, size):
         return image
-    # One channel at a time: Pillow has no float RGB.
-    planes = np.moveaxis(_centre_square(image), -1, 0)
-    resized = [_resized(plane, size, Image.Resampling.LANCZOS) for plane in planes]
-    image = np.stack(resized, axis=-1)
+    image = _resized(image, size, Image.Resampling.LANCZOS)
     return image if limits is None else np.clip(image, *limits)
 
 
 def fit_mask(mask, size):
     """A mask `(height, width, 1)` cropped and resized as `fit` does, without values in between."""
-    plane = _centre_square(mask)[..., 0]
-    return _resized(plane, size, Image.Resampling.NEAREST)[..., np.newaxis]
+    return _resized(mask, size, Image.Resampling.NEAREST)
 
 
-def _resized(plane, size, method):
-    image = Image.fromarray(np.ascontiguousarray(plane))
-    return np.asarray(image.resize((size, size), method))
+def _resized(image, size, method):
+    """The centred square of an image in another size."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    # One channel at a time: Pillow has no float RGB.
+    planes = np.moveaxis(image[top : top + side, left : left + side], -1, 0)
+    planes = (Image.fromarray(np.ascontiguousarray(plane)) for plane in planes)
+    return np.stack([np.asarray(x.resize((size, size), method)) for x in planes], axis=-1)
 
 
 def _with_channels(image, channels):
@@ -56,10 +58,3 @@ def _with_channels(image, channels):
     luma = image.astype(np.float32) @ np.float32(LUMA)
     luma = np.rint(luma) if image.dtype == np.uint8 else luma
     return luma[..., np.newaxis].astype(image.dtype)
-
-
-def _centre_square(image):
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]

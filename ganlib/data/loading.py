@@ -25,15 +25,13 @@ def load(
 
     Args:
         spec: `Images`, an array, or a list of arrays that may differ in size; "digits", "tissue"
-            or "photos", embedded; "rooms", "nuclei" or "membranes", synthetic; "tfds:NAME"; the
-            path of an .npz file or of a folder (`ganlib.data.folders`). Of a folder called as a
-            set "./NAME" is the folder and "embedded:NAME" the set.
+            or "photos", embedded; "rooms", "nuclei" or "membranes", synthetic; "tfds:NAME"; an
+            .npz file or folder. Where both are there, "./NAME" and "embedded:NAME" tell them apart.
         split: "train", "validation" or "test", of TFDS also such as "train[:10%]". `None`: all
             images, or "train" where the source is divided.
         size: int, height and width in pixels, see `ganlib.data.fit`; `None` keeps the size.
         channels: 1 turns colour into BT.601 luma, 3 repeats grey; `None` keeps the channels.
-        masks: bool, whether masks are needed; of TFDS' 1, 2 and 3, as in oxford_iiit_pet, the pets
-            (1) with their borders (3) are foreground.
+        masks: bool, whether masks are needed; of TFDS' 1, 2 and 3 all but 2 are foreground.
         any_size: bool, whether images may differ in size; photos and images with masks always may.
         value_range: `ganlib.images.ValueRange` of an array or .npz. `None`: by dtype and values.
 

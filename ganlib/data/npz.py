@@ -26,9 +26,8 @@ SUFFIXES = {None: ("", "train"), "validation": ("validation", "valid", "val")}  
 def load_npz(path, split=None, value_range=None):
     """Loads `Images` from an .npz file, without pickle; see `load`.
 
-    The keys are `x`, `y` (labels, or masks of the images' size), `group` and `stack` (whether
-    consecutive images are neighbours), or with a split `x_train`, `y_train`, `group_train`; `NAMES`
-    has more spellings, in any case, and the split may stand on either side.
+    The keys are `x`, `y` (labels or masks), `group` and `stack`, or with a split `x_train`, …;
+    `NAMES` has more spellings, in any case, and the split may stand on either side.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:

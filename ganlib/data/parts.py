@@ -1,6 +1,7 @@
 """Data in parts for training, validation and testing that share nothing."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -41,22 +42,19 @@ class Parts:
 def load_parts(spec, *, size=None, channels=None, any_size=False, tile=None, most=None, seed=0):
     """Loads images in three parts, and checks them.
 
-    What the source holds as "train", "validation" and "test" stays that; but without a test part
-    its validation part is one, as usual with DIV2K. For a part that is missing, or a validation
-    part smaller than `most` asks, 15 % of the images are set aside, see `Images.split`. Training
-    images whose pixels are those of a held-out one are dropped.
+    The source's own "train", "validation" and "test" stay; without a test part its validation part
+    is one, as usual with DIV2K. For a part that is missing, or a validation part smaller than
+    `most` asks, 15 % are set aside. Training images with a held-out one's pixels are dropped.
 
     Args:
         spec: what `load` takes.
         size, channels, any_size: as of `load`.
-        tile: int, height and width in pixels of square tiles that images are cut into, with their
-            masks; the last of a row or column may overlap. Fewer than six images are divided in
-            bands, with a tile's width left out between two parts. `None`: whole images.
+        tile: int, side in pixels of the tiles that images and masks are cut into; the last of a row
+            may overlap. Fewer than six images are divided in bands, a tile's width apart.
         most: dict, most images or tiles of "train", "validation" and "test", drawn at random.
         seed: int, not negative: what goes where.
 
-    Returns:
-        `Parts`. The groups of tiles are those of their images, or the images' names.
+    Returns `Parts`; the groups of tiles are those of their images, or the images' names.
     """
     most = most or {}
     options = {"size": size, "channels": channels, "any_size": any_size, "masks": bool(tile)}
@@ -168,12 +166,10 @@ def _bands(images, names, tile, seed):
 
 
 def _tiles(images, tile, most):
-    places = [
-        (i, row, column)
-        for i, image in enumerate(images.images)
-        for row in _steps(image.shape[0], tile)
-        for column in _steps(image.shape[1], tile)
-    ]
+    places = []
+    for i, image in enumerate(images.images):
+        rows, columns = (_steps(side, tile) for side in image.shape[:2])
+        places += itertools.product([i], rows, columns)
     if most is not None and len(places) > most:
         places = [places[i] for i in _chosen(len(places), most)]
     cut = {}

@@ -1,7 +1,6 @@
 """Reads the style factors of rooms back from the pictures: which styles are there, which missing?
 
-Each factor shows in boxes of the picture that nothing else reaches. What stands there is compared
-with the same boxes of plain drawings, one for each value that the factor may have.
+Boxes of the picture that one factor alone reaches are compared with those of plain drawings.
 """
 
 import functools
@@ -33,16 +32,13 @@ _RULES = (
 def style_coverage(images):
     """Counts the styles in pictures of rooms.
 
-    Takes `Images`, or an array `(n, size, size, 3)`, 32 to 128 pixels wide. Returns a dict: `n`
-    pictures; `clear`, those whose factors can all be told; shares in [0, 1] of the `values` and
-    `styles` seen, and `styles_expected` of n random ones; `missing_styles`; and `counts`, factor →
-    int64, pictures of each value.
+    Takes `Images`, or an array `(n, size, size, 3)`, 32 to 128 pixels wide. Returns a dict: `n`;
+    `clear`, pictures whose factors can all be told; shares of the `values` and `styles` seen, and
+    `styles_expected` of n random ones; `missing_styles`; `counts`, pictures of each value.
     """
-    found = styles(images)
-    counts = {
-        name: np.bincount(found[name][found[name] >= 0], minlength=len(values))
-        for name, values in FACTORS.items()
-    }
+    found, counts = styles(images), {}
+    for name, values in FACTORS.items():
+        counts[name] = np.bincount(found[name][found[name] >= 0], minlength=len(values))
     clear = np.all([values >= 0 for values in found.values()], axis=0)
     seen = len(np.unique(number({name: values[clear] for name, values in found.items()})))
     return {
@@ -59,8 +55,7 @@ def style_coverage(images):
 def styles(images):
     """Measures the style factors of pictures of rooms; arguments as of `style_coverage`.
 
-    Returns a dict, factor → int64 `(n,)`, positions in `ganlib.data.rooms.FACTORS[factor]`, or -1
-    where a factor, or one that it is read with the help of, shows none of its values clearly.
+    Returns a dict, factor → int64 `(n,)`, positions in `FACTORS[factor]`, or -1 where unclear.
     """
     pictures = (images if isinstance(images, Images) else Images(images)).as_range("byte")
     if pictures.shape[1] != pictures.shape[2] or pictures.shape[3] != 3:

@@ -25,9 +25,8 @@ _ORIGIN = "Bedrooms drawn by ganlib with known style factors; no photographs, no
 def rooms(split=None, size=64, train=2000, test=500):
     """Synthetic pictures of bedrooms, `(n, size, size, 3)` bytes, the same on every call.
 
-    Each 1,152 pictures of a split, from its start, hold each style (`FACTORS`) once. `split` is
-    "train" or "test", which share no picture, or `None` for both; `size` 32 to 128 pixels; `train`
-    and `test` are numbers of pictures.
+    Each 1,152 pictures of a split hold each style (`FACTORS`) once. `split` is "train" or "test",
+    which share none, or `None`; `size` 32 to 128; `train` and `test` are numbers of pictures.
     """
     indices = room_indices(split, train, test)
     images = draw(factors(indices), jitter(indices), size)
@@ -43,7 +42,6 @@ def room_indices(split=None, train=2000, test=500):
 
 def factors(indices):
     """The style of each picture: factor → int64 `(n,)`, positions in `FACTORS[factor]`."""
-    indices = np.asarray(indices, np.int64)
     styles = np.empty_like(indices)
     blocks, places = np.divmod(indices, STYLES)
     for block in np.unique(blocks):
@@ -60,7 +58,7 @@ def number(values):
 
 def jitter(indices):
     """Each picture's own variation, `(n, 40)` in [0, 1), whatever is drawn beside it."""
-    return _random(np.asarray(indices, np.int64)[:, None], STYLES + np.arange(40)[None])
+    return _random(indices[:, None], STYLES + np.arange(40)[None])
 
 
 def _random(a, b):
@@ -77,11 +75,9 @@ def _mixed(x):
     return x ^ (x >> np.uint64(31))
 
 
-# -- drawing: polygons in one-point perspective with Pillow, then light with NumPy -----------------
-
-# A place in the room is `(x, y, k)`: its position in the picture if it stood at the back wall, as
-# fractions of the side from the top left corner, and its nearness, 1 at the back wall and more
-# before it. All is drawn with the bed on the left and mirrored for the right.
+# Drawn with the bed on the left, mirrored for the right. A place in the room is `(x, y, k)`: where
+# it would be in the picture at the back wall, as fractions of the side from the top left; and its
+# nearness, 1 at the back wall and more before it.
 COLOURS = {
     "wall": ((226, 204, 164), (118, 150, 202), (146, 192, 140), (224, 152, 158)),
     "floor": ((190, 140, 85), (92, 58, 40), (108, 108, 116)),
@@ -98,16 +94,13 @@ _AHEAD = 4.0  # nearness at which walls and floor have left the picture
 
 
 def draw(factors, jitter, size):
-    """Draws pictures, uint8 `(n, size, size, 3)`.
-
-    `factors` is as of `ganlib.data.rooms`, `jitter` floats `(n, 40)` in [0, 1), plainest at 0.5.
-    """
-    n = len(jitter)
-    rows = [{name: int(values[i]) for name, values in factors.items()} for i in range(n)]
-    pictures = np.empty((n, size, size, 3), np.uint8)
-    for picture, row, wiggle in zip(pictures, rows, 2.0 * jitter - 1.0, strict=True):
-        picture[:] = _flat(row, wiggle, size)
-    pictures = _lit(pictures, factors, 2.0 * jitter - 1.0)
+    """Draws pictures, uint8 `(n, size, size, 3)`; `jitter` `(n, 40)` is plainest at 0.5."""
+    wiggles = 2.0 * jitter - 1.0
+    pictures = np.empty((len(jitter), size, size, 3), np.uint8)
+    for i, wiggle in enumerate(wiggles):
+        row = {name: int(values[i]) for name, values in factors.items()}
+        pictures[i] = _flat(row, wiggle, size)
+    pictures = _lit(pictures, factors, wiggles)
     right = factors["bed"] == 1
     pictures[right] = pictures[right, :, ::-1]
     return pictures
@@ -154,7 +147,6 @@ def _flat(row, wiggle, size):
         canvas.line([at(x, top), at(x, bottom)], fill=_scaled(wall, 0.75))
     upright(left, bottom - 0.018, right, bottom, FRAME, 0.9)
     canvas.line([at(left, top), at(right, top)], fill=_scaled(wall, 0.8))
-
     # The window
     if row["window"]:
         x0, x1 = 0.625 + 0.006 * wiggle[6], 0.795 + 0.005 * wiggle[7]
@@ -169,7 +161,6 @@ def _flat(row, wiggle, size):
                 upright(x, top + 0.035, x + 0.075, bottom - 0.06, curtain)
                 upright(x + 0.025, top + 0.035, x + 0.035, bottom - 0.06, curtain, 0.8)
             upright(x0 - 0.05, top + 0.03, x1 + 0.05, top + 0.042, wood, 0.8)
-
     # A picture above the bed
     if wiggle[8] < 0.4:
         x0, y0 = 0.27 + 0.02 * wiggle[8], top + 0.05
@@ -177,7 +168,6 @@ def _flat(row, wiggle, size):
         upright(x0, y0, x0 + 0.14, y0 + 0.11, wood, 0.6)
         upright(x0 + 0.012, y0 + 0.012, x0 + 0.128, y0 + 0.098, inside)
         upright(x0 + 0.012, y0 + 0.065, x0 + 0.128, y0 + 0.098, inside, 0.6)
-
     # The bedside table and its lamp
     desk = bottom - 0.09
     upright(0.51, desk, 0.585, bottom + 0.005, wood, 0.75, 1.08)
@@ -186,7 +176,6 @@ def _flat(row, wiggle, size):
     y0, y1 = desk - 0.14, desk - 0.04
     lamp = SHADE[row["lamp"]]
     fill([(LAMP_X - w, y) for w, y in ((0.03, y0), (-0.03, y0), (-0.046, y1), (0.046, y1))], lamp)
-
     # The bed
     x0, x1, foot = 0.19, 0.465, 2.4 + 0.05 * wiggle[5]
     mattress = bottom - 0.07
@@ -212,9 +201,8 @@ def _lit(pictures, factors, wiggle):
     fall = 1.0 - 0.25 * ((x - 0.5) ** 2 + (y - 0.45) ** 2)
     strength = 1.0 + 0.06 * wiggle[:, 5:6] + 0.02 * wiggle[:, 6:9]  # in all, and by colour
     light = fall[None, :, :, None] * strength[:, None, None].astype(np.float32)
-    floors = np.array([bottom for _, _, bottom in CAMERA], np.float32)
     result = np.empty_like(pictures)
-    for camera, bottom in enumerate(floors):
+    for camera, (_, _, bottom) in enumerate(np.array(CAMERA, np.float32)):
         # The room's light is alike for all pictures of a camera: one glow each.
         glow = np.exp(-((x - LAMP_X) ** 2 + (y - bottom + 0.18) ** 2) / (2 * 0.1**2))
         glow = glow[..., None] * np.array([64.0, 52.0, 24.0], np.float32)
@@ -226,8 +214,7 @@ def _lit(pictures, factors, wiggle):
 
 
 def _scaled(colour, light):
-    red, green, blue = colour
-    return min(255, int(red * light)), min(255, int(green * light)), min(255, int(blue * light))
+    return tuple(min(255, int(c * light)) for c in colour)
 
 
 def _tinted(colour, tint):

@@ -35,14 +35,10 @@ def load_tfds(name, split=None, size=None, channels=None, masks=False):
             planes.append(np.asarray(example["segmentation_mask"])[..., 0] if masks else None)
     if masks and set().union(*(np.unique(mask).tolist() for mask in planes)) <= TRIMAP:
         planes = [mask != BACKGROUND for mask in planes]
-    return Images(
-        images,
-        planes if masks else None,
-        labels if labelled else None,
-        names=[f"{split} {i}" for i in range(len(images))],
-        name=builder.info.full_name,
-        origin=f"TensorFlow Datasets, {builder.info.full_name}.",
-    )
+    name = builder.info.full_name
+    facts = {"name": name, "origin": f"TensorFlow Datasets, {name}."}
+    facts["names"] = [f"{split} {i}" for i in range(len(images))]
+    return Images(images, planes if masks else None, labels if labelled else None, **facts)
 
 
 def prepared(name):

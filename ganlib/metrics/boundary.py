@@ -1,7 +1,6 @@
 """The boundary GAN's scores: s1 for real pictures, s2 for the boundary, s3 for likeness.
 
-The write-up's best score, 0.6789090664113528, is the product of its s1, s2 and s3. The course's own
-scorer is not public: s1 and s2 follow from its text and its loss, s3 is this project's definition.
+The course's own scorer is not public: s1 and s2 follow from its text, s3 is this project's.
 """
 
 import numpy as np
@@ -31,9 +30,8 @@ def s2(logits):
 def s3(fake, real, value_range, similarity="correlation"):
     """Mean over generated pictures of the similarity to the nearest real picture.
 
-    Read it beside real pictures (`s3_ceiling`) and noise: lung cells of 32×32×3 have 0.63 and 0.05.
-    Smooth and typical pictures score high, the mean of all cells 0.86: above its ceiling, s3 does
-    not mean better than real.
+    Read it beside real pictures (`s3_ceiling`) and noise. Smooth and typical pictures score high:
+    above its ceiling, s3 does not mean better than real.
 
     Args:
         fake, real: arrays `(n, height, width, channels)` and `(m, …)`.
@@ -93,11 +91,10 @@ def score_boundary(
         seed: int, of the noise.
 
     Returns:
-        dict with "s1", "s2", "s3", "score", "similarity", "n", "n_real", "n_train", and "s3_real",
-        the ceiling; "s3_noise", the floor: n pictures of uniform noise; "s3_flat": `fake`, each of
-        one colour, an s3 that owes nothing to detail; "s3_mean": the mean picture of `real`;
-        "s3_back": `real` against `fake`, low where those do not vary; "s3_train": `fake` against
-        `train`. Clearly above s3, G copies; but more references raise it, too.
+        dict with "s1", "s2", "s3", "score", "similarity", "n", "n_real", "n_train"; "s3_real", the
+        ceiling; "s3_noise", the floor; "s3_flat", of `fake`, each of one colour; "s3_mean", of the
+        mean of `real`; "s3_back", `real` against `fake`, low where those do not vary; "s3_train",
+        `fake` against `train`: clearly above s3, G copies; but more references raise it, too.
     """
     for logits, pictures in ((real_logits, real), (fake_logits, fake)):
         shape, n = np.shape(logits), len(pictures)
@@ -109,9 +106,9 @@ def score_boundary(
 
     noise = convert(np.random.default_rng(seed).random(fake.shape), "unit", value_range)
     flat = np.broadcast_to(fake.mean(axis=(1, 2), keepdims=True, dtype="float64"), fake.shape)
-    scores = {"s1": s1(real_logits), "s2": s2(fake_logits), "s3": nearest(fake, real)}
-    scores |= {
-        "score": scores["s1"] * scores["s2"] * scores["s3"],
+    factors = {"s1": s1(real_logits), "s2": s2(fake_logits), "s3": nearest(fake, real)}
+    scores = factors | {
+        "score": factors["s1"] * factors["s2"] * factors["s3"],
         "s3_real": nearest(real, real, others=True),
         "s3_noise": nearest(noise, real),
         "s3_flat": nearest(flat, real),

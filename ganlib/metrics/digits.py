@@ -16,11 +16,10 @@ def digit_quality(classifier, images, reference):
         reference: the same, real digits that neither the GAN nor the classifier was trained on.
 
     Returns:
-        dict with `confidence`, mean probability of the class each image is taken for, in [0.1, 1];
-        `digit_score`, the Inception Score's formula over the digit classifier, in [1, 10];
-        `frechet_distance` in the classifier's feature space; `missing_digits`, how many digits make
-        up less than 1 % of the images; `histogram`, list of ten shares of the images, by the digit
-        they are taken for; `no_digit`, share of those with less than 50 % confidence; `n`.
+        dict with `confidence`, mean probability of the class each image is taken for;
+        `digit_score`, the Inception Score's formula, in [1, 10]; `frechet_distance` of the
+        features; `histogram`, ten shares, by digit; `missing_digits`, how many are below 1 %;
+        `no_digit`, share of images with less than 50 % confidence; `n`.
     """
     probabilities, features = classifier(images)
     confidence = probabilities.max(axis=1)

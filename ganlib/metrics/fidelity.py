@@ -18,8 +18,7 @@ def frechet_distance(first, second):
     |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), with full covariances (Heusel et al., 2017); FID only
     over Inception's pool features. Biased upwards on small samples: compare only at equal n.
 
-    Args:
-        first, second: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 2.
+    The features are finite arrays `(n, d)` and `(m, d)`, n, m ≥ 2.
     """
     (mean1, root1), (mean2, root2) = map(_gaussian, check_features(first, second))
     # With C1 = R1ᵀ R1 and C2 = R2ᵀ R2, tr (C1 C2)^½ is the sum of the singular values of R1 R2ᵀ:
@@ -47,10 +46,8 @@ def inception_score(probabilities):
     """exp of the mean KL divergence of each image's class probabilities from their mean.
 
     From 1 (all images look alike) to the number of classes (each certain, all as often), over all
-    images at once (Salimans et al., 2016); "Inception Score" only if Inception classifies.
-
-    Args:
-        probabilities: array `(n, classes)`, rows that sum to 1, or a ValueError is raised.
+    images at once (Salimans et al., 2016); "Inception Score" only if Inception classifies. Takes
+    an array `(n, classes)`. ValueError: rows do not sum to 1.
     """
     p = np.asarray(probabilities, "float64")
     if p.ndim != 2 or not len(p) or p.min() < 0 or not np.allclose(p.sum(axis=1), 1, atol=1e-3):
@@ -77,10 +74,10 @@ def evaluate(real_features, fake_features, network, probabilities=None, seed=0):
         seed: int, for the draw of `MOST` images for the scores over pairs.
 
     Returns:
-        dict with "kid", "kid_standard_error" (see `ganlib.metrics.kernel`), "frechet" (to be called
-        what `frechet_name` says), "inception_score" (None without probabilities), "precision",
-        "recall", "density", "coverage" (see `ganlib.metrics.neighbours`); "network", "resize",
-        "n_real", "n_fake"; and "cautions", sentences on which numbers mislead at these sizes.
+        dict with "kid", "kid_standard_error", "frechet" (called what `frechet_name` says),
+        "inception_score" (None without probabilities), "precision", "recall", "density",
+        "coverage"; "network", "resize", "n_real", "n_fake"; and "cautions", sentences on which
+        numbers mislead at these sizes.
     """
     real_features, fake_features = np.asarray(real_features), np.asarray(fake_features)
     frechet = frechet_distance(real_features, fake_features)
@@ -112,12 +109,8 @@ def _cautions(n, d, pairs, classified):
     precision = "precision and recall depend on n; compare at equal n (Kynkäänniemi et al., 2019)"
     density = "density and coverage scatter; coverage depends on n / m (Naeem et al., 2020)"
     inception = "the Inception Score comes out too low (Chong & Forsyth, 2020)"
-    limits = [  # sample size, from which size on the number may be read plainly, and why
-        (n, max(2048, d + 1), rank + frechet),
-        (pairs, 500, kid),
-        (pairs, 1000, precision),
-        (pairs, 1000, density),
-        (classified, 5000, inception),
-    ]
+    # Sample size, from which size on the number may be read plainly, and why.
+    limits = [(n, max(2048, d + 1), rank + frechet), (pairs, 500, kid), (pairs, 1000, precision)]
+    limits += [(pairs, 1000, density), (classified, 5000, inception)]
     said = [f"n = {n:,} is below {least:,}: {what}." for n, least, what in limits if n < least]
     return said + [f"Scores over pairs are of {pairs:,} images drawn at random."] * (pairs < n)

@@ -19,10 +19,8 @@ def kernel_distance(real, fake):
 
     The unbiased estimate of the squared maximum mean discrepancy under the kernel (x·y / d + 1)³
     (Bińkowski et al., 2018), to which means over random subsets tend. The standard error is the
-    jackknife's (Efron & Stein, 1981): up to √2 too large where the sets do not differ.
-
-    Args:
-        real, fake: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 3.
+    jackknife's (Efron & Stein, 1981): up to √2 too large where the sets do not differ. The
+    features are finite arrays `(n, d)` and `(m, d)`, n, m ≥ 3.
     """
     real, fake = (x.astype("float64") for x in check_features(real, fake, least=3))
     n, m = len(real), len(fake)

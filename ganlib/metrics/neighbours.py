@@ -5,8 +5,7 @@ import numpy as np
 from ganlib.metrics.checks import blocks, check_features
 
 KS = (3, 5)  # which neighbour precision and recall, and density and coverage go by
-# Distances are equal that differ by less than this share of the two squared lengths that they are
-# made of: rounding's is 2e-15 at most with up to 2,048 features.
+# Distances are equal that differ by less than this share of the two squared lengths in them.
 ROUNDING = 64 * np.finfo("float64").eps
 
 
@@ -16,10 +15,8 @@ def compare(real, fake):
     A fake is precise if it is at most as far from some real image as that one's third nearest real
     neighbour; recall is the same with the sets exchanged (Kynkäänniemi et al., 2019). Density and
     coverage count fakes that are nearer to a real image than its fifth nearest (Naeem et al.,
-    2020): 1 and 1 - 2⁻⁵ on average for equal distributions.
-
-    Args:
-        real, fake: arrays `(n, d)` and `(m, d)` of features, finite, n, m ≥ 6.
+    2020): 1 and 1 - 2⁻⁵ on average for equal distributions. The features are finite arrays `(n, d)`
+    and `(m, d)`, n, m ≥ 6.
     """
     real, fake, of_real, of_fake = _centred(*check_features(real, fake, least=max(KS) + 1))
     real_radii, fake_radii = _radii(real, of_real), _radii(fake, of_fake)
@@ -42,12 +39,8 @@ def compare(real, fake):
 def nearest(queries, references):
     """The nearest reference of each query: is a generated image a copy of a training image?
 
-    Args:
-        queries, references: arrays `(n, d)` and `(m, d)` of features, finite.
-
-    Returns:
-        Indices into the references, int64 `(n,)`, and their distances, float64 `(n,)`, in the
-        features' units; 0 for an exact copy.
+    Of finite features `(n, d)` and `(m, d)`. Returns indices into the references, int64 `(n,)`, and
+    their distances, float64 `(n,)`; 0 for an exact copy.
     """
     queries, references = check_features(queries, references, least=1)
     moved, parts, lengths, of_parts = _centred(references, queries)

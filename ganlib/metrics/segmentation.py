@@ -13,13 +13,12 @@ from ganlib.losses import check_same_shape
 class Jaccard(keras.metrics.Metric):
     """Jaccard index of logits, |A ∩ B| / |A ∪ B|, over the whole set.
 
-    Mask values in [0, 1] are foreground above 0.5, and 255 is, too. For other values and for logits
-    that are NaN the score is NaN: `fit` can raise no error. It is 1 where both areas are exactly 0;
-    a *soft* one is so only where every sigmoid underflows: of an empty mask the score is then 0.
+    Mask values in [0, 1] are foreground above 0.5, and 255 is, too; other values and NaN logits
+    make the score NaN: `fit` can raise no error. It is 1 where both areas are exactly 0, which a
+    *soft* one is only where every sigmoid underflows.
 
     Args:
-        threshold: float in (0, 1), the probability above which a pixel counts as foreground; None:
-            soft, its probability counts.
+        threshold: float in (0, 1), above which a pixel is foreground. None: its probability counts.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):
@@ -70,18 +69,14 @@ def score_masks(probabilities, masks, threshold=0.5):
     """Scores predicted masks; all pixels of all pictures count alike.
 
     Args:
-        probabilities: array `(n, height, width, 1)` or `(n, height, width)` in [0, 1], or a list of
-            pictures of different sizes.
+        probabilities: array `(n, height, width[, 1])` in [0, 1], or a list of pictures.
         masks: the same, of 0 and 1.
         threshold: float in (0, 1), the probability above which a pixel counts as foreground.
 
     Returns:
         dict with `jaccard`, `dice`; `jaccard_soft`, `dice_soft`, where each pixel counts with its
         probability; `foreground`, its share of the pixels in truth; and `n`, pictures. A score is 1
-        where both areas are exactly 0: a soft one of empty masks is 0 once a probability is not.
-
-    Raises:
-        ValueError: shapes that differ or are none of these, no picture, or values out of range.
+        where both areas are exactly 0.
     """
     check_threshold(threshold)
     masks, probabilities = _check_masks(masks), [np.asarray(p) for p in probabilities]
@@ -104,13 +99,8 @@ def score_masks(probabilities, masks, threshold=0.5):
 def baselines(masks, share=0.5):
     """What predictors score that have not looked at the picture, from the foreground's share alone.
 
-    Args:
-        masks: as for `score_masks`.
-        share: float in [0, 1], the foreground's share in the training set.
-
-    Returns:
-        dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`), each with
-        the four scores at a threshold of 0.5.
+    Returns a dict: "background" (all 0), "foreground" (all 1) and "constant" (all `share`, the
+    training set's), each with the four scores at a threshold of 0.5. `masks` as for `score_masks`.
     """
     truth = _foreground(_check_masks(masks))
 
@@ -142,8 +132,7 @@ def _check_masks(masks):
     masks = [np.asarray(mask) for mask in masks]
     if not masks or not all(m.shape[2:] in ((), (1,)) and np.isin(m, (0, 1)).all() for m in masks):
         raise ValueError(
-            "Masks must be (n, height, width, 1) or (n, height, width), n ≥ 1, of 0 and 1 only; "
-            "`masks > 127` makes such of bytes. Received: shapes and highest values "
-            f"{[(m.shape, m.max()) for m in masks[:3]]}"
+            "Masks must be (n, height, width[, 1]), n ≥ 1, of 0 and 1 only; `masks > 127` makes "
+            f"such of bytes. Received: {[(m.shape, m.max()) for m in masks[:3]]}"
         )
     return [mask.astype(bool) for mask in masks]

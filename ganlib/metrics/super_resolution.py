@@ -25,8 +25,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 
     Args:
         enlarge: callable, uint8 `(h, w, 3)` to uint8 `(scale·h, scale·w, 3)`.
-        photos: `ganlib.data.Images` of three channels and any sizes; a DataError is raised where
-            there are none, or one is too small.
+        photos: `ganlib.data.Images` of three channels and any sizes, not too small.
         scale: int.
         features: `ganlib.features.perceptual.Extractor` for a perceptual distance, or None.
         side: int, height and width of the centre that the perceptual distance looks at; None: all.
@@ -55,8 +54,7 @@ def evaluate(enlarge, photos, scale, features=None, side=None, check=True):
 def mean_scores(rows):
     """Returns the mean of each score of `evaluate` over the photographs, `n`, and `n_infinite`.
 
-    A blank photograph is enlarged without any error: its PSNR is infinite, and so is a sharpness
-    relative to none. `n_infinite` photographs have such scores, which are left out of the means.
+    So many, such as blank ones, have infinite scores, which are left out of the means.
     """
     means = {key: finite_mean([row[key] for row in rows]) for key in rows[0] if key != "name"}
     return {**means, "n": len(rows), "n_infinite": sum(math.inf in row.values() for row in rows)}
@@ -70,7 +68,7 @@ def finite_mean(values):
 def sharpness(image, original):
     """Mean gradient of the luma of a uint8 picture over its original's: 1 is as sharp, 0 flat.
 
-    Noise counts as sharp, too: read it beside a perceptual distance. Infinity over a flat original.
+    Noise counts as sharp, too: read it beside a perceptual distance. Over a flat one, infinity.
     """
     mine, its = (np.hypot(*np.gradient(luma(x, "byte"))).mean() for x in (image, original))
     return float(mine / its) if its else math.inf

@@ -6,8 +6,7 @@ from ganlib.models import dcgan
 def build_generator(filters=32, *, latent_dim=256, upsample="transpose", seed=0):
     """Builds DCGAN's generator with Keras' default initial values: images in [-1, 1].
 
-    The write-up states the pictures' size and the 256 latent values; the rest is DCGAN's. Args and
-    errors as of `ganlib.models.dcgan.build_generator`.
+    The write-up states the pictures' size and the 256 latent values; the rest is DCGAN's.
     """
     options = {"upsample": upsample, "initializer": "keras", "seed": seed}
     return dcgan.build_generator(32, latent_dim, filters, **options)
@@ -19,7 +18,6 @@ def build_discriminator(filters=32, *, normalisation=None, seed=0):
     It is **not** batch-normalised: the boundary loss asks for a value, D(G(z)) = ½, which D would
     give for the statistics of a generated batch alone, and not in use, with moving averages. Nor
     spectrally by default: that bounds how far apart D can put real images, at 1, and others, at ½.
-    Args and errors as of `ganlib.models.dcgan.build_discriminator`.
     """
     options = {"normalisation": normalisation, "initializer": "keras", "seed": seed}
     return dcgan.build_discriminator(32, filters, **options)

@@ -17,8 +17,8 @@ def build_generator(
         size: int, a power of two from 8 on; images are `(batch_size, size, size, 3)`.
         latent_dim, seed: int; the latter of the weights' initial values.
         filters: int, of the last hidden layer; each earlier one has twice as many.
-        upsample: "transpose", transposed 4×4 convolutions with stride 2 as in the paper; "resize",
-            nearest-neighbour upsampling and a 3×3 convolution: no checkerboard (Odena et al., 2016)
+        upsample: "transpose", 4×4 with stride 2 as in the paper; "resize", nearest-neighbour
+            upsampling and a 3×3 convolution: no checkerboard (Odena et al., 2016).
         initializer: "normal", N(0, 0.02) as in the paper; or "keras", uniform after Glorot.
     """
     levels = _levels(size)
@@ -47,11 +47,8 @@ def build_discriminator(
 ):
     """Builds the discriminator: images `(batch_size, size, size, 3)` to logits.
 
-    Args:
-        size, initializer, seed: as in `build_generator`.
-        filters: int, of the first layer; each later one has twice as many.
-        normalisation: "batch" after every convolution but the first, as in the paper; "spectral" in
-            every layer (Miyato et al., 2018); or `None`.
+    `filters` are the first layer's; each later one has twice as many. `normalisation` is "batch"
+    after all but the first, as in the paper; "spectral"; or `None`.
     """
     check_choice("normalisation", normalisation, ("batch", "spectral", None))
     widths = [filters << level for level in range(_levels(size))]
@@ -62,10 +59,9 @@ def build_discriminator(
 def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
     """Returns the bedroom assignment's generator: latents to images in [-1, 1].
 
-    The assignment states size 64 and 32 filters: Dense 16,384, reshaped to 8×8×256; transposed
-    convolutions of 128, 64 and 32 filters with stride 2, each with BatchNorm and LeakyReLU, which
-    lead to the full size; so the output layer has stride 1. It leaves the kernels' size open: 5×5,
-    as in TensorFlow's DCGAN tutorial; all else is Keras' default. `size` is a multiple of 8.
+    The assignment states Dense 16,384, reshaped to 8×8×256, and transposed convolutions of 128, 64
+    and 32 filters with stride 2, BatchNorm and LeakyReLU; so the output layer has stride 1. Its
+    kernels' size is open: 5×5, as in TensorFlow's DCGAN tutorial. `size` is a multiple of 8.
     """
     if size < 16 or size % 8:
         raise ValueError(f"`size` must be a multiple of 8 from 16 on. Received: size={size}")
@@ -85,9 +81,8 @@ def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
 def build_assignment_discriminator(*, size=64, filters=32, seed=0):
     """Returns the bedroom assignment's discriminator: images to logits `(batch_size, 1)`.
 
-    The assignment states size 64 and 32 filters: convolutions of 32, 128 and 256 with stride 2 and
-    LeakyReLU; Flatten; Dense 1. The sigmoid of the logit is the probability that it asks for.
-    `filters` are those of the first layer.
+    The assignment states convolutions of 32, 128 and 256 filters with stride 2 and LeakyReLU, then
+    Dense 1; the sigmoid of the logit is the probability that it asks for.
     """
     widths = (filters, 4 * filters, 8 * filters)
     return strided_discriminator((size, size, 3), widths, 5, slope=0.3, seed=seed)

@@ -17,8 +17,7 @@ def build_generator(
         latent_dim, width, seed: int; `width` is of the hidden layers (the tutorial's is 128).
         output: `"sigmoid"`, images in [0, 1], or `"tanh"`, in [-1, 1], as the data must be.
         batch_norm: bool, batch normalisation before each hidden activation.
-        momentum: float, of its moving statistics. Short runs want 0.9: with 0.99 inference looks
-            like training only after several hundred steps.
+        momentum: float, of its moving statistics. Runs of a few hundred steps want 0.9.
     """
     kernel = new_kernels("keras", count(100 * seed))
 
@@ -40,8 +39,6 @@ def build_generator(
 def build_discriminator(width=128, *, dropout=0.4, seed=0):
     """Builds the discriminator: images `(batch_size, 28, 28, 1)` to logits `(batch_size, 1)`.
 
-    Args:
-        width: int, filters of both convolutions; the write-up's is 128, the tutorial's 64.
-        dropout, seed: rate after each activation; int, of initial values and dropout masks.
+    `width` is of both convolutions: the write-up's is 128, the tutorial's 64; `dropout` a rate.
     """
     return strided_discriminator((28, 28, 1), (width, width), 3, dropout=dropout, seed=seed)

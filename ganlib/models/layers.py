@@ -12,10 +12,7 @@ register = keras.saving.register_keras_serializable("ganlib")
 
 
 def new_kernels(initializer, seeds):
-    """A function that gives the next kernel its initializer, with the next seed of an iterator.
-
-    "normal" is N(0, 0.02) as in DCGAN, "keras" uniform after Glorot.
-    """
+    """A function that gives the next kernel its initializer, with the next seed of an iterator."""
     check_choice("initializer", initializer, ("normal", "keras"))
     if initializer == "normal":
         return lambda: keras.initializers.RandomNormal(stddev=0.02, seed=next(seeds))
@@ -56,8 +53,8 @@ def strided_discriminator(
 
 @functools.cache
 def _jax_transposed_convolution():
-    # It is the input gradient of a strided one, F: its own gradients are F itself (for the input)
-    # and F's kernel gradient (for the kernel); what JAX makes of it is slow (jax-ml/jax#31662).
+    # The input gradient of a strided one, F; so its own gradients are F (for the input) and F's
+    # kernel gradient (for the kernel). What JAX makes of it is slow (jax-ml/jax#31662).
     import jax
 
     def strided(y, kernel, strides, padding):  # kernel: (height, width, out, in), as Keras keeps it
@@ -103,9 +100,8 @@ class Conv2DTranspose(layers.Conv2DTranspose):
 class ThinConv2D(layers.Conv2D):
     """`keras.layers.Conv2D` for few output channels, faster on TensorFlow's CPU.
 
-    A k×k convolution to one channel leaves the CPU's vector units idle. Here it is a k×1
-    convolution to k channels (one a column of the kernel) and a fixed one-hot 1×k convolution that
-    shifts and adds them: 2 to 5 times faster (benchmarks/README.md). Only padding="same".
+    A k×k convolution to one channel leaves the CPU's vector units idle. Here it is a k×1 one to k
+    channels and a fixed one-hot 1×k one that shifts and adds them: 2 to 5 times faster.
     """
 
     def __init__(self, filters, kernel_size, **kwargs):
@@ -114,7 +110,11 @@ class ThinConv2D(layers.Conv2D):
         _check_plain(self, plain and self.padding == "same")
 
     def convolution_op(self, inputs, kernel):
-        if not _on_tensorflows_cpu():
+        if keras.backend.backend() != "tensorflow":
+            return super().convolution_op(inputs, kernel)
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
             return super().convolution_op(inputs, kernel)
         height, width, channels, filters = kernel.shape
         columns = ops.transpose(kernel, (0, 2, 1, 3))
@@ -125,14 +125,6 @@ class ThinConv2D(layers.Conv2D):
         shift = shift.reshape(1, width, width * filters, filters)
         partial = ops.conv(inputs, columns, padding="same")
         return ops.conv(partial, ops.cast(shift, partial.dtype), padding="same")
-
-
-def _on_tensorflows_cpu():
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")
 
 
 def _check_plain(layer, plain):
@@ -150,12 +142,11 @@ def _finish(layer, outputs):
 
 
 class _SpectrallyNormalised:
-    """Mix-in for a layer with a `kernel`, before the Keras layer among the bases.
+    """Mix-in before a Keras layer: its kernel's largest singular value σ becomes 1.
 
-    The largest singular value σ of the kernel, as a matrix `(everything else, outputs)`, comes from
-    one power iteration that starts at the vector `u` of the pass before. The gradient goes through
-    the kernel, also the one in σ, and not the vectors. Keras' `SpectralNormalization` assigns the
-    normalised kernel back, and so overwrites what an earlier pass's gradient may need.
+    σ comes from one power iteration from the vector `u` of the pass before; the gradient goes
+    through the kernel, also the one in σ. Keras' `SpectralNormalization` assigns the normalised
+    kernel back, and so overwrites what an earlier pass's gradient may need.
     """
 
     def build(self, input_shape):
@@ -236,8 +227,7 @@ class CheckSize(layers.Layer):
 class PixelShuffle(layers.Layer):
     """Moves channels to space: `(n, h, w, scale²·c)` to `(n, scale·h, scale·w, c)`.
 
-    Channel `(i·scale + j)·c + k` becomes channel k of the pixel at row i, column j of its block
-    (Shi et al., 2016).
+    Channel `(i·scale + j)·c + k` becomes channel k of row i, column j (Shi et al., 2016).
     """
 
     def __init__(self, scale, **kwargs):

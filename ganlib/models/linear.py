@@ -14,8 +14,7 @@ MARGIN, CENTRE = SIDE // 2, SIDE * SIDE // 2
 def bicubic_kernel(scale):
     """Returns the kernel with which `apply_kernel` is `upscale`: float32 `(5, 5, scale**2)`.
 
-    Channel `i * scale + j` gives the pixel in row `i`, column `j` of the block that replaces one
-    pixel, as in `PixelShuffle`. The 25 taps of a channel sum to 1.
+    The channels are in the order of `PixelShuffle`. The 25 taps of a channel sum to 1.
     """
     impulse = np.zeros((2 * SIDE - 1, 2 * SIDE - 1), np.float32)
     impulse[SIDE - 1, SIDE - 1] = 1
@@ -33,8 +32,7 @@ def fit_kernel(pairs, scale, ridge=1e-4):
     Args:
         pairs: iterable of pairs of float arrays `(height, width, channels)`, small and large.
         scale: int, 2 to 4.
-        ridge: float above 0, the pull to the bicubic kernel, as a fraction of the mean squared
-            difference between a pixel and its neighbours.
+        ridge: float above 0, the pull to bicubic, relative to neighbours' mean squared difference.
     """
     gram = np.zeros((SIDE * SIDE - 1, SIDE * SIDE - 1))
     moments = np.zeros((SIDE * SIDE - 1, scale**2))
@@ -60,8 +58,7 @@ def fit_kernel(pairs, scale, ridge=1e-4):
 def apply_kernel(image, kernel, scale):
     """Enlarges an image in any value range; returns float32, which may overshoot it a little.
 
-    `image` is an array `(height, width, channels)`, mirrored beyond its borders; `kernel` one
-    `(5, 5, scale**2)` of `bicubic_kernel` or `fit_kernel`.
+    `image` is `(height, width, channels)`, mirrored beyond its borders; `kernel` `(5, 5, scale²)`.
     """
     height, width, channels = np.shape(image)
     windows = _windows(np.asarray(image, np.float32))

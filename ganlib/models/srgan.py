@@ -12,9 +12,8 @@ from ganlib.models.linear import LinearUpscaling
 def build_generator(scale=4, filters=64, blocks=16, *, kernel=None, seed=0):
     """Builds an EDSR-like generator: low-resolution pictures in [0, 1] to `scale` times the size.
 
-    A linear upscaler plus what residual blocks add to it at low resolution: a new network *is* its
-    linear upscaler (blocks of Lim et al., 2017; the global skip as in VDSR, Kim et al., 2016). Clip
-    the pictures: they may leave [0, 1] a little.
+    A linear upscaler plus what residual blocks (Lim et al., 2017) add to it at low resolution: a
+    new network *is* its linear upscaler. Clip the pictures: they may leave [0, 1] a little.
 
     Args:
         scale: int, 2, 3 or 4.
@@ -38,9 +37,8 @@ def build_generator(scale=4, filters=64, blocks=16, *, kernel=None, seed=0):
 def build_paper_generator(scale=4, filters=64, blocks=16, *, seed=0):
     """Builds SRResNet as Ledig et al. (2017) drew it: pictures in [0, 1] to `scale` times the size.
 
-    9×9 convolutions at both ends, batch normalisation and PReLU, sub-pixel upsampling in steps (by
-    2 and 2 for a scale of 4), no skip from the input. Its pictures are in [-1, 1]. Args as of
-    `build_generator`.
+    9×9 convolutions at both ends, batch normalisation and PReLU, sub-pixel upsampling in steps, no
+    skip from the input. Its pictures are in [-1, 1]. Args as of `build_generator`.
     """
     check_choice("scale", scale, (2, 3, 4))
     convolution = _convolutions(seed)
@@ -67,13 +65,11 @@ def build_paper_generator(scale=4, filters=64, blocks=16, *, seed=0):
 def build_discriminator(filters=64, *, levels=4, seed=0):
     """Returns SRGAN's discriminator, a `keras.Model`: pictures of any size to logits `(n, 1)`.
 
-    Pairs of convolutions, the second of each pair with stride 2 and the width doubled from level to
-    level; then the mean over all places, so that one network judges patches of every size. The
-    paper's batch normalisation is left out.
+    Pairs of convolutions, the second with stride 2, the width doubled from level to level; then the
+    mean over all places. The paper's batch normalisation is left out.
 
-    Args:
-        filters, levels: int, width of the first level, and halvings (the paper has 4).
-        seed: int, of the convolutions' initial values; the dense layers follow Keras' global seed.
+    `filters` are the first level's, `levels` halvings (the paper has 4); `seed` is of the
+    convolutions' initial values: the dense layers follow Keras' global seed.
     """
     convolution = _convolutions(seed + 1)
     x = images = keras.Input((None, None, 3), name="images")
