@@ -6,12 +6,11 @@ import numpy as np
 import pandas
 import pytest
 import tiny
-from draws import RNG
 
 from ganlib.data import DataError, load
 from ganlib.features.digits import load_or_train
 from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
-from ganlib.studies import classic, digits
+from ganlib.studies import digits
 from ganlib.studies.digits_report import DigitsResults
 
 SMALL = {"width": 2, "d_width": 2, "latent_dim": 4, "batch_size": 64, "samples": 64}
@@ -116,11 +115,3 @@ def test_one_seed_and_other_seeds_can_not_tell():
     apart = judged({"base": [numbers(), None], "latent-50": [None, numbers()]})
     assert set(tiny.verdicts(apart).values()) == {CANNOT_TELL}
     assert judged({"latent-50": [numbers()]}).claims.items == ()  # nothing to compare with
-
-
-def test_the_classic_loop_never_trains_its_discriminator():
-    images = RNG.random((64, 28, 28, 1)).astype("float32")
-    run = classic.classic_recipe(images, batch_sizes=(8, 8), width=2)
-    assert not run.steps["D moved by"].any()
-    assert "discriminator_frozen" in {finding.check for finding in run.findings}
-    assert repr(run) == "batch sizes 8 8: D trained no no"
