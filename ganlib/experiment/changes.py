@@ -31,7 +31,7 @@ def parse(texts):
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals) or name in changes:
-            raise ValueError(f"Write a change once, as name=value. Received: {text!r}")
+            raise ValueError(f"Write it once, as name=value, e.g. epochs=5. Received: {text!r}")
         try:
             changes[name] = json.loads(value, parse_constant=str)  # NaN is no JSON
         except ValueError:
