@@ -252,8 +252,8 @@ def scale_of(model):
     for scale in range(2, 9):
         if found == (1, *(scale * side for side in PROBE), 3):
             return scale
-    advice = "build it with keras.Input((None, None, 3)), to enlarge 2 to 8 times"
-    raise DataError(f"The model can't upscale: {advice}. Received, for {PROBE} pixels: {found}")
+    needed = "must enlarge RGB pictures 2 to 8 times: build it with keras.Input((None, None, 3))"
+    raise DataError(f"The model {needed}. Received, for {PROBE} pixels: {found}")
 
 
 def upscale_image(model, image, tile=256, overlap=32):

@@ -103,19 +103,24 @@ def picture_rows(rows, title="", width=PAGE):
     return figure
 
 
-def picture_table(rows, titles):
-    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over a page's width."""
+def picture_table(rows, titles, captions=None):
+    """A figure of rows (label → pictures, uint8 or in [0, 1]) under titles, over a page's width.
+
+    `captions` are texts below the pictures, label → one each.
+    """
     side = PAGE / len(titles)
     with style() as plt:
-        size = (PAGE, len(rows) * side + 0.15)
+        size = (PAGE, len(rows) * (side + 0.15 * bool(captions)) + 0.15)
         figure, axes = plt.subplots(len(rows), len(titles), figsize=size, squeeze=False)
         for ax, title in zip(axes[0], titles, strict=True):
             ax.set_title(title, fontsize=SMALL)
         for row, (label, pictures) in zip(axes, rows.items(), strict=True):
             row[0].set_ylabel(label, fontsize=SMALL)
-            for ax, picture in zip(row, pictures, strict=True):
+            texts = captions[label] if captions else [""] * len(titles)
+            for ax, picture, text in zip(row, pictures, texts, strict=True):
                 ax.imshow(np.squeeze(picture), cmap="gray", interpolation="nearest")
                 ax.set(xticks=[], yticks=[])
+                ax.set_xlabel(text, fontsize=SMALL)
                 ax.spines[:].set_visible(False)
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas
 from PIL import Image
 
-from ganlib.images import RANGE_MISTAKES, convert, range_mistakes, upscale
+from ganlib.images import RANGE_MISTAKES, convert, psnr, range_mistakes, upscale
 from ganlib.losses import LOSSES, AbsoluteError
 from ganlib.metrics.super_resolution import finite_mean, low_resolution, mean_scores
 from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
@@ -229,8 +229,8 @@ def crop(low, high):
 
 
 def panel(found):
-    """LR, bicubic, linear, an attempt, both phases of the repaired recipe, and the original."""
-    scale, rows = found.recipe.scale, {}
+    """LR, bicubic, linear, an attempt, both phases of the repair, the original; with PSNR (Y)."""
+    scale, rows, captions = found.recipe.scale, {}, {}
     kernel = srgan.linear_kernel(found.data.train, scale)
     for i, (name, low, high) in enumerate(found.shown, 1):
         cells = {"low resolution": low.repeat(scale, axis=0).repeat(scale, axis=1)}
@@ -245,7 +245,12 @@ def panel(found):
         cells["original"] = high
         window = crop(low, high)
         rows[f"picture {i}"] = [image[window] for image in cells.values()]
-    return picture_table(rows, list(cells))
+        measure = functools.partial(
+            psnr, value_range="byte", border=scale, luma_only=True, check=False
+        )
+        scores = [measure(image, high) for image in cells.values()]
+        captions[f"picture {i}"] = [f"{score:.2f} dB".replace("inf", "∞") for score in scores]
+    return picture_table(rows, list(cells), captions)
 
 
 def mistake(found):

@@ -29,6 +29,7 @@ def heatmaps(found):
     from matplotlib.colors import LogNorm, Normalize
 
     cells = pandas.MultiIndex.from_tuples(unet.GRID)
+    counts = found.grid.groupby(list(unet.FIELDS)).size().reindex(cells, fill_value=0)
     look = {"ha": "center", "va": "center", "fontsize": SMALL}
     with style() as plt:
         figure, axes = plt.subplots(3, 3, figsize=(PAGE, 4.6), sharex=True, sharey=True)
@@ -40,9 +41,11 @@ def heatmaps(found):
                 heat = ax.imshow(means[architecture].unstack(), norm=norm, aspect="auto")
                 ax.grid(visible=False)
                 for (batch, rate), value in means[architecture].items():
+                    n = counts[architecture, batch, rate]
                     at = unet.LEARNING_RATES.index(rate), unet.BATCH_SIZES.index(batch)
                     text = f"{value:.3g}" if math.isfinite(value) else "–"
                     text = "OOM" if (architecture, batch, rate) in found.out_of_memory else text
+                    text += f"\nn={n}" * (n > 1)
                     color = "white" if math.isfinite(value) and norm(value) < 0.5 else "black"
                     ax.text(*at, text, color=color, **look)
             row[0].set_ylabel("batch size")
