@@ -171,7 +171,6 @@ def status(
     from ganlib.experiment.status import describe, study_status
 
     chosen = _study(study, profile, data, seeds, changes)
-
     rows = study_status(chosen, out)
     if not as_json:
         typer.echo(pandas.DataFrame(rows).to_string(index=False))

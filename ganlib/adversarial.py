@@ -92,8 +92,7 @@ class Adversarial(BackendStep, keras.Model):
         }
         _check_options(**self.options)
         check_networks(generator, discriminator)
-        self.generator = generator
-        self.discriminator = discriminator
+        self.generator, self.discriminator = generator, discriminator
         self.one_pass = not looks_across_batch(discriminator)
         self.average = type(generator).from_config(generator.get_config()) if ema else None
         if ema:

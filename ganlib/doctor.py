@@ -75,8 +75,6 @@ def _look_at_data(data, facts):
         "images": len(images),
         "sides": [min(sides), max(sides)],
         "value_range": str(images.value_range),
-        "minimum": float(min(image.min() for image in images.images)),
-        "maximum": float(max(image.max() for image in images.images)),
         "classes": None if images.labels is None else len(set(images.labels.tolist())),
         "checksum": images.checksum(),
         "for_studies": (usable := []),

@@ -151,7 +151,6 @@ class Boundary(AdversarialLoss):
     one, which is least at ½; the generator still aims at 1 (`NonSaturating`). Not the
     boundary-seeking GAN (Hjelm et al., 2018) nor Fence GAN (Ngo et al., 2019), which draw the
     *generator* to the boundary; here the *discriminator* draws it to where the fakes are.
-
     """
 
     gamma: float = 0.8  # γ above 0, the weight of the generated images; of the source

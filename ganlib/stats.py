@@ -67,11 +67,6 @@ def mean_interval(values, scale=None, bounds=(0, 1)):
     return Interval(mean, float(low), float(high), n)
 
 
-def brief(values, spec=".3g"):
-    """Returns the mean of values, formatted by `spec`, with its interval; of one value itself."""
-    return mean_interval(values).brief(spec)
-
-
 def paired_interval(values, baseline):
     """Returns the `Interval` of the mean difference, seed by seed; without pairs its n is 0."""
     differences = np.subtract(values, baseline, dtype="float64")

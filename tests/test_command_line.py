@@ -122,7 +122,7 @@ def test_imports_and_trains_without_tensorflow(backend):
         ("status digits --set g_learning_rate=-1", "g_learning_rate must be at least 0"),
         ("report digits --set epoch=5", "did you mean epochs"),
         ("run digits --data none.npz", "none.npz"),
-        ("run digits --data tiny.npz", "has too few images"),
+        ("run digits --data tiny.npz", "are too few images"),
         ("report digits", "No trial in runs/digits has finished: ganlib run digits"),
         ("sample none.keras", "can't be loaded as a Keras model"),
         ("sample plain.keras", "must make pictures"),

@@ -172,9 +172,8 @@ class HealthMonitor(keras.callbacks.Callback):
         self._latents = players.find_latents(model, self.real, self.latents)
         players.try_out(model, self.real, self._latents, self.from_logits)
         self._bounds = output_bounds(model.generator) or (-math.inf, math.inf)
-        self._sigmoid = self.from_logits is False or (
-            self.from_logits is None and output_bounds(model.discriminator) == (0.0, 1.0)
-        )
+        shown = output_bounds(model.discriminator) == (0.0, 1.0)
+        self._sigmoid = shown if self.from_logits is None else not self.from_logits
         self._loss = self.loss or getattr(model, "adversarial_loss", None)
         self._guessed = self._loss is None
         self._loss = losses.NonSaturating() if self._guessed else self._loss

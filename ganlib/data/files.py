@@ -12,10 +12,8 @@ from PIL.Image import Transpose
 
 from ganlib.data.errors import DataError
 
-EXTENSIONS = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
-    *(".pgm", ".ppm", ".pbm"),
-)
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+EXTENSIONS += (".pgm", ".ppm", ".pbm")
 # What Pillow may read, whatever a file is called: no format that it has other programs open.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "WEBP", "GIF", "PPM")
 _FLIPS = (Transpose.FLIP_LEFT_RIGHT, Transpose.ROTATE_180, Transpose.FLIP_TOP_BOTTOM)

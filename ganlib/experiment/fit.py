@@ -68,10 +68,9 @@ def fit_gan(
     """Compiles an `Adversarial` with Adam by the trial's recipe, and trains it as `fit` does.
 
     Args:
-        gan: `ganlib.adversarial.Adversarial`, not compiled.
-        data: the study's; `data.train` are the images by default.
-        trial: `ganlib.experiment.study.Trial`; its recipe has `d_learning_rate`,
-            `g_learning_rate`, `beta_1`, `batch_size`, `epochs` and perhaps `beta_2`.
+        gan, data: `Adversarial`, not compiled; the study's, its `train` are the default images.
+        trial: `Trial` of a recipe with `d_learning_rate`, `g_learning_rate`, `beta_1`,
+            `batch_size`, `epochs` and perhaps `beta_2`.
         run, callbacks: as of `fit`; the monitor comes last.
         images: float32 array `(n, height, width, channels)` in the generator's range, or `Batches`.
         monitor: `HealthMonitor`; None: one of the first images that stops the training at a loss

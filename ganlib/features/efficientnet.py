@@ -87,12 +87,9 @@ class Depthwise(layers.DepthwiseConv2D):
         reach = (-(-side // step) - 1) * step + 1  # of a filter's corner, from first to last place
         before, after = (reach + kernel - 1 - side) // 2, -(-(reach + kernel - 1 - side) // 2)
         x = ops.pad(inputs, ((0, 0), (before, after), (before, after), (0, 0)))
-        shifted = (
-            x[:, i : i + reach : step, j : j + reach : step] * self.kernel[i, j, :, 0]
-            for i in range(kernel)
-            for j in range(kernel)
-        )
-        return sum(shifted) + self.bias
+        places = np.ndindex(kernel, kernel)
+        parts = ((x[:, i : i + reach : step, j : j + reach : step], i, j) for i, j in places)
+        return sum(part * self.kernel[i, j, :, 0] for part, i, j in parts) + self.bias
 
 
 def _folded(tensors, name, norm, layer):

@@ -25,7 +25,7 @@ class Jaccard(keras.metrics.Metric):
         if threshold is not None:
             check_threshold(threshold)
         soft = "_soft" if threshold is None else ""
-        super().__init__(name=name or type(self).__name__.lower() + soft, **kwargs)
+        super().__init__(name=name or f"jaccard{soft}", **kwargs)
         self.threshold = threshold
         # Pixels of the intersection, and of both masks together.
         self.sums = self.add_weight(name="sums", shape=(2,), initializer="zeros")
@@ -33,7 +33,7 @@ class Jaccard(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch of masks and logits, both `(batch_size, height, width, 1)`."""
         if sample_weight is not None:
-            raise ValueError(f"{type(self).__name__} knows no sample weights. Received: some")
+            raise ValueError("Jaccard knows no sample weights. Received: some")
         check_same_shape(y_true, y_pred)
         masks, logits = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         known = ((masks >= 0) & (masks <= 1)) | (masks == 255)
@@ -54,15 +54,6 @@ class Jaccard(keras.metrics.Metric):
 
     def get_config(self):
         return {**super().get_config(), "threshold": self.threshold}
-
-
-@keras.saving.register_keras_serializable("ganlib")
-class Dice(Jaccard):
-    """Dice coefficient of logits, 2·|A ∩ B| / (|A| + |B|), over the whole set; as `Jaccard`."""
-
-    def result(self):
-        jaccard = super().result()
-        return 2 * jaccard / (1 + jaccard)
 
 
 def score_masks(probabilities, masks, threshold=0.5):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ganlib.data import check as check_images
-from ganlib.images import compare, convert, crop_to_multiple, downscale, luma, range_mistakes
+from ganlib.images import compare, convert, crop_to_multiple, downscale, luma
 
 SMALLEST = 32  # pixels of a side that SSIM and the features can work with
 FIDELITY = ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")
@@ -82,9 +82,3 @@ def flat_grey(scale):
         return np.full((scale * height, scale * width, channels), round(low.mean()), np.uint8)
 
     return enlarge
-
-
-def printed_scores(image, original, mistake):
-    """Returns what a comparison of uint8 pictures prints with one of `RANGE_MISTAKES` or "none"."""
-    unit = (convert(x, "byte", "unit") for x in (image, original))
-    return range_mistakes(*unit, only=mistake)[0]

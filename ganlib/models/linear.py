@@ -48,8 +48,7 @@ def fit_kernel(pairs, scale, ridge=1e-4):
             gram += others.T @ others
             moments += others.T @ (blocks.reshape(low.size, -1) - centre)
     start = np.delete(bicubic_kernel(scale).reshape(SIDE * SIDE, -1), CENTRE, axis=0)
-    spread = np.trace(gram) / len(gram)
-    ridge = ridge * spread * np.eye(len(gram))
+    ridge = ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
     taps = start + np.linalg.solve(gram + ridge, moments - gram @ start)
     taps = np.insert(taps, CENTRE, 1 - taps.sum(axis=0), axis=0)
     return taps.reshape(SIDE, SIDE, scale**2).astype(np.float32)

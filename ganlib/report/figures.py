@@ -1,10 +1,12 @@
 """Figures that fit a paper: column widths, colours for every eye, pictures in their true range."""
 
 import contextlib
+import io
 import pathlib
 
 import numpy as np
 import pandas
+from PIL import Image
 
 from ganlib.apply import tile
 from ganlib.stats import mean_interval
@@ -165,12 +167,7 @@ def heatmap(figure, ax, values, rows, columns, most, label):
 
 def as_frame(figure, dpi=140):
     """A figure as a picture, uint8 `(height, width, 3)`, such as a film's; closes the figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     with style():
-        figure.set_dpi(dpi)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        figure.savefig(file := io.BytesIO(), dpi=dpi, bbox_inches=None)
     close(figure)
-    return pixels
+    return np.asarray(Image.open(file).convert("RGB"))

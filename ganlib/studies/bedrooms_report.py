@@ -101,8 +101,8 @@ class BedroomResults(Results):
         if not (pairs := self.with_and_without_average()):
             return table
         row = {"variation": "(same runs, last epoch)", "left out": "Average of G's weights"}
-        row |= {"KID": stats.brief([without for without, _ in pairs]), "seeds": len(pairs)}
-        row["KID less with it"] = stats.brief([a - b for a, b in pairs], "+.3g")
+        without, less = map(stats.mean_interval, ([a for a, _ in pairs], [a - b for a, b in pairs]))
+        row |= {"KID": without.brief(), "KID less with it": less.brief("+.3g"), "seeds": len(pairs)}
         return pandas.concat([table, pandas.DataFrame([row])], ignore_index=True).fillna("")
 
     def with_and_without_average(self):

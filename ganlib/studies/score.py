@@ -118,7 +118,8 @@ def score_boundary_gan(gan, real, n=None, seed=0):
     logits = [discriminate(gan, pictures) for pictures in (real, fake)]
     if not all(np.isfinite(values).all() for values in (fake, *logits)):
         raise DataError("G's pictures and D's logits must be finite: score a model saved earlier.")
-    return boundary.score_boundary(*logits, fake, real, value_range="unit", seed=seed)
+    how = {"value_range": "unit", "similarity": "correlation", "seed": seed}
+    return boundary.score_boundary(*logits, fake, real, **how)
 
 
 def score_upscaler(model, high):

@@ -18,7 +18,7 @@ from ganlib.data import Batches, DataError, Patches, check, load_parts
 from ganlib.experiment import fit as training
 from ganlib.experiment.study import FULL, Source, Study
 from ganlib.features import perceptual
-from ganlib.images import convert, psnr, upscale
+from ganlib.images import convert, psnr, range_mistakes, upscale
 from ganlib.metrics import super_resolution as metrics
 from ganlib.models import srgan as models
 from ganlib.models.linear import apply_kernel, fit_kernel
@@ -232,8 +232,10 @@ def score(generator, recipe, data, run):
     # The range is right by construction, and a failed attempt may look like anything.
     rows = metrics.evaluate(enlarge, data.test, scale, judge, recipe.judged_side, check=False)
     originals = [metrics.low_resolution(image, scale)[1] for image in data.test.images]
-    pairs = zip(kept, originals, strict=True)
-    printed = [metrics.printed_scores(*pair, recipe.mistake) for pair in pairs]
+    pairs = (
+        [convert(x, "byte", "unit") for x in pair] for pair in zip(kept, originals, strict=True)
+    )
+    printed = [range_mistakes(*pair, only=recipe.mistake)[0] for pair in pairs]
     means = {f"printed_{k}": metrics.finite_mean([p[k] for p in printed]) for k in ("psnr", "ssim")}
     for name, large in zip(data.test.names[:KEPT], kept, strict=False):
         Image.fromarray(large).save(run.samples / f"{safe_name(name)}.png")
@@ -258,15 +260,7 @@ def safe_name(name):
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)
 
 
-STUDY = Study(
-    name="srgan",
-    title="A super-resolution GAN in seven attempts",
-    recipe=Recipe,
-    profiles=PROFILES,
-    variations=variations,
-    load=load,
-    train=train,
-    module=__name__,
-    source=Source("photos", "tfds:div2k/bicubic_x4", ("srgan", "photos", "div2k", "bsds")),
-    epochs=lambda recipe: recipe.pretraining_epochs + recipe.epochs,
-)
+SOURCE = Source("photos", "tfds:div2k/bicubic_x4", ("srgan", "photos", "div2k", "bsds"))
+STUDY = Study("srgan", "A super-resolution GAN in seven attempts", Recipe, PROFILES, variations,
+    load, train, module=__name__, source=SOURCE,
+    epochs=lambda recipe: recipe.pretraining_epochs + recipe.epochs)  # fmt: skip

@@ -12,7 +12,7 @@ from ganlib.losses import LOSSES, AbsoluteError
 from ganlib.metrics.super_resolution import finite_mean, low_resolution, mean_scores
 from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
 from ganlib.report.figures import PAGE, legend_below, picture_table, style
-from ganlib.stats import brief, mean_interval
+from ganlib.stats import mean_interval
 from ganlib.studies import srgan
 from ganlib.studies.results import Contents, Results, by_interval, weakest
 from ganlib.studies.srgan_attempts import ATTEMPTS
@@ -109,7 +109,8 @@ class SRResults(Results):
         found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
         rows = []
         for name, runs in ((name, runs) for name, runs in found.items() if runs):
-            row = {label: brief([s[k] for s in runs], ".4g") for k, label in SCORES.items()}
+            means = ((label, mean_interval([s[k] for s in runs])) for k, label in SCORES.items())
+            row = {label: mean.brief(".4g") for label, mean in means}
             row["seeds"] = "" if name in self.baselines else len(runs)
             rows.append({"method": name, **row, "pictures": len(self.data.test)})
         rows.append({"method": "original (ceiling)", **CEILING})
@@ -245,10 +246,8 @@ def panel(found):
         cells["original"] = high
         window = crop(low, high)
         rows[f"picture {i}"] = [image[window] for image in cells.values()]
-        measure = functools.partial(
-            psnr, value_range="byte", border=scale, luma_only=True, check=False
-        )
-        scores = [measure(image, high) for image in cells.values()]
+        how = {"border": scale, "luma_only": True, "check": False}
+        scores = [psnr(image, high, "byte", **how) for image in cells.values()]
         captions[f"picture {i}"] = [f"{score:.2f} dB".replace("inf", "∞") for score in scores]
     return picture_table(rows, list(cells), captions)
 

@@ -237,18 +237,8 @@ def score(model, tiles, recipe):
     return score_masks(found, tiles.masks), found
 
 
-STUDY = Study(
-    name="unet",
-    title="A U-Net grid of 36 cells, and what it can tell",
-    recipe=Recipe,
-    profiles=PROFILES,
-    variations=variations,
-    load=load,
-    train=train,
-    module=__name__,
-    source=Source("nuclei", None, ("unet", "nuclei", "cells")),
-    seeds={"quick": 1, "cpu": 3, "full": 3},  # the question is what seeds alone make different
-    epochs=lambda recipe: recipe.times * recipe.epochs,
-    shape=shape_of,
-    follow=best_cell,
-)
+SOURCE = Source("nuclei", None, ("unet", "nuclei", "cells"))
+SEEDS = {"quick": 1, "cpu": 3, "full": 3}  # the question is what seeds alone make different
+STUDY = Study("unet", "A U-Net grid of 36 cells, and what it can tell", Recipe, PROFILES,
+    variations, load, train, module=__name__, source=SOURCE, seeds=SEEDS, shape=shape_of,
+    follow=best_cell, epochs=lambda recipe: recipe.times * recipe.epochs)  # fmt: skip

@@ -127,9 +127,8 @@ class UnetResults(Results):
                 firmness = f"The soonest done of {len(best.group)} that can't be told apart. "
                 firmness = f"{firmness}{best.reason or ''}".rstrip()
             row = {"architecture": architecture, "setting": setting}
-            row["Jaccard"], row["s per epoch"] = means.loc[
-                setting, ["jaccard", "seconds_per_epoch"]
-            ]
+            mean = means.loc[setting]
+            row |= {"Jaccard": mean["jaccard"], "s per epoch": mean["seconds_per_epoch"]}
             row["avoid"] = ", ".join(best.worse) or "none that can be told"
             rows.append({**row, "firmness": firmness})
         return pandas.DataFrame(rows)
