@@ -45,7 +45,7 @@ def heatmaps(found):
                     at = unet.LEARNING_RATES.index(rate), unet.BATCH_SIZES.index(batch)
                     text = f"{value:.3g}" if math.isfinite(value) else "–"
                     text = "OOM" if (architecture, batch, rate) in found.out_of_memory else text
-                    text += f"\nn={n}" * (n > 1)
+                    text = f"{text}\nn={n}" if n > 1 else text
                     color = "white" if math.isfinite(value) and norm(value) < 0.5 else "black"
                     ax.text(*at, text, color=color, **look)
             row[0].set_ylabel("batch size")
