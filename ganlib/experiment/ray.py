@@ -97,8 +97,7 @@ def _run(study, out, cpus, gpus, devices, progress, results):
     if gpus is None:
         gpus = devices if any("GPU" in node for node in nodes) else 0
     if not any(n.get("CPU", 0) >= cpus and n.get("GPU", 0) >= gpus for n in nodes):
-        needs = f"{cpus} processor cores and {gpus} GPUs: lower --cpus or --gpus"
-        raise StudyError(f"No node has what a trial asks for, {needs}.")
+        raise StudyError(f"No node has {cpus} cores and {gpus} GPUs: lower --cpus or --gpus.")
     options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": RETRIES}
     task = ray.remote(runtime_env={"env_vars": _variables(cpus, gpus)}, **options)(_work)
     # A process that ends one trial is given the next in line, so those of one shape stand together.

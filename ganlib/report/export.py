@@ -32,6 +32,9 @@ class Report:
         self.path = pathlib.Path(out) / profile / study
         self.written, self.captions = [], {}
 
+    def __repr__(self):
+        return f"<Report {self.study}, {self.profile} profile>"
+
     def file(self, name, suffix):
         """The path of a further file, for the caller to write: run.json lists it, too."""
         self.path.mkdir(parents=True, exist_ok=True)

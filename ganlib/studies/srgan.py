@@ -231,10 +231,9 @@ def score(generator, recipe, data, run):
     judge = perceptual.get(recipe.judge)
     # The range is right by construction, and a failed attempt may look like anything.
     rows = metrics.evaluate(enlarge, data.test, scale, judge, recipe.judged_side, check=False)
-    originals = [metrics.low_resolution(image, scale)[1] for image in data.test.images]
-    pairs = (
-        [convert(x, "byte", "unit") for x in pair] for pair in zip(kept, originals, strict=True)
-    )
+    originals = (metrics.low_resolution(image, scale)[1] for image in data.test.images)
+    to_unit = functools.partial(convert, source="byte", target="unit")
+    pairs = zip(map(to_unit, kept), map(to_unit, originals), strict=True)
     printed = [range_mistakes(*pair, only=recipe.mistake)[0] for pair in pairs]
     means = {f"printed_{k}": metrics.finite_mean([p[k] for p in printed]) for k in ("psnr", "ssim")}
     for name, large in zip(data.test.names[:KEPT], kept, strict=False):

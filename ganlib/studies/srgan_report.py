@@ -109,8 +109,7 @@ class SRResults(Results):
         found |= {f"repaired: {label}": self.after(phase) for phase, label in PHASES.items()}
         rows = []
         for name, runs in ((name, runs) for name, runs in found.items() if runs):
-            means = ((label, mean_interval([s[k] for s in runs])) for k, label in SCORES.items())
-            row = {label: mean.brief(".4g") for label, mean in means}
+            row = {SCORES[k]: mean_interval([s[k] for s in runs]).brief(".4g") for k in SCORES}
             row["seeds"] = "" if name in self.baselines else len(runs)
             rows.append({"method": name, **row, "pictures": len(self.data.test)})
         rows.append({"method": "original (ceiling)", **CEILING})
