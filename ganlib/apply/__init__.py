@@ -23,9 +23,8 @@ from ganlib.data.errors import DataError
 from ganlib.data.fit import fit
 from ganlib.data.npz import check_members
 from ganlib.images import check_range, convert
-from ganlib.models.outputs import infer, output_bounds
+from ganlib.models.outputs import VALUE_RANGES, infer, output_bounds
 
-RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}  # by a model's bounds
 SMALL = 256 * 2**20  # bytes that a model's variables may need, whatever its file holds
 PROBE = (24, 32)  # pixels of a picture to ask an upscaler about shapes
 HOLD = 2000  # milliseconds, of a film's last frame
@@ -74,10 +73,10 @@ def load_gan(path):
 
 
 def _picture_range(generator):
-    if (bounds := output_bounds(generator)) not in RANGES:
+    if (bounds := output_bounds(generator)) not in VALUE_RANGES:
         found = "without bounds" if bounds is None else f"in {list(bounds)}"
         raise DataError(f"The generator must end in sigmoid or tanh. Received: outputs {found}")
-    return RANGES[bounds]
+    return VALUE_RANGES[bounds]
 
 
 def check_generator(gan):
@@ -277,8 +276,8 @@ def upscale_image(model, image, tile=256, overlap=32):
 
 def _upscaled_range(model):
     """By what bounds the outputs; where nothing does, by what the model makes of two greys."""
-    if (bounds := output_bounds(model)) in RANGES:
-        return RANGES[bounds]
+    if (bounds := output_bounds(model)) in VALUE_RANGES:
+        return VALUE_RANGES[bounds]
     greys = (np.full((1, *PROBE, 3), grey, np.float32) for grey in (0.25, 0.75))
     dark, light = (np.nan_to_num(_run(model, grey)).mean() for grey in greys)
     return "byte" if light - dark > 8 else "unit"  # true are 127.5 and 0.5

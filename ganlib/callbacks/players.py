@@ -6,14 +6,13 @@ import math
 import keras
 import numpy as np
 
-from ganlib.models.outputs import check_scores, infer, output_bounds
+from ganlib.models.outputs import VALUE_RANGES, check_scores, infer, output_bounds
 
 # With the short names that their optimizers go by.
 PLAYERS = {"generator": ("g", "gen"), "discriminator": ("d", "disc")}
 AT_REST = 1e-10  # a learning rate that moves no float32 weight
 TRIED = 2  # inputs of the trial run before training
 STATISTICS = {"moving_mean", "moving_variance"}
-RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}
 FEW = 256  # of a whole data set, images that are looked at
 REMEDY = {
     "generator": "Pass `latents`, what the training step calls it on",
@@ -25,7 +24,7 @@ def real_images(real, generator):
     """The real images as a float32 array; of a data set a few, in the generator's range."""
     if not hasattr(real, "as_range"):
         return check_real(real)
-    value_range = RANGES.get(output_bounds(generator))
+    value_range = VALUE_RANGES.get(output_bounds(generator))
     if value_range is None:
         raise ValueError(
             "Give `real` as an array, such as images.as_range('signed'): the generator does not "

@@ -19,10 +19,9 @@ from ganlib.callbacks.health import REMEDIES, Finding, HealthMonitor
 from ganlib.data import Batches, EpochOrder
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import STOPPED, read_json, write_atomically
-from ganlib.models.outputs import output_bounds
+from ganlib.models.outputs import VALUE_RANGES, output_bounds
 
 CHECKPOINTS_KEPT = 2  # one may be cut short by a full disk; the one before it still stands
-VALUE_RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed"}
 EXPECTED = ("d_learning_rate", "g_learning_rate", "batch_size")  # of a GAN, by its recipe
 MONITORED = 256  # real images that the health monitor compares with
 

@@ -10,6 +10,8 @@ from keras import ops
 from ganlib.models.layers import SpectralConv2D, SpectralDense
 
 PIXELS = 2**20  # that `infer` makes at once: 256 images of 64×64, 16 of 256×256
+# By the bounds of a generator's output.
+VALUE_RANGES = {(0.0, 1.0): "unit", (-1.0, 1.0): "signed", (0.0, 255.0): "byte"}
 LEAST_LOGIT = 5  # bounds further out leave cross-entropy 1 % of its chance value or less
 # By the name of an activation, a Keras layer or an operation of `keras.ops`; see `_name`.
 BOUNDS = {
