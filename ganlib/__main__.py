@@ -87,9 +87,8 @@ def _study(name, profile, data, seeds, changes):
 
     if name not in studies.STUDIES and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)  # as for `python -m ganlib`: a study of one's own may lie here
-    options = {"profile": profile, "data": data, "seeds": seeds}
     with _asked_for_wrongly():
-        return studies.build(name, **options, changes=parse(changes or ()))
+        return studies.get(name).at(profile, data, seeds, parse(changes or ()))
 
 
 @app.command(epilog="Example: ganlib run digits --profile full --data mnist.npz --trials base")

@@ -88,7 +88,7 @@ def _look_at_data(data, facts):
         notes.append(f"Files of other kinds are passed over: {', '.join(others)}.")
     for name in studies.STUDIES:
         try:
-            studies.build(name, data=data).data  # noqa: B018  the study's own check
+            studies.get(name).at(data=data).data  # noqa: B018  the study's own check
             usable.append(name)
         except ValueError as error:
             notes.append(f"Not for the study {name}: {error}")

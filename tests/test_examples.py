@@ -66,7 +66,7 @@ def test_the_loss_and_the_models_train_and_are_saved(project, tmp_path):
 
 
 def test_the_study_runs_resumes_and_reports(project, capsys):
-    study = studies.build("rivals", changes={"epochs": 2, "width": 16})
+    study = studies.get("rivals").at(changes={"epochs": 2, "width": 16})
 
     def interrupt(epoch, epochs):
         raise KeyboardInterrupt

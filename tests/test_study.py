@@ -103,12 +103,12 @@ def test_a_study_of_ones_own_is_found_by_its_import_path(tmp_path, monkeypatch, 
         (tmp_path / f"{name}_report.py").touch()
         monkeypatch.setitem(sys.modules, name, None)  # forgotten after the test
         del sys.modules[name]
-    found = studies.build("mine_a", data=study.spec)
+    found = studies.get("mine_a").at(data=study.spec)
     assert (found.name, found.trials) == ("mine_a", study.trials[:2])
     with pytest.raises(ValueError, match="Received: 'mine_b'"):
-        studies.build("mine_b")
+        studies.get("mine_b")
     with pytest.raises(ValueError, match=r"did you mean digits\?.*Received: 'digit'"):  # fault 24
-        studies.build("digit")
+        studies.get("digit")
 
 
 def test_the_data_where_nobody_names_any(tmp_path, monkeypatch):

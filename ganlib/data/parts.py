@@ -85,14 +85,15 @@ def load_train_test(spec, *, size=None, channels=None, seed=0):
 
 def _stored(spec, most, options):
     """The parts that the source itself has, or all of it as "train"."""
+    limited = len(most) == len(PARTS) and str(spec).startswith("tfds:")
     parts = {}
     for split in PARTS:
         try:
-            parts[split] = _load(spec, split, most, options)
+            parts[split] = load(spec, _first(spec, split, most) if limited else split, **options)
         except NoSplitError:
             continue
     if not parts:
-        return {"train": _load(spec, None, most, options)}
+        return {"train": load(spec, _first(spec, None, most) if limited else None, **options)}
     if "train" not in parts:
         raise DataError(f"The data need a part named train. Received: {', '.join(parts)}")
     if "test" not in parts and len(parts.get("validation", ())) >= most.get("test", 1):
@@ -104,13 +105,12 @@ def _stored(spec, most, options):
     return parts
 
 
-def _load(spec, split, most, options):
-    if len(most) == len(PARTS) and str(spec).startswith("tfds:"):  # LSUN would not fit into memory
-        from ganlib.data import tfds
+def _first(spec, split, most):
+    """Of TFDS no more of a split than can be needed: LSUN would not fit into memory."""
+    from ganlib.data import tfds
 
-        builder, split = tfds.prepared(str(spec).removeprefix("tfds:")), split or "train"
-        split = f"{split}[:{min(tfds.count(builder, split), sum(most.values()))}]"
-    return load(spec, split, **options)
+    builder, split = tfds.prepared(spec.removeprefix("tfds:")), split or "train"
+    return f"{split}[:{min(tfds.count(builder, split), sum(most.values()))}]"
 
 
 def _apart(train, held_out, name):

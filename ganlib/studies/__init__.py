@@ -18,22 +18,23 @@ STUDIES = {
 }
 
 
-def build(name, **options):
-    """Makes a `ganlib.experiment.study.Study`; a wrong name or option is a ValueError.
+def get(name):
+    """The `ganlib.experiment.study.Study` of that name; `get(name).at(…)` has its trials.
 
     Args:
         name: one of `STUDIES`, or the import path of a module of one's own with a `STUDY`.
-        **options: `profile`, `data`, `seeds` and `changes`, as `Study.at` takes them.
+
+    Raises ValueError if there is none.
     """
     if name in STUDIES:
-        return importlib.import_module(f"ganlib.studies.{name}").STUDY.at(**options)
+        return importlib.import_module(f"ganlib.studies.{name}").STUDY
     study = getattr(_import(name), "STUDY", None)
     # Other processes, the run directories and the report find it by its name.
     if study is None or {study.name, study.module} != {name}:
         had = f"{name!r} with STUDY {getattr(study, 'name', None)!r}"
         wanted = "STUDY = Study(name=__name__, module=__name__, …)"
         raise ValueError(f"A module of one's own must hold {wanted}. Received: {had}")
-    return study.at(**options)
+    return study
 
 
 def report_module(name):
