@@ -1,6 +1,5 @@
 """ganlib and its peers among Keras programs. Each builder returns `run(steps) -> seconds`."""
 
-import contextlib
 import time
 
 import keras
@@ -8,12 +7,13 @@ import numpy as np
 from keras import ops
 
 from ganlib.adversarial import Adversarial
+from ganlib.backends.precision import half_precision
 from ganlib.content import ContentLoss
 from ganlib.data import Batches
 from ganlib.experiment.fit import compile_supervised
 from ganlib.losses import BinaryFocal
 from ganlib.models import dcgan, digits, srgan, unet
-from ganlib.models.layers import Conv2DTranspose, ThinConv2D
+from ganlib.models.layers import BatchNormalization, Conv2D, Conv2DTranspose
 
 
 def networks(workload):
@@ -28,17 +28,6 @@ def networks(workload):
         return (unet.build_unet(s["architecture"], s["filters"], depth=s["depth"]),)
     generator = srgan.build_generator(4, s["filters"], s["blocks"])
     return (generator, srgan.build_discriminator(s["d"]))[: 1 + (workload.kind == "adversarial")]
-
-
-@contextlib.contextmanager
-def precision(policy):
-    """What is built within computes by a dtype policy, such as "mixed_bfloat16"."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def adam(rate=2e-4, beta_1=0.5, **options):
@@ -65,29 +54,25 @@ def compiled(workload, update, compile_options):
     return gan
 
 
-class Clock(keras.callbacks.Callback):
-    """Notes when the epoch began: what `fit` does before that, it does once a run."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.begin = time.perf_counter()
-
-
 def timed_fit(model, make_data, **options):
-    """A `run` of one epoch of `fit`."""
+    """A `run` of one epoch of `fit`, from its beginning: what comes before is once a training."""
     last = model.trainable_variables[-1]
 
     def run(steps):
-        data, clock = make_data(steps), Clock()
-        model.fit(*data, epochs=1, verbose=0, callbacks=[clock], **options)
+        begin = []
+        clock = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: begin.append(time.perf_counter())
+        )
+        model.fit(*make_data(steps), epochs=1, verbose=0, callbacks=[clock], **options)
         keras.ops.convert_to_numpy(last)  # waits until all that was started is done
-        return time.perf_counter() - clock.begin
+        return time.perf_counter() - begin[0]
 
     return run
 
 
-def ganlib(workload, update="alternating", feed="batches", policy="float32", **compile_options):
+def ganlib(workload, update="alternating", feed="batches", half=False, **compile_options):
     """ganlib as its studies use it; with feed="arrays" as a reader writes it."""
-    with precision(policy):
+    with half_precision(half):
         model = compiled(workload, update, compile_options)
     if feed == "arrays":
         return timed_fit(model, workload.arrays, batch_size=workload.batch)
@@ -96,18 +81,18 @@ def ganlib(workload, update="alternating", feed="batches", policy="float32", **c
 
 def plain(model):
     """The same model from Keras' own layers alone."""
-    own = {Conv2DTranspose: keras.layers.Conv2DTranspose, ThinConv2D: keras.layers.Conv2D}
+    ours = BatchNormalization, Conv2D, Conv2DTranspose
 
     def clone(layer):
-        return own.get(type(layer), type(layer)).from_config(layer.get_config())
+        kind = type(layer).__base__ if type(layer) in ours else type(layer)
+        return kind.from_config(layer.get_config())
 
     return keras.models.clone_model(model, clone_function=clone)
 
 
-def plain_fit(workload, policy="float32"):
+def plain_fit(workload):
     """Keras' own `compile` and `fit` on arrays, for networks without an adversary."""
-    with precision(policy):
-        (model,) = networks(workload)
+    (model,) = networks(workload)
     if workload.kind == "unet":
         loss = keras.losses.BinaryFocalCrossentropy(from_logits=True)
         model.compile(adam(1e-3, 0.9, clipnorm=1.0), loss)

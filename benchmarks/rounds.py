@@ -1,94 +1,72 @@
 """Contenders in live processes that take turns in rounds, so that a drifting machine cancels."""
 
-import contextlib
-import json
-import pathlib
-import subprocess
-import sys
+import concurrent.futures
+import multiprocessing
+import os
 
 import numpy as np
-
-HERE = pathlib.Path(__file__).resolve().parent
+import worker
 
 
 class Worker:
-    """A live `worker.py` of one framework.
+    """A live process of one framework; RuntimeError from any request that failed there.
 
-    Raises:
-        RuntimeError: from any request that failed there; a framework that is not installed fails
-            the first one.
+    A framework that is not installed fails at once.
     """
 
     def __init__(self, framework):
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "worker.py"), framework],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.version = self.ask("hello")
+        # Its process starts with the first request, and takes the environment as it is then. The
+        # processes share one accelerator: none may take all of its memory.
+        os.environ["KERAS_BACKEND"] = framework.removeprefix("keras-")
+        os.environ |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+        context = multiprocessing.get_context("spawn")
+        options = {"initializer": worker.begin, "initargs": (framework,)}
+        self.pool = concurrent.futures.ProcessPoolExecutor(1, context, **options)
+        self.version = self.ask(worker.hello)
 
-    def ask(self, action, **request):
-        with contextlib.suppress(BrokenPipeError):  # it is gone, and gives no answer
-            print(json.dumps({"action": action, **request}), file=self.process.stdin, flush=True)
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the process ended with code {self.process.wait()}")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        return reply["answer"]
-
-    def close(self):
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
-        self.process.wait()
+    def ask(self, function, *arguments):
+        return self.pool.submit(function, *arguments).result()
 
 
 class Contender:
     """A row of a table: what is built where, and the seconds a step that each round took."""
 
-    def __init__(self, name, framework, builder, *, peer=False, **options):
+    def __init__(self, name, framework, builder, *, peer=False, changes=None, **options):
         self.name, self.framework, self.builder = name, framework, builder
-        self.peer, self.options = peer, options
+        self.peer, self.changes, self.options = peer, changes or {}, options
         self.times = []
 
     def build(self, workers, workload, turn):
         """Builds and warms up; decides how many steps make a turn of `turn` seconds."""
+        if self.framework not in workers:
+            raise RuntimeError(f"{self.framework} is not installed")
         self.worker = workers[self.framework]
-        self.worker.ask("build", name=self.name, builder=self.builder, workload=workload,
-                        options=self.options)  # fmt: skip
-        call = self.options.get("steps_per_execution", 1)
-        self._run(2 * call)
-        seconds = self._run(2 * call) / (2 * call)
-        self.steps = call * int(np.ceil(np.clip(turn / seconds, 1, 500) / call))
+        self.worker.ask(worker.build, self.name, self.builder, workload, self.changes, self.options)
+        self.run(2)
+        self.steps = int(np.ceil(np.clip(2 * turn / self.run(2), 1, 500)))
 
-    def _run(self, steps):
-        return self.worker.ask("run", name=self.name, steps=steps)
-
-    def turn(self):
-        self.times.append(self._run(self.steps) / self.steps)
+    def run(self, steps):
+        return self.worker.ask(worker.run, self.name, steps)
 
 
 def race(contenders, workers, workload, *, rounds, turn):
     """Builds all contenders, then lets each take its turn in every round, to and fro.
 
-    Returns:
-        `(ran, skipped)`: contenders with their `times`, and dict of name → why it did not run.
+    Returns `(ran, skipped)`: contenders with `times`, and dict of name → why it did not run.
     """
     ran, skipped = [], {}
     for contender in contenders:
         try:
             contender.build(workers, workload, turn)
             ran.append(contender)
-        except (KeyError, RuntimeError) as error:
-            skipped[contender.name] = f"{type(error).__name__}: {error}"[:200]
+        except RuntimeError as error:
+            skipped[contender.name] = str(error)
     for i in range(rounds):
         for contender in ran[:: -1 if i % 2 else 1]:
-            contender.turn()
+            contender.times.append(contender.run(contender.steps) / contender.steps)
     for framework in {contender.framework for contender in ran}:
-        workers[framework].ask("drop")
+        workers[framework].ask(worker.drop)
     return ran, skipped
 
 

@@ -1,87 +1,90 @@
-"""Speed against peers, as ratios: `python benchmarks/speed.py [WORKLOAD …] [--full] [--out FILE]`.
+"""Speed against peers, and how cost grows: `python benchmarks/speed.py [WORKLOAD …] [--busy]`.
 
-One table a workload. All contenders run in one go, in rounds, so that a machine whose speed drifts
-cancels out: a ratio is formed within each round, and the table shows the median and the quartiles
-of those ratios. benchmarks/README.md says what each row does.
+Writes benchmarks/RESULTS.md; of some workloads alone, only to the screen. One table a workload: all
+contenders run in rounds, so that a machine whose speed drifts cancels out. A ratio is formed within
+each round; the tables show medians and quartiles. benchmarks/README.md says what each row does.
 """
 
 import argparse
 import os
 import pathlib
 import platform
+import sys
+import time
 
+import growth
+import psutil
+import worker
 from rounds import Contender, Worker, race, ratio, spread
 from workloads import WORKLOADS
 
 FRAMEWORKS = ("tensorflow", "jax", "keras-torch", "torch")
-SIZES = {"quick": (5, 0.3), "full": (15, 1.5)}  # rounds, and seconds a turn
-BFLOAT16 = {"policy": "mixed_bfloat16"}
+ROUNDS, TURN = 7, 0.3  # seconds of a turn
+PRODUCT = 2048  # side of the matrix product that tells the machine's peak
+MOST_LOAD = 0.1  # share of the machine that others may have before the first table
+RESULTS = pathlib.Path(__file__).resolve().with_name("RESULTS.md")
 
 
-def contenders(workload, full):
+def contenders(workload):
     """The rows of a workload's table; the first is the reference of all."""
-    rows = [
-        Contender("ganlib, TensorFlow", "tensorflow", "ganlib"),
-        Contender("ganlib, TensorFlow, arrays", "tensorflow", "ganlib", feed="arrays"),
-        Contender("ganlib, JAX", "jax", "ganlib"),
-        Contender("ganlib, torch", "keras-torch", "ganlib"),
-        Contender("ganlib, TensorFlow, bfloat16", "tensorflow", "ganlib", **BFLOAT16),
-        Contender("PyTorch", "torch", "pytorch", peer=True),
-        Contender("PyTorch, channels last", "torch", "pytorch", peer=True, channels_last=True),
-    ]
-    if workload.is_gan:
-        rows.append(Contender("train_step override", "tensorflow", "keras_io", peer=True))
-        rows += [
-            Contender(f"ganlib, TensorFlow, {update}", "tensorflow", "ganlib", update=update)
-            for update in ("shared", "joint")
-        ]
-    elif workload.kind != "adversarial":
-        rows.append(Contender("plain Keras fit", "tensorflow", "plain_fit", peer=True))
+    best = {"channels_last": True}
+    yield Contender("ganlib, TensorFlow", "tensorflow", "ganlib")
+    yield Contender("ganlib, TensorFlow, arrays", "tensorflow", "ganlib", feed="arrays")
+    if workload.kind == "adversarial":
+        pass  # Keras alone has no such step, nor keras.io's examples
+    elif workload.is_gan:
+        yield Contender("train_step override", "tensorflow", "keras_io", peer=True)
+    else:
+        yield Contender("plain Keras fit", "tensorflow", "plain_fit", peer=True)
     if workload.kind == "digits":  # with batch normalisation its one pass would mix real and fake
-        rows.append(Contender("tutorial loop", "tensorflow", "tutorial", peer=True))
-    if full:
-        best = {"channels_last": True, "bfloat16": True}
-        rows.append(Contender("PyTorch, bfloat16", "torch", "pytorch", peer=True, **best))
-        best = {"channels_last": True, "compiled": True}
-        rows.append(Contender("PyTorch, torch.compile", "torch", "pytorch", peer=True, **best))
-    return rows
+        yield Contender("tutorial loop", "tensorflow", "tutorial", peer=True)
+    yield Contender("PyTorch", "torch", "pytorch", peer=True)
+    yield Contender("PyTorch, channels last", "torch", "pytorch", peer=True, **best)
+    if workload.name == "small":  # compiling takes minutes where networks are deep
+        yield Contender("PyTorch, compiled", "torch", "pytorch", peer=True, compiled=True, **best)
+    yield Contender("ganlib, JAX", "jax", "ganlib")
+    yield Contender("ganlib, torch", "keras-torch", "ganlib")
+    if workload.is_gan:
+        for update in ("shared", "joint"):
+            yield Contender(f"ganlib, TensorFlow, {update}", "tensorflow", "ganlib", update=update)
+    yield Contender("ganlib, TensorFlow, bfloat16", "tensorflow", "ganlib", half=True)
+    yield Contender("PyTorch, bfloat16", "torch", "pytorch", half=True, **best)
 
 
-def table(workload, workers, size, product):
+def compare(workload, workers):
     """The Markdown of a workload's table."""
-    rounds, turn = SIZES[size]
     # The matrix product takes its turn in every round, too: else it would be another machine's.
-    peak = Contender("matrix product", next(iter(workers)), "product", size=product)
-    rows = contenders(workload, size == "full")
+    peak = Contender("matrix product", "tensorflow", "product", size=PRODUCT)
+    rows = [*contenders(workload), peak]
     flops = _flops(workload, workers)
-    ran, skipped = race([*rows, peak], workers, workload.name, rounds=rounds, turn=turn)
-    shown = [row for row in ran if row is not peak]
-    lines = [f"## {workload.title} (batch {workload.batch}; {rounds} rounds)", ""]
-    header = ("contender", f"time / {shown[0].name}", "ms a step", "of peak")
-    lines += ["| " + " | ".join(header) + " |", "| --- " * len(header) + "|"]
+    ran, skipped = race(rows, workers, workload.name, rounds=ROUNDS, turn=TURN)
+    *shown, _ = ran
+    lines = []
     for row in shown:
         share = "–"
-        if flops and peak in ran and "update" not in row.options and "policy" not in row.options:
-            share = f"{flops / (2 * product**3) / ratio(row, peak)[0]:.0%}"
+        if flops and not row.options.keys() & {"update", "half"}:
+            share = f"{flops / (2 * PRODUCT**3) / ratio(row, peak)[0]:.0%}"
         milliseconds = [1e3 * seconds for seconds in spread(row.times)]
-        cells = (row.name, _brackets(ratio(row, shown[0])), _brackets(milliseconds, 1), share)
-        lines.append("| " + " | ".join(cells) + " |")
-    peers = [row for row in shown if row.peer]
-    if peers:
+        lines.append((row.name, _brackets(ratio(row, shown[0])), _brackets(milliseconds, 1), share))
+    title = f"{workload.title} (batch {workload.batch}; {ROUNDS} rounds)"
+    header = ("contender", f"time / {shown[0].name}", "ms a step", "of peak")
+    text = [growth.table(title, header, lines)]
+    if peers := [row for row in shown if row.peer]:
         best = min(peers, key=lambda row: spread(row.times)[0])
         verdict = _brackets(ratio(best, shown[0]))
-        lines += ["", f"Best peer: {best.name}, {verdict} times as long as {shown[0].name}."]
-    if flops:
-        lines += ["", f"{flops / 1e9:,.2f} GFLOP a step, counted while PyTorch's runs."]
-    return "\n".join(lines + [f"\n- {name}: did not run: {why}" for name, why in skipped.items()])
+        text += [f"Best peer of the same update: {best.name}, {verdict} of {shown[0].name}'s time."]
+    half = [row for row in shown if row.options.keys() & {"half"}]
+    if len(half) == 2:
+        text += [f"In bfloat16: PyTorch, {_brackets(ratio(half[1], half[0]))} of ganlib's time."]
+    text += [f"{flops / 1e9:,.2f} GFLOP a step, counted while PyTorch's runs."] * bool(flops)
+    return "\n\n".join(text + [f"{name}: did not run: {why}" for name, why in skipped.items()])
 
 
 def _flops(workload, workers):
     if "torch" not in workers:
         return None
-    twin = Contender("flops", "torch", "pytorch")
-    twin.build(workers, workload.name, 0.0)
-    return workers["torch"].ask("flops", name="flops")
+    Contender("flops", "torch", "pytorch").build(workers, workload.name, 0.0)
+    return workers["torch"].ask(worker.flops, "flops")
 
 
 def _brackets(values, digits=2):
@@ -89,36 +92,59 @@ def _brackets(values, digits=2):
     return f"{middle} [{low}, {high}]"
 
 
+def _processor_seconds():
+    """Of the whole machine, and of this process with all that it has started and waited for."""
+    whole, own = psutil.cpu_times(), os.times()
+    own = sum(own[:4]) + sum(sum(p.cpu_times()[:2]) for p in psutil.Process().children(True))
+    return sum(whole) - whole.idle - getattr(whole, "iowait", 0), own
+
+
+def beside(measure, *arguments):
+    """What `measure` returns, with a line on what else the machine did meanwhile."""
+    before, begin = _processor_seconds(), time.monotonic()
+    text = measure(*arguments)
+    (whole, own), seconds = _processor_seconds(), time.monotonic() - begin
+    others = max(0.0, (whole - before[0]) - (own - before[1])) / seconds
+    return f"{text}\n\nOther programs took {others:.2f} of {os.cpu_count()} cores meanwhile."
+
+
+def processor():
+    """Its name, or its kind."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("workloads", nargs="*", help=f"by default all: {', '.join(WORKLOADS)}")
-    parser.add_argument("--full", action="store_true", help="more rounds, and PyTorch compiled")
-    parser.add_argument("--frameworks", default=",".join(FRAMEWORKS))
-    parser.add_argument("--product", type=int, default=2048, help="side of the matrix product")
-    parser.add_argument("--out", type=pathlib.Path, help="Markdown file to write as well")
+    parser.add_argument("--busy", action="store_true", help="measure beside other programs")
     options = parser.parse_args()
     if unknown := set(options.workloads) - WORKLOADS.keys():
         parser.error(f"no such workload: {', '.join(sorted(unknown))}")
-    size, parts, workers = "full" if options.full else "quick", [], {}
+    if (load := psutil.cpu_percent(3) / 100) > MOST_LOAD and not options.busy:
+        sys.exit(f"The machine is busy ({load:.0%}): wait, or measure beside it with --busy.")
+    parts, workers = [], {}
 
     def show(text):
         parts.append(text)
         print(f"\n{text}", flush=True)
-        if options.out:  # after each table: what was measured is not lost
-            options.out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+        if not options.workloads:  # after each table: what was measured is not lost
+            RESULTS.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
-    facts = [f"- {platform.machine()}, {os.cpu_count()} CPU cores, {size}"]
-    for framework in options.frameworks.split(","):
+    facts = [f"- {processor()}, {os.cpu_count()} cores; {load:.0%} busy before"]
+    for framework in FRAMEWORKS:
         try:
             workers[framework] = Worker(framework)
             facts.append(f"- {framework}: {workers[framework].version}")
         except RuntimeError as error:
             facts.append(f"- {framework}: left out: {error}")
-    show("# Speed\n\n" + "\n".join(facts))
+    show("# Speed\n\nMade by `make benchmark`.\n\n" + "\n".join(facts))
     for name in options.workloads or WORKLOADS:
-        show(table(WORKLOADS[name], workers, size, options.product))
-    for worker in workers.values():
-        worker.close()
+        show(beside(compare, WORKLOADS[name], workers))
+    if not options.workloads:
+        for measure in growth.MEASURES:
+            show(beside(measure, workers))
 
 
 if __name__ == "__main__":

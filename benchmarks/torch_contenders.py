@@ -1,9 +1,9 @@
-"""Plain PyTorch twins, without Keras: the same layers, losses and optimizers.
+"""Plain PyTorch twins: ganlib's networks layer for layer, without Keras in the step.
 
-`pytorch(workload)` returns `run(steps) -> seconds`; `run.parameters` counts what trains.
+`pytorch(workload)` returns `run(steps) -> seconds`.
 """
 
-import itertools
+import os
 import time
 
 import torch
@@ -12,143 +12,93 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+PLAIN = {
+    "Flatten": lambda layer: nn.Flatten(),
+    "LeakyReLU": lambda layer: nn.LeakyReLU(layer.negative_slope),
+    "ReLU": lambda layer: nn.ReLU(),
+    "Dropout": lambda layer: nn.Dropout(layer.rate),
+    "MaxPooling2D": lambda layer: nn.MaxPool2d(2),
+    "UpSampling2D": lambda layer: nn.Upsample(scale_factor=2),
+    "GlobalAveragePooling2D": lambda layer: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+    "PixelShuffle": lambda layer: nn.PixelShuffle(layer.scale),
+    "CheckSize": lambda layer: nn.Identity(),
+    "Reshape": lambda layer: nn.Unflatten(1, (layer.target_shape[-1], *layer.target_shape[:-1])),
+    "Concatenate": lambda layer: Joined(lambda *x: torch.cat(x, 1)),
+    "Add": lambda layer: Joined(lambda a, b: a + b),
+    "Multiply": lambda layer: Joined(lambda a, b: a * b),
+    "Activation": lambda layer: ACTIVATIONS[layer.activation.__name__](),
+}
+ACTIVATIONS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
-def convolution(inputs, outputs, size=3, stride=1, bias=True):
-    return nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=bias)
+class Joined(nn.Module):
+    """A function of several inputs."""
 
-
-def digits_networks(latent_dim, g, d, **_):
-    generator = nn.Sequential(
-        nn.Linear(latent_dim, 49 * g),
-        nn.LeakyReLU(0.2),
-        nn.Unflatten(1, (g, 7, 7)),
-        *(nn.ConvTranspose2d(g, g, 4, 2, 1), nn.LeakyReLU(0.2)),
-        *(nn.ConvTranspose2d(g, g, 4, 2, 1), nn.LeakyReLU(0.2)),
-        *(nn.Conv2d(g, 1, 7, padding=3), nn.Sigmoid()),
-    )
-    discriminator = nn.Sequential(
-        *(nn.Conv2d(1, d, 3, 2, 1), nn.LeakyReLU(0.2), nn.Dropout(0.4)),
-        *(nn.Conv2d(d, d, 3, 2, 1), nn.LeakyReLU(0.2), nn.Dropout(0.4)),
-        *(nn.Flatten(), nn.Linear(49 * d, 1)),
-    )
-    return generator, discriminator
-
-
-def dcgan_networks(latent_dim, g, d, size):
-    levels = size.bit_length() - 3
-    widths = [g << level for level in reversed(range(levels))]
-    up = [nn.Linear(latent_dim, 16 * widths[0], bias=False), nn.Unflatten(1, (widths[0], 4, 4))]
-    up += [nn.BatchNorm2d(widths[0]), nn.ReLU()]
-    for wide, narrow in itertools.pairwise(widths):
-        up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False)]
-        up += [nn.BatchNorm2d(narrow), nn.ReLU()]
-    up += [nn.ConvTranspose2d(g, 3, 4, 2, 1), nn.Tanh()]
-    down = [nn.Conv2d(3, d, 4, 2, 1), nn.LeakyReLU(0.2)]
-    for level in range(1, levels):
-        down += [nn.Conv2d(d << (level - 1), d << level, 4, 2, 1, bias=False)]
-        down += [nn.BatchNorm2d(d << level), nn.LeakyReLU(0.2)]
-    down += [nn.Flatten(), nn.Linear(16 * (d << (levels - 1)), 1)]
-    return nn.Sequential(*up), nn.Sequential(*down)
-
-
-class Upscaler(nn.Module):
-    """`ganlib.models.srgan.build_generator`, ×4."""
-
-    def __init__(self, filters, blocks):
+    def __init__(self, function):
         super().__init__()
-        self.first, self.last = convolution(3, filters), convolution(filters, filters)
-        pairs = [[convolution(filters, filters) for _ in range(2)] for _ in range(blocks)]
-        self.blocks = nn.ModuleList(map(nn.ModuleList, pairs))
-        self.detail = convolution(filters, 48)
-        self.register_buffer("kernel", torch.zeros(48, 3, 5, 5))
+        self.forward = function
+
+
+class FixedUpscaling(nn.Module):
+    """`ganlib.models.linear.LinearUpscaling`."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+        self.register_buffer("kernel", torch.zeros(3 * scale**2, 3, 5, 5))
 
     def forward(self, low):
-        x = first = self.first(low)
-        for inner, outer in self.blocks:
-            x = x + outer(F.relu(inner(x)))
-        x = self.detail(first + self.last(x))
-        skip = F.conv2d(F.pad(low, (2, 2, 2, 2), "replicate"), self.kernel)
-        return F.pixel_shuffle(skip + x, 4)
+        padded = F.pad(low, (2, 2, 2, 2), "replicate")
+        return F.pixel_shuffle(F.conv2d(padded, self.kernel), self.scale)
 
 
-def upscaler_discriminator(d, levels=4):
-    """`ganlib.models.srgan.build_discriminator`."""
-    parts, width = [], 3
-    for i in range(2 * levels):
-        parts += [convolution(width, d << i // 2, stride=1 + i % 2), nn.LeakyReLU(0.2)]
-        width = d << i // 2
-    parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2 * width)]
-    return nn.Sequential(*parts, nn.LeakyReLU(0.2), nn.Linear(2 * width, 1))
+def twin_of(layer):
+    """The PyTorch module of a built Keras layer."""
+    kind = type(layer).__name__
+    if kind in PLAIN:
+        return PLAIN[kind](layer)
+    if kind == "LinearUpscaling":
+        return FixedUpscaling(layer.scale)
+    if kind == "BatchNormalization":
+        return nn.BatchNorm2d(layer.gamma.shape[0], layer.epsilon, 1 - layer.momentum)
+    if kind == "Dense":
+        return nn.Linear(*layer.kernel.shape, bias=layer.use_bias)
+    *size, inputs, outputs = layer.kernel.shape
+    transposed = kind == "Conv2DTranspose"
+    inputs, outputs = (outputs, inputs) if transposed else (inputs, outputs)
+    options = {"stride": layer.strides, "padding": (size[0] - 1) // 2, "bias": layer.use_bias}
+    convolution = (nn.ConvTranspose2d if transposed else nn.Conv2d)(
+        inputs, outputs, size, **options
+    )
+    return nn.Sequential(convolution, ACTIVATIONS[layer.activation.__name__]())
 
 
-class UNet(nn.Module):
-    """`ganlib.models.unet.build_unet`; `parts` have the names of its layers."""
+class Twin(nn.Module):
+    """A functional Keras model, layer for layer, channels first."""
 
-    def __init__(self, architecture, filters, depth):
+    def __init__(self, model):
         super().__init__()
-        self.depth, self.gated = depth, architecture != "unet"
-        self.residual = architecture == "attention_resunet"
-        self.parts = nn.ModuleDict()
-        widths = [filters << level for level in range(depth + 1)]
-        for level, width in enumerate(widths[:-1]):
-            self.add_block(f"down{level}", widths[level - 1] if level else 1, width)
-            self.add_block(f"up{level}", 3 * width, width)
-            if self.gated:
-                self.add_gate(f"gate{level}", width)
-        self.add_block("bottom", widths[-2], widths[-1])
-        self.parts["logits"] = convolution(filters, 1, 1)
-
-    def add(self, name, inputs, width, size):
-        norm = nn.BatchNorm2d(width, eps=1e-3, momentum=0.1)
-        self.parts[name] = nn.Sequential(convolution(inputs, width, size, bias=False), norm)
-
-    def add_block(self, name, inputs, width):
-        self.add(f"{name}_1", inputs, width, 3)
-        self.add(f"{name}_2", width, width, 3)
-        if self.residual:
-            self.add(f"{name}_shortcut", inputs, width, 1)
-
-    def add_gate(self, name, width):
-        self.add(f"{name}_signal", 2 * width, width, 1)
-        self.add(name, width, width, 1)
-        self.parts[f"{name}_theta"] = nn.Conv2d(width, width, 2, 2)
-        phi = convolution(width, width, 1), convolution(width, width)
-        self.parts[f"{name}_phi"] = nn.Sequential(*phi)
-        self.parts[f"{name}_psi"] = convolution(width, 1, 1)
-
-    def block(self, x, name):
-        y = self.parts[f"{name}_2"](F.relu(self.parts[f"{name}_1"](x)))
-        return F.relu(y + self.parts[f"{name}_shortcut"](x) if self.residual else y)
-
-    def gate(self, skip, below, name):
-        signal = F.relu(self.parts[f"{name}_signal"](below))
-        x = F.relu(self.parts[f"{name}_phi"](signal) + self.parts[f"{name}_theta"](skip))
-        weights = F.interpolate(torch.sigmoid(self.parts[f"{name}_psi"](x)), scale_factor=2)
-        return self.parts[name](skip * weights)
+        self.parts, self.graph = nn.ModuleList(), []
+        self.first, self.last = id(model.inputs[0]), id(model.outputs[0])
+        for depth in sorted(model._nodes_by_depth, reverse=True):
+            for node in model._nodes_by_depth[depth]:
+                if node.input_tensors:
+                    self.parts.append(twin_of(node.operation))
+                    tensors = [[id(x) for x in t] for t in (node.input_tensors, node.outputs)]
+                    self.graph.append(tensors)
 
     def forward(self, x):
-        skips = []
-        for level in range(self.depth):
-            skips.append(self.block(x, f"down{level}"))
-            x = F.max_pool2d(skips[-1], 2)
-        x = self.block(x, "bottom")
-        for level in reversed(range(self.depth)):
-            skip = self.gate(skips[level], x, f"gate{level}") if self.gated else skips[level]
-            x = self.block(torch.cat([F.interpolate(x, scale_factor=2), skip], 1), f"up{level}")
-        return self.parts["logits"](x)
+        values = {self.first: x}
+        for part, (inputs, outputs) in zip(self.parts, self.graph, strict=True):
+            values[outputs[0]] = part(*(values[i] for i in inputs))
+        return values[self.last]
 
 
 def networks(workload):
-    s = workload.sizes
-    if workload.kind == "digits":
-        return digits_networks(**s)
-    if workload.kind == "dcgan":
-        return dcgan_networks(**s, size=workload.size)
-    if workload.kind == "unet":
-        return (UNet(**s),)
-    generator = Upscaler(s["filters"], s["blocks"])
-    return (generator, upscaler_discriminator(s["d"]))[: 1 + (workload.kind == "adversarial")]
+    os.environ["KERAS_BACKEND"] = "torch"
+    from keras_contenders import networks
+
+    return [Twin(model) for model in networks(workload)]
 
 
 def focal(logits, masks, gamma=2.0):
@@ -157,7 +107,7 @@ def focal(logits, masks, gamma=2.0):
     return (masks * one + (1 - masks) * zero).mean()
 
 
-def pytorch(workload, channels_last=False, compiled=False, bfloat16=False):
+def pytorch(workload, channels_last=False, compiled=False, half=False):
     """A careful PyTorch loop: D frozen in G's step, fused Adam, pictures kept on the device."""
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True  # as XLA and TensorFlow do
@@ -172,7 +122,7 @@ def pytorch(workload, channels_last=False, compiled=False, bfloat16=False):
         return [array[chosen] for array in data]
 
     def mixed():
-        return torch.autocast(DEVICE, torch.bfloat16, enabled=bfloat16)
+        return torch.autocast(DEVICE, torch.bfloat16, enabled=half)
 
     adversarial = len(parts) == 2
     step = (_adversarial if adversarial else _supervised)(workload, parts, batch, wrap, mixed)
@@ -185,7 +135,6 @@ def pytorch(workload, channels_last=False, compiled=False, bfloat16=False):
         float(total)  # waits for the device
         return time.perf_counter() - begin
 
-    run.parameters = sum(p.numel() for part in parts for p in part.parameters())
     return run
 
 

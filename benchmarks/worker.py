@@ -1,37 +1,49 @@
-"""One live process a framework: `python worker.py tensorflow|jax|keras-torch|torch`.
+"""What the process of one framework does; `rounds.Worker` calls these functions in it."""
 
-Reads a JSON request a line and answers each with a JSON line: `build` a contender, `run` some of
-its steps, count the `flops` of one, or `drop` all of them.
-"""
-
+import dataclasses
+import functools
 import gc
 import importlib
-import json
 import os
-import pathlib
-import sys
 
-FRAMEWORK = sys.argv[1]
-os.environ["KERAS_BACKEND"] = FRAMEWORK.removeprefix("keras-")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The workers share one accelerator: none may take all of its memory.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from workloads import WORKLOADS
 
-from workloads import WORKLOADS  # noqa: E402
+_built = {}  # the contenders' `run(steps) -> seconds`, by name
 
 
-def contenders():
-    return importlib.import_module(f"{'torch' if FRAMEWORK == 'torch' else 'keras'}_contenders")
+def begin(framework):
+    """Silences the process: what frameworks print belongs in no table."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(nowhere, stream)
+    _contenders.framework = framework
 
 
+def _contenders():
+    plain = _contenders.framework == "torch"
+    return importlib.import_module(f"{'torch' if plain else 'keras'}_contenders")
+
+
+def answering(function):
+    """Its exceptions as RuntimeErrors of one line: not every framework's can be sent."""
+
+    @functools.wraps(function)
+    def answer(*arguments):
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise RuntimeError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
+
+    return answer
+
+
+@answering
 def hello():
     """Imports the framework: fails here where it is not installed, and says what it runs on."""
     name = os.environ["KERAS_BACKEND"]
     version = f"{name} {importlib.import_module(name).__version__}"
-    if FRAMEWORK == "torch":
-        return f"{version}, {contenders().DEVICE}"
+    if _contenders.framework == "torch":
+        return f"{version}, {_contenders().DEVICE}"
     import keras
 
     from ganlib.experiment.machine import device_name
@@ -39,35 +51,22 @@ def hello():
     return f"{version}, keras {keras.__version__}, {device_name(name)}"
 
 
-def answer(request, built):
-    action = request.pop("action")
-    if action == "hello":
-        return hello()
-    if action == "drop":
-        built.clear()
-        gc.collect()
-        return None
-    if action == "build":
-        workload = WORKLOADS.get(request["workload"])
-        build = getattr(contenders(), request["builder"])
-        built[request["name"]] = build(workload, **request["options"])
-        return None
-    run = built[request["name"]]
-    return contenders().count_flops(run) if action == "flops" else run(request["steps"])
+@answering
+def build(name, builder, workload, changes, options):
+    changed = dataclasses.replace(WORKLOADS[workload], **changes)
+    _built[name] = getattr(_contenders(), builder)(changed, **options)
 
 
-def main():
-    # Answers go to the real standard output, whatever the frameworks print to theirs.
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    built = {}
-    for line in sys.stdin:
-        try:
-            reply = {"answer": answer(json.loads(line), built)}
-        except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        print(json.dumps(reply), file=channel, flush=True)
+@answering
+def run(name, steps):
+    return _built[name](steps)
 
 
-if __name__ == "__main__":
-    main()
+@answering
+def flops(name):
+    return _contenders().count_flops(_built[name])
+
+
+def drop():
+    _built.clear()
+    gc.collect()

@@ -32,16 +32,13 @@ class Workload:
         return self.kind in ("digits", "dcgan")
 
     def arrays(self, steps):
-        """Smooth pictures for so many steps, float32, channels last, as a tuple of arrays.
+        """Noise for so many steps, float32, channels last, as a tuple of arrays.
 
         GANs get images, super-resolution small and large pictures, a U-Net images and masks.
         """
-        count, channels = steps * self.batch, 1 if self.kind in ("digits", "unet") else 3
-        y, x = np.mgrid[: self.size, : self.size] / self.size
-        centre = np.random.default_rng(0).uniform(0.3, 0.7, (min(count, 256), 2, 1, 1))
-        blobs = np.exp(-40 * ((x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2))
-        images = np.repeat(blobs[..., None], channels, axis=-1).astype("float32")
-        images = np.resize(images, (count, *images.shape[1:]))
+        channels = 1 if self.kind in ("digits", "unet") else 3
+        shape = (steps * self.batch, self.size, self.size, channels)
+        images = np.random.default_rng(0).random(shape, "float32")
         if self.kind == "dcgan":
             return (2 * images - 1,)
         if self.kind == "unet":

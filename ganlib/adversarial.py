@@ -1,15 +1,19 @@
 """One adversarial step for TensorFlow, JAX and torch, trained by `model.fit()`."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from ganlib import losses
 from ganlib.backends import BackendStep
 from ganlib.backends.optimizers import OptimizerPair
+from ganlib.data.batches import Batches, EpochOrder
 from ganlib.models.outputs import check_networks, looks_across_batch
 
 DISCRIMINATOR, GENERATOR = 0, 1
 UPDATES = ("alternating", "shared", "joint")
+# Arguments of `fit` that need Keras' own way of reading arrays.
+KERAS_FEEDS = {"shuffle", "validation_split", "steps_per_epoch", "sample_weight", "class_weight"}
 PARTS = ("generator", "discriminator", "content", "augment")
 
 
@@ -295,6 +299,21 @@ class Adversarial(BackendStep, keras.Model):
         super().compile(pair, auto_scale_loss=False, **kwargs)
         pair.build()  # a model saved before its first step, or to load weights into, needs slots
         self._compile_options = kwargs
+
+    def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
+        """As `keras.Model.fit`, on images, or on (inputs, images).
+
+        `Batches` feeds NumPy arrays, in an order by the model's `seed` and the epoch's number, so
+        that `initial_epoch` goes on exactly; tf.data holds up the end of an epoch by a second.
+        """
+        arrays = [x] if y is None else [x, y]
+        plain = all(isinstance(a, np.ndarray) and len(a) == len(x) > 0 for a in arrays)
+        if plain and not args and not kwargs.keys() & KERAS_FEEDS:
+            arrays = (a.astype("float32", copy=False) if a.dtype.kind == "f" else a for a in arrays)
+            x, y = Batches(tuple(arrays), batch_size or 32, self.options["seed"]), None
+            more = keras.tree.flatten(kwargs.pop("callbacks", None) or [])
+            kwargs["callbacks"], batch_size = [EpochOrder(x), *more], None
+        return super().fit(x, y, batch_size, *args, **kwargs)
 
     def export(self, filepath, *args, **kwargs):
         """Exports the `sampler`, latents to images; arguments as of `keras.Model.export`."""

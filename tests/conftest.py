@@ -18,6 +18,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _compiled.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+# What is drawn is drawn by this code, and once for all processes.
+_drawings = tempfile.TemporaryDirectory(prefix="ganlib-drawings-")
+os.environ.setdefault("GANLIB_CACHE", _drawings.name)
+
 # Tiny arrays are computed sooner than threads are woken, above all when other tests have the cores.
 for _threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "NPROC"):
     os.environ.setdefault(_threads, "1")  # NPROC is JAX's

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from draws import RNG
-from helpers import Recorder
+from helpers import Recorder, gap, images, make_gan, state
 
 from ganlib.data import Augment, Batches, DataError, EpochOrder, Images, Patches
 from ganlib.data.batches import CHANGES
@@ -98,6 +98,17 @@ def test_fit_sees_the_batches_of_each_epoch_in_order(make):
     recorder = next(layer for layer in model.layers if isinstance(layer, Recorder))
     assert float(recorder.step) == step == len(batches) * 2
     assert float(recorder.trace) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.backend
+def test_a_gan_takes_arrays_as_batches():
+    gans, x = [make_gan(seed=3) for _ in range(3)], images(10)
+    options = {"batch_size": 4, "verbose": 0}
+    gans[0].fit(x.astype("float64"), epochs=2, **options)
+    fit(gans[1], Batches(x, 4, seed=3), epochs=2)
+    gans[2].fit(x, epochs=1, **options)
+    gans[2].fit(x, epochs=2, initial_epoch=1, **options)
+    assert gap(state(gans[0]), state(gans[1])) == gap(state(gans[0]), state(gans[2])) == 0
 
 
 @pytest.mark.backend

@@ -8,6 +8,7 @@ from ganlib.data import DataError, load
 from ganlib.data.cells import membranes, nuclei
 from ganlib.data.room_styles import style_coverage, styles
 from ganlib.data.rooms import FACTORS, STYLES, factors, room_indices, rooms
+from ganlib.data.writing import drawn_once
 
 # Mean and standard deviation of each set's test part: others would be other data of the same name.
 KNOWN = {
@@ -29,6 +30,24 @@ def test_sets_are_what_they_were(name):
 @pytest.fixture(scope="module")
 def every_style():
     return rooms("train", train=STYLES)
+
+
+def test_drawings_are_kept_until_they_are_damaged_or_their_code_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANLIB_CACHE", str(tmp_path / "cache"))
+    code, drawn = tmp_path / "code.py", []
+
+    def draw():
+        drawn.append(np.arange(3) + len(drawn))
+        return (drawn[-1],)
+
+    for text, damage, expected in (("a", 0, 0), ("a", 0, 0), ("b", 0, 1), ("b", 1, 2), ("b", 0, 2)):
+        code.write_text(text)
+        if damage:
+            for path in (tmp_path / "cache").iterdir():
+                path.write_bytes(path.read_bytes()[:50])
+        np.testing.assert_array_equal(drawn_once("x", code, draw)[0], np.arange(3) + expected)
+    monkeypatch.setenv("GANLIB_CACHE", str(code))  # no folder: nothing can be kept
+    assert drawn_once("x", code, draw)[0][0] == 3
 
 
 def right(images, indices):

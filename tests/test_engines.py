@@ -309,4 +309,4 @@ def test_misfortunes_change_nothing(tmp_path, start, monkeypatch):
         patch.setattr(time, "sleep", lambda seconds: None)
         undisturbed = local.run(study, tmp_path / "undisturbed", show=False)
     assert comparable(result for result, _, _ in after.values()) == comparable(undisturbed)
-    assert not list(out.rglob("*.tmp"))
+    assert not list(out.rglob(".writing-*"))

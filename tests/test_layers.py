@@ -8,7 +8,14 @@ from helpers import gap
 from keras import layers, ops
 
 from ganlib.images import upscale
-from ganlib.models.layers import ICNR, CheckSize, Conv2DTranspose, PixelShuffle, ThinConv2D
+from ganlib.models.layers import (
+    ICNR,
+    BatchNormalization,
+    CheckSize,
+    Conv2D,
+    Conv2DTranspose,
+    PixelShuffle,
+)
 
 from ganlib.models.layers import SpectralConv2D, SpectralDense  # isort: skip
 from ganlib.models.linear import LinearUpscaling, apply_kernel, bicubic_kernel, fit_kernel
@@ -21,10 +28,12 @@ TRANSPOSED = [
 ]
 THIN = [
     {"filters": 3, "kernel_size": (3, 5), "use_bias": False, **SAME},
+    {"filters": 2**16, "kernel_size": (3, 4), "strides": 2, **SAME},  # on few places
     {"filters": 2, "kernel_size": 4, "activation": "tanh", **SAME},  # even: uneven padding
 ]
 CASES = [(Conv2DTranspose, layers.Conv2DTranspose, options) for options in TRANSPOSED]
-CASES += [(ThinConv2D, layers.Conv2D, options) for options in THIN]
+CASES += [(Conv2D, layers.Conv2D, options) for options in THIN]
+CASES += [(BatchNormalization, layers.BatchNormalization, {"momentum": 0.6})]
 
 
 def pictures(*shape):

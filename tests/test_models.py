@@ -6,6 +6,7 @@ import pytest
 from draws import RNG
 from keras import ops
 
+from ganlib.backends import precision
 from ganlib.models import boundary, dcgan, digits, srgan
 from ganlib.models.linear import apply_kernel, bicubic_kernel, fit_kernel
 from ganlib.models.outputs import output_bounds
@@ -77,6 +78,31 @@ def test_builder(name, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(run(loaded, x, training=False), outputs)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_half_precision_pictures_logits_and_weights_stay_float32(name, monkeypatch):
+    whole = build(name)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
+    with precision.half_precision():
+        model = build(name)
+    kinds = {layer.compute_dtype for layer in model.layers}
+    assert kinds == {"bfloat16", "float32"}
+    assert {keras.backend.standardize_dtype(w.dtype) for w in model.weights} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"
+    x = pictures(3, *(side or 8 for side in model.input_shape[1:]))
+    outputs, exact = run(model, x, training=False), run(whole, x, training=False)
+    assert outputs.dtype == "float32"
+    gap = np.abs(outputs - exact).max()
+    assert gap < 0.05 * max(1, np.abs(exact).max())
+    assert (gap > 0) == (name != "srgan-g")  # new it is its linear skip, and that stays float32
+
+
+def test_half_precision_only_where_it_is_wanted_and_the_machine_has_it(monkeypatch):
+    for wanted, there, policy in ((True, False, "float32"), (False, True, "float32")):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda there=there: there)
+        with precision.half_precision(wanted):
+            assert keras.config.dtype_policy().name == policy
 
 
 @pytest.mark.parametrize("name", CASES)

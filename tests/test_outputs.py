@@ -6,7 +6,7 @@ import keras
 import pytest
 from keras import layers, ops
 
-from ganlib.models.layers import SpectralDense, ThinConv2D
+from ganlib.models.layers import Conv2D, SpectralDense
 from ganlib.models.outputs import output_bounds
 
 UNIT, SIGNED, POSITIVE = (0.0, 1.0), (-1.0, 1.0), (0.0, math.inf)
@@ -20,7 +20,7 @@ CASES = [
     (layers.Dense(1, activation="sigmoid"), UNIT),
     (layers.Conv2D(1, 3, activation=ops.tanh), SIGNED),
     (layers.Conv2D(1, 3, activation=layers.ReLU()), POSITIVE),
-    (ThinConv2D(1, 3, padding="same", activation="tanh"), SIGNED),
+    (Conv2D(1, 3, padding="same", activation="tanh"), SIGNED),
     (SpectralDense(1, activation="softmax"), UNIT),
     (layers.SpectralNormalization(layers.Dense(1, activation="sigmoid")), UNIT),
     (layers.Activation("hard_sigmoid"), UNIT),

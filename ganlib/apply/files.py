@@ -1,7 +1,6 @@
 """Image files through a model: `upscale_files`, `segment_files`."""
 
 import collections
-import os
 import pathlib
 
 import numpy as np
@@ -12,6 +11,7 @@ from tqdm.auto import tqdm
 from ganlib.apply import scale_of, segment, upscale_image
 from ganlib.data.errors import DataError
 from ganlib.data.files import image_paths, open_image, pixels_of
+from ganlib.data.writing import replacing
 from ganlib.images import convert, upscale
 
 
@@ -79,21 +79,11 @@ def _each_file(paths, out, suffix, work, verb, show):
         result = {"input": str(path), "output": None}
         try:
             pixels, options, found = work(open_image(path))
-            _write_png(pixels, target, **options)
+            image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+            with replacing(target) as aside:
+                image.save(aside, "PNG", **options)
             result |= {"output": str(target), **found}
         except (DataError, OSError, MemoryError) as error:
             result["error"] = f"{type(error).__name__}: {error}"
         results.append(result)
     return results
-
-
-def _write_png(pixels, target, **options):
-    """Writes uint8 pixels `(height, width, 1 to 4)` as PNG, whole or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a link in wait there would be written through
-    try:
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-        image.save(temporary, "PNG", **options)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from ganlib.apply import draw_latents, make_images
 from ganlib.backends import variables as weights
+from ganlib.data.writing import replacing
 from ganlib.metrics import fidelity
 
 SCORES = ("kid", "frechet", "inception_score", "precision", "recall", "density", "coverage")
@@ -57,9 +58,8 @@ class KeepBest(keras.callbacks.Callback):
 
     def _keep(self, value, epoch):
         self.value, self.epoch = value, epoch
-        temporary = self.path.with_name(f"writing-{self.path.name}")
-        weights.save(temporary, self.kept.weights)
-        temporary.replace(self.path)
+        with replacing(self.path) as aside:
+            weights.save(aside, self.kept.weights)
 
     def restore(self):
         """Gives the model the weights that were kept."""

@@ -37,7 +37,7 @@ class Batches(DataAdapter):
 
     # Attributes, where Keras has properties.
     batch_size = num_batches = partial_batch_size = has_partial_batch = None
-    epoch = 0
+    _epoch, _order = 0, None  # the second: the order of the epoch, a variable of TensorFlow's
 
     def __init__(self, source, batch_size, seed, *, steps=None, change=None):
         self.draw = source if callable(source) else None
@@ -52,6 +52,16 @@ class Batches(DataAdapter):
                 "`source` must be arrays of one length, not empty, or a function with `steps`. "
                 f"Received: lengths {lengths}, steps={steps}"
             )
+
+    @property
+    def epoch(self):
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch):
+        self._epoch = epoch
+        if self._order is not None:
+            self._order.assign(self.order(epoch))
 
     def __len__(self):
         return self.num_batches
@@ -87,32 +97,25 @@ class Batches(DataAdapter):
     def get_tf_dataset(self):
         import tensorflow as tf
 
-        def generated(method, signature):
-            # TensorFlow keeps the function until the process ends; not so all pictures of a trial.
-            method = weakref.WeakMethod(method)
-            return tf.data.Dataset.from_generator(lambda: method()(), output_signature=signature)
-
         if self.draw or self.change:
             count = self.batch_size if self.draw else None
             example = self.batch(0, 0)
             signature = tuple(tf.TensorSpec((count, *a.shape[1:]), a.dtype) for a in example)
-            dataset = generated(self.__iter__, signature)
+            # TensorFlow keeps the function until the process ends; not so all pictures of a trial.
+            method, dataset = weakref.WeakMethod(self.__iter__), tf.data.Dataset
+            dataset = dataset.from_generator(lambda: method()(), output_signature=signature)
         else:
             with tf.device("CPU"):  # a data set of photographs need not fit on a GPU
                 arrays = tuple(map(tf.convert_to_tensor, self.arrays))
-            # Python gives a permutation an epoch; batches are gathered in TensorFlow's threads.
-            orders = generated(self._orders, tf.TensorSpec(len(self.arrays[0]), "int64"))
-            indices = orders.flat_map(tf.data.Dataset.from_tensor_slices).batch(self.batch_size)
-            dataset = indices.map(lambda i: tuple(tf.gather(a, i) for a in arrays), 2)
+                order = self._order = tf.Variable(self.order(self.epoch))
+            places = tf.data.Dataset.range(len(self.arrays[0])).batch(self.batch_size)
+            dataset = places.map(lambda i: tuple(tf.gather(a, tf.gather(order, i)) for a in arrays))
         # No autotuning: the end of an epoch would wait for its thread to wake, up to a second.
         options = tf.data.Options()
         options.autotune.enabled = False
         dataset = dataset.prefetch(2).with_options(options)
         dataset.batches = self  # alive as long as it is read
         return dataset
-
-    def _orders(self):
-        yield self.order(self.epoch)
 
 
 class EpochOrder(keras.callbacks.Callback):

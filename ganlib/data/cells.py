@@ -7,6 +7,7 @@ from scipy.spatial import cKDTree
 from ganlib.data.container import Images
 from ganlib.data.embedded import check_split
 from ganlib.data.errors import DataError
+from ganlib.data.writing import drawn_once
 
 COUNTS = {"train": 64, "test": 24}
 SIZES = range(32, 513)
@@ -37,12 +38,17 @@ def _drawn(name, draw, what, number, split, size, n):
     n = COUNTS[part] if n is None else n
     if size not in SIZES:
         raise DataError(f"The {name} are drawn 32 to 512 pixels wide. Received: size={size!r}")
-    # Each image has a generator of its own: it is the same whatever is drawn beside it.
-    rngs = (np.random.default_rng((number, _STARTS[part] + i)) for i in range(n))
-    images, masks = zip(*(draw(rng, size) for rng in rngs), strict=True)
+
+    def drawn():
+        # Each image has a generator of its own: it is the same whatever is drawn beside it.
+        rngs = (np.random.default_rng((number, _STARTS[part] + i)) for i in range(n))
+        images, masks = zip(*(draw(rng, size) for rng in rngs), strict=True)
+        return np.stack(images), np.stack(masks)
+
+    images, masks = drawn_once(f"{name}-{part}-{size}-{n}", __file__, drawn)
     origin = f"{what} drawn by ganlib with exact masks; no micrographs, no licence question."
     facts = {"names": [f"{part} {i}" for i in range(n)], "name": name, "origin": origin}
-    return Images(np.stack(images), np.stack(masks), **facts, synthetic=True)
+    return Images(images, masks, **facts, synthetic=True)
 
 
 def _nuclei(rng, size):

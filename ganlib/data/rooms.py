@@ -5,6 +5,7 @@ from PIL import Image, ImageDraw
 
 from ganlib.data.container import Images
 from ganlib.data.embedded import check_split
+from ganlib.data.writing import drawn_once
 
 FACTORS = {
     "wall": ("beige", "blue", "green", "rose"),
@@ -29,7 +30,8 @@ def rooms(split=None, size=64, train=2000, test=500):
     which share none, or `None`; `size` 32 to 128; `train` and `test` are numbers of pictures.
     """
     indices = room_indices(split, train, test)
-    images = draw(factors(indices), jitter(indices), size)
+    name = f"rooms-{split}-{size}-{train}-{test}"
+    (images,) = drawn_once(name, __file__, lambda: (draw(factors(indices), jitter(indices), size),))
     return Images(images, name="rooms", origin=_ORIGIN, synthetic=True, value_range="byte")
 
 

@@ -37,11 +37,13 @@ def environment():
     import numpy
 
     from ganlib import __version__
+    from ganlib.backends.precision import has_bfloat16
 
     backend = keras.backend.backend()
     versions = {"ganlib": __version__, "keras": keras.__version__, "numpy": numpy.__version__}
     versions |= {"backend": backend, backend: importlib.import_module(backend).__version__}
-    return versions | {"device": device_name(backend), "python": platform.python_version()}
+    half = {"half_precision": "bfloat16" if has_bfloat16() else "none"}
+    return versions | half | {"device": device_name(backend), "python": platform.python_version()}
 
 
 def cores():

@@ -22,6 +22,7 @@ import traceback
 
 import filelock
 
+from ganlib.data.writing import replacing
 from ganlib.experiment.machine import MEMORY, StudyError, environment, in_words, lacks
 
 DONE, STOPPED, FAILED, OUT_OF_MEMORY = "done", "stopped", "failed", "out-of-memory"
@@ -143,7 +144,7 @@ def _settle(study, trial, run, work):
 def _train(study, trial, run, asked):
     try:
         # What a failed or killed attempt left, except the checkpoints to go on from.
-        for path in (run.path / "result.json", run.path / "error.txt", *run.found(".*.tmp")):
+        for path in (run.path / "result.json", run.path / "error.txt", *run.found(".writing-*")):
             path.unlink(missing_ok=True)
         write_json(run.path / "trial.json", asked)
         for other in study.trials:  # one of the same shape needs as much memory
@@ -197,16 +198,10 @@ def write_json(path, value):
 
 def write_atomically(path, text):
     """Replaces a text file in one step; on a full disk the old one stays."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def plain(value):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from ganlib.data.writing import replacing
 from ganlib.models.outputs import infer
 
 CLASSES, FEATURES, BATCH_SIZE = 10, 64, 64
@@ -92,9 +93,8 @@ def load_or_train(path, train, test, seed=0, steps=700):
             except Exception as error:  # zip, HDF5, JSON and Keras errors all mean the same
                 logging.getLogger(__name__).warning(f"{path} is made again: {error}")
         classifier = train_classifier(train, test, seed, steps)
-        temporary = path.with_name(f"writing-{path.name}")
-        classifier.model.save(temporary)
-        temporary.replace(path)
+        with replacing(path) as aside:
+            classifier.model.save(aside)
     return classifier
 
 

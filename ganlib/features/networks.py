@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers
 from PIL import Image
 
+from ganlib.data.writing import replacing
 from ganlib.features import digits, efficientnet
 from ganlib.images import ValueRange, check_range, convert
 
@@ -106,9 +107,8 @@ def cached(network, images, folder, value_range=None):
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             pass  # there is none, or it is damaged
         seen = network(images, value_range)
-        temporary = path.with_name(f"writing-{path.name}")
-        np.savez(temporary, **seen._asdict())
-        temporary.replace(path)
+        with replacing(path) as aside:
+            np.savez(aside, **seen._asdict())
     return seen
 
 

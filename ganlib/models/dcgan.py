@@ -5,7 +5,14 @@ from itertools import count
 import keras
 from keras import layers
 
-from ganlib.models.layers import Conv2DTranspose, check_choice, new_kernels, strided_discriminator
+from ganlib.models.layers import (
+    BatchNormalization,
+    Conv2DTranspose,
+    check_choice,
+    new_kernels,
+    strided_discriminator,
+    to_images,
+)
 
 
 def build_generator(
@@ -26,7 +33,7 @@ def build_generator(
     kernel = new_kernels(initializer, count(100 * seed))
 
     def double(x, filters, **options):
-        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        x = layers.ReLU()(BatchNormalization(momentum=0.9)(x))
         options |= {"padding": "same", "kernel_initializer": kernel()}
         if upsample == "transpose":
             return Conv2DTranspose(filters, 4, strides=2, **options)(x)
@@ -38,8 +45,7 @@ def build_generator(
     x = layers.Reshape((4, 4, widest))(x)
     for level in reversed(range(levels - 1)):
         x = double(x, filters << level, use_bias=False)
-    images = double(x, 3, activation="tanh", name="images")
-    return keras.Model(latents, images, name="generator")
+    return keras.Model(latents, to_images(double(x, 3), "tanh"), name="generator")
 
 
 def build_discriminator(
@@ -72,10 +78,9 @@ def build_assignment_generator(latent_dim=100, *, size=64, filters=32, seed=0):
     x = layers.Reshape((side, side, widest))(x)
     for width in (4 * filters, 2 * filters, filters):
         x = Conv2DTranspose(width, 5, strides=2, padding="same", kernel_initializer=kernel())(x)
-        x = layers.LeakyReLU()(layers.BatchNormalization()(x))
-    options = {"padding": "same", "kernel_initializer": kernel(), "name": "images"}
-    images = Conv2DTranspose(3, 5, activation="tanh", **options)(x)
-    return keras.Model(latents, images, name="generator")
+        x = layers.LeakyReLU()(BatchNormalization()(x))
+    x = Conv2DTranspose(3, 5, padding="same", kernel_initializer=kernel())(x)
+    return keras.Model(latents, to_images(x, "tanh"), name="generator")
 
 
 def build_assignment_discriminator(*, size=64, filters=32, seed=0):

@@ -5,7 +5,14 @@ from itertools import count
 import keras
 from keras import layers
 
-from ganlib.models.layers import Conv2DTranspose, ThinConv2D, new_kernels, strided_discriminator
+from ganlib.models.layers import (
+    BatchNormalization,
+    Conv2D,
+    Conv2DTranspose,
+    new_kernels,
+    strided_discriminator,
+    to_images,
+)
 
 
 def build_generator(
@@ -23,7 +30,7 @@ def build_generator(
 
     def activate(x):
         if batch_norm:
-            x = layers.BatchNormalization(momentum=momentum)(x)
+            x = BatchNormalization(momentum=momentum)(x)
         return layers.LeakyReLU(0.2)(x)
 
     latents = keras.Input((latent_dim,), name="latents")
@@ -32,8 +39,8 @@ def build_generator(
     for _ in range(2):  # 7 -> 14 -> 28
         options = {"strides": 2, "padding": "same", "kernel_initializer": kernel()}
         x = activate(Conv2DTranspose(width, 4, **options)(x))
-    options = {"padding": "same", "kernel_initializer": kernel(), "name": "images"}
-    return keras.Model(latents, ThinConv2D(1, 7, activation=output, **options)(x), name="generator")
+    x = Conv2D(1, 7, padding="same", kernel_initializer=kernel())(x)
+    return keras.Model(latents, to_images(x, output), name="generator")
 
 
 def build_discriminator(width=128, *, dropout=0.4, seed=0):

@@ -81,7 +81,7 @@ class LinearUpscaling(layers.Layer):
     def __init__(self, scale, kernel=None, **kwargs):
         super().__init__(**{**kwargs, "trainable": False})
         self.scale, self._initial = scale, kernel
-        self.shuffle = PixelShuffle(scale)
+        self.shuffle = PixelShuffle(scale, dtype=self.dtype_policy)
 
     def build(self, input_shape):
         kernel = bicubic_kernel(self.scale) if self._initial is None else self._initial

@@ -5,7 +5,14 @@ import itertools
 import keras
 from keras import layers
 
-from ganlib.models.layers import ICNR, PixelShuffle, ThinConv2D, check_choice
+from ganlib.models.layers import (
+    ICNR,
+    BatchNormalization,
+    Conv2D,
+    PixelShuffle,
+    check_choice,
+    to_images,
+)
 from ganlib.models.linear import LinearUpscaling
 
 
@@ -30,8 +37,10 @@ def build_generator(scale=4, filters=64, blocks=16, *, kernel=None, seed=0):
     x = layers.Add()([first, convolution(filters, gain=0.1)(x)])
     x = convolution(3 * scale**2, kernel_initializer="zeros", name="detail")(x)
     detail = PixelShuffle(scale)(x)
-    skip = LinearUpscaling(scale, kernel, name="skip")(low)
-    return keras.Model(low, layers.Add(name="images")([skip, detail]), name="generator")
+    # What is exact without the network stays so in half precision.
+    skip = LinearUpscaling(scale, kernel, name="skip", dtype="float32")(low)
+    images = layers.Add(name="images", dtype="float32")([skip, detail])
+    return keras.Model(low, images, name="generator")
 
 
 def build_paper_generator(scale=4, filters=64, blocks=16, *, seed=0):
@@ -47,7 +56,7 @@ def build_paper_generator(scale=4, filters=64, blocks=16, *, seed=0):
         return layers.PReLU(shared_axes=(1, 2), alpha_initializer="zeros")(x)
 
     def normalised(x):
-        return layers.BatchNormalization(momentum=0.9)(convolution(filters)(x))
+        return BatchNormalization(momentum=0.9)(convolution(filters)(x))
 
     low = keras.Input((None, None, 3), name="low")
     first = x = prelu(convolution(filters, 9)(low))
@@ -57,9 +66,8 @@ def build_paper_generator(scale=4, filters=64, blocks=16, *, seed=0):
     for step in (2, 2) if scale == 4 else (scale,):
         x = prelu(PixelShuffle(step)(convolution(filters * step**2, shuffled=step)(x)))
     last = keras.initializers.GlorotUniform(seed=seed)
-    options = {"padding": "same", "kernel_initializer": last, "name": "images"}
-    images = ThinConv2D(3, 9, activation="tanh", **options)(x)
-    return keras.Model(low, images, name="generator")
+    x = Conv2D(3, 9, padding="same", kernel_initializer=last)(x)
+    return keras.Model(low, to_images(x, "tanh"), name="generator")
 
 
 def build_discriminator(filters=64, *, levels=4, seed=0):
@@ -78,7 +86,8 @@ def build_discriminator(filters=64, *, levels=4, seed=0):
         x = layers.LeakyReLU(0.2)(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.LeakyReLU(0.2)(layers.Dense(filters << levels)(x))
-    return keras.Model(images, layers.Dense(1, name="logits")(x), name="discriminator")
+    logits = layers.Dense(1, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name="discriminator")
 
 
 def _convolutions(seed):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from ganlib.models.layers import CheckSize, check_choice
+from ganlib.models.layers import BatchNormalization, CheckSize, check_choice
 
 ARCHITECTURES = ("unet", "attention_unet", "attention_resunet")
 
@@ -38,7 +38,7 @@ def build_unet(
 
     def normalised(x, width, size, name, number=""):
         x = convolution(x, width, size, f"{name}_conv{number}", use_bias=False)
-        return layers.BatchNormalization(name=f"{name}_norm{number}", momentum=momentum)(x)
+        return BatchNormalization(name=f"{name}_norm{number}", momentum=momentum)(x)
 
     def drop(x, name):
         seed = next(mask_seeds)
@@ -79,4 +79,5 @@ def build_unet(
         x = layers.UpSampling2D(name=f"up{level}_double")(x)
         x = layers.Concatenate(name=f"up{level}_join")([x, skip])
         x = block(x, width, f"up{level}")
-    return keras.Model(images, convolution(x, 1, 1, "logits"), name=architecture)
+    logits = convolution(x, 1, 1, "logits", dtype="float32")
+    return keras.Model(images, logits, name=architecture)

@@ -9,6 +9,7 @@ from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.apply import draw_latents, interpolate, make_images, save_grid
 from ganlib.augment import DiffAugment
+from ganlib.backends.precision import half_precision
 from ganlib.callbacks.best import BestByKID, is_due, score
 from ganlib.data import Images, load_parts
 from ganlib.data.room_styles import style_coverage
@@ -43,6 +44,7 @@ class Recipe:
     augment: tuple[str, ...] = ()  # the policy of `ganlib.augment.DiffAugment`
     r1: float = 0.0
     ema: float = 0.0
+    half_precision: bool = False  # bfloat16, where the machine computes in it
     batch_size: int = 128
     g_learning_rate: float = 1e-4
     d_learning_rate: float = 1e-4
@@ -116,13 +118,15 @@ def build_gan(recipe, seed):
     """The `Adversarial` of a recipe, not compiled."""
     keras.utils.set_random_seed(seed)
     sizes = {"size": recipe.size, "filters": recipe.filters, "seed": seed}
-    if recipe.networks == "assignment":
-        generator = dcgan.build_assignment_generator(recipe.latent_dim, **sizes)
-        discriminator = dcgan.build_assignment_discriminator(**sizes)
-    else:
-        latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample}
-        generator = dcgan.build_generator(**latents, **sizes)
-        discriminator = dcgan.build_discriminator(normalisation=recipe.d_normalisation, **sizes)
+    with half_precision(recipe.half_precision):
+        if recipe.networks == "assignment":
+            generator = dcgan.build_assignment_generator(recipe.latent_dim, **sizes)
+            discriminator = dcgan.build_assignment_discriminator(**sizes)
+        else:
+            latents = {"latent_dim": recipe.latent_dim, "upsample": recipe.upsample}
+            generator = dcgan.build_generator(**latents, **sizes)
+            normalised = {"normalisation": recipe.d_normalisation}
+            discriminator = dcgan.build_discriminator(**normalised, **sizes)
     options = {key: getattr(recipe, key) for key in ("update", "r1", "ema")}
     options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
     loss = losses.get(recipe.loss)

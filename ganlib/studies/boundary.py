@@ -11,6 +11,7 @@ from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.apply import discriminate, draw_latents, make_images, save_grid
 from ganlib.augment import DiffAugment
+from ganlib.backends.precision import half_precision
 from ganlib.callbacks.best import KeepBest, StopWhenHigh
 from ganlib.content import LikenessLoss
 from ganlib.data import load_parts
@@ -41,6 +42,7 @@ class Recipe:
     d_normalisation: str | None = None  # "batch", "spectral" or none
     likeness: float = 0.0  # weight of `ganlib.content.LikenessLoss` in what G minimises
     augment: tuple[str, ...] = ()  # the policy of `ganlib.augment.DiffAugment`
+    half_precision: bool = False  # bfloat16, where the machine computes in it
     batch_size: int = 64
     g_learning_rate: float = 2e-4
     d_learning_rate: float = 2e-4
@@ -106,8 +108,9 @@ def build_gan(recipe, seed):
     normalised = {"normalisation": recipe.d_normalisation, "seed": seed}
     options = {"content": LikenessLoss(recipe.likeness) if recipe.likeness else None}
     options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
-    generator = models.build_generator(recipe.g_filters, **latents)
-    discriminator = models.build_discriminator(recipe.d_filters, **normalised)
+    with half_precision(recipe.half_precision):
+        generator = models.build_generator(recipe.g_filters, **latents)
+        discriminator = models.build_discriminator(recipe.d_filters, **normalised)
     loss = "non_saturating" if recipe.gamma is None else losses.Boundary(recipe.gamma)
     return Adversarial(generator, discriminator, loss, update="shared", seed=seed, **options)
 

@@ -9,6 +9,7 @@ import numpy as np
 from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.apply import infer, save_grid
+from ganlib.backends.precision import half_precision
 from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.data import check, load_train_test
@@ -48,6 +49,7 @@ class Recipe:
     d_learning_rate: float = 2e-4
     beta_1: float = 0.5
     beta_2: float = 0.999
+    half_precision: bool = False  # bfloat16, where the machine computes in it
     epochs: int = 100
     samples: int = 5000  # generated images that are scored
     score_every: int = 5  # epochs
@@ -124,8 +126,10 @@ def build_model(recipe, seed, steps):
     """The `Adversarial` of a recipe, not compiled; instance noise ends after half of the steps."""
     keras.utils.set_random_seed(seed)
     options = {key: getattr(recipe, key) for key in ("output", "batch_norm", "momentum")}
-    generator = models.build_generator(recipe.latent_dim, recipe.width, seed=seed, **options)
-    discriminator = models.build_discriminator(recipe.d_width, dropout=recipe.dropout, seed=seed)
+    with half_precision(recipe.half_precision):
+        generator = models.build_generator(recipe.latent_dim, recipe.width, seed=seed, **options)
+        d_options = {"dropout": recipe.dropout, "seed": seed}
+        discriminator = models.build_discriminator(recipe.d_width, **d_options)
     options = {key: getattr(recipe, key) for key in ("update", "generator_batch", "ema")}
     # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
     options["instance_noise"] = recipe.instance_noise * (2 if recipe.output == "tanh" else 1)

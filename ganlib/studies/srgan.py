@@ -10,6 +10,7 @@ from PIL import Image
 from ganlib import losses
 from ganlib.adversarial import Adversarial
 from ganlib.apply import upscale_image
+from ganlib.backends.precision import half_precision
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.callbacks.plateau import StopWhenLost
@@ -43,6 +44,7 @@ class Recipe:
     patch: int = 96  # pixels of a high-resolution patch's side
     batch_size: int = 16
     steps: int = 1000  # an epoch
+    half_precision: bool = False  # bfloat16, where the machine computes in it
     pretraining_epochs: int = 0  # on pixels: mean absolute error, Adam, cosine decay
     pretraining_rate: float = 2e-3
     pretraining_beta_2: float = 0.95
@@ -169,8 +171,9 @@ def build_players(recipe, seed, kernel):
     if recipe.generator == "residual":
         kernel = kernel if recipe.linear_start else None
         build = functools.partial(models.build_generator, kernel=kernel)
-    generator = build(recipe.scale, recipe.filters, recipe.blocks, seed=seed)
-    d = models.build_discriminator(recipe.d_filters, levels=recipe.d_levels, seed=seed)
+    with half_precision(recipe.half_precision):
+        generator = build(recipe.scale, recipe.filters, recipe.blocks, seed=seed)
+        d = models.build_discriminator(recipe.d_filters, levels=recipe.d_levels, seed=seed)
     return generator, d
 
 

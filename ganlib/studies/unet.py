@@ -13,6 +13,7 @@ import numpy as np
 from ganlib import losses
 from ganlib.apply import predict
 from ganlib.backends import variables as weights
+from ganlib.backends.precision import half_precision
 from ganlib.callbacks.best import KeepBest
 from ganlib.callbacks.plateau import Meter, ReduceOnPlateau, StopOnPlateau, StopWhenLost
 from ganlib.data import Augment, Batches, load_parts
@@ -54,6 +55,7 @@ class Recipe:
     clipnorm: float = 1.0
     beta_1: float = 0.9
     momentum: float = 0.9  # of batch normalisation; see `ganlib.models.unet`
+    half_precision: bool = False  # bfloat16, where the machine computes in it
     epochs: int = 30
     plateau_factor: float = 0.5
     plateau_patience: int = 5
@@ -183,7 +185,8 @@ def prepare(recipe, seed):
 
 def _build(recipe, seed):
     names = ("architecture", "filters", "depth", "channels", "dropout", "momentum")
-    return build_unet(**{name: getattr(recipe, name) for name in names}, seed=seed)
+    with half_precision(recipe.half_precision):
+        return build_unet(**{name: getattr(recipe, name) for name in names}, seed=seed)
 
 
 @functools.lru_cache(maxsize=1)  # compiling takes as long as several epochs
