@@ -23,13 +23,14 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = (
     ("__main__", "doctor"),
     ("studies",),
-    ("report", "stats"),
+    ("report",),
     ("experiment",),
     ("callbacks",),
     ("apply",),
     ("adversarial",),
     ("backends",),
     ("models", "losses", "content", "augment", "features", "metrics"),
+    ("stats",),
     ("data",),
     ("images",),
     ("",),  # ganlib itself loads its names on first use
