@@ -66,7 +66,7 @@ class LivePictures(keras.callbacks.Callback):
         left.set_title(f"epoch {self._epoch + 1} of {self.params['epochs']}", fontsize=8)
         right.plot(self._losses, label=["D's loss", "G's loss"], lw=1)
         right.set_title(text, fontsize=8)
-        right.set_xlabel("step", fontsize=7)
+        right.set_xlabel("step (means of the epoch so far)", fontsize=7)
         right.tick_params(labelsize=7)
         right.legend(fontsize=7)
         figure.savefig(file := io.BytesIO(), format="png", dpi=110)
