@@ -39,8 +39,7 @@ def test_variations():
             assert tiny.changes(recipes, name, "base") == fields, name
     assert recipes["base"] == digits.Recipe()  # the write-up's
     gan = digits.build_model(recipes["repaired"], 0, 100)
-    spectral = [layer.name for layer in gan.discriminator.layers if hasattr(layer, "u")]
-    assert len(spectral) == 4
+    assert sum(hasattr(layer, "u") for layer in gan.discriminator.layers) == 4  # spectral
     assert (gan.average is not None, gan.one_pass) == (True, True)
 
 
@@ -60,7 +59,6 @@ def test_data_are_divided_by_class_and_labels_checked(tmp_path):
 @pytest.fixture
 def few(monkeypatch):
     monkeypatch.setattr(digits, "load_or_train", functools.partial(load_or_train, steps=2))
-    # Too few for a study: its own check is tested above.
     return digits.DigitsData(whole().subset(slice(0, 192)), whole().subset(slice(192, 400)))
 
 
@@ -74,8 +72,7 @@ def test_from_data_to_results(few, tmp_path):
     assert results.runs["digit_score"].between(1, 10).all()
     assert len(results.history) == 2 * len(results.runs)
     assert {len(grid) for grid in results.pictures(28).values()} == {64}
-    smoothed = results.history[results.history["name"] == "label-smoothing"]
-    assert (smoothed["printed_real"] == 0).all()
+    assert results.history.query("name == 'label-smoothing'")["printed_real"].max() == 0
 
 
 @keras.saving.register_keras_serializable("ganlib_tests")

@@ -161,13 +161,3 @@ def seeds_needed(interval, low=-math.inf, high=math.inf):
         if stats.t.isf(ALPHA / 2, more - 1) * spread / math.sqrt(more) < distance:
             return f"About {more} seeds would decide it."
     return f"More than {MOST_SEEDS:,} seeds would be needed: there is hardly a difference."
-
-
-def judge_positive(interval):
-    """Returns the verdict on "the value is above zero"; where it is exactly zero, it is not."""
-    return judge_interval(interval, *POSITIVE)
-
-
-def judge_negative(interval):
-    """Returns the verdict on "the value is below zero"; where it is exactly zero, it is not."""
-    return judge_interval(interval, *NEGATIVE)

@@ -209,9 +209,9 @@ class Results:
 write_report = Results.report  # of a study that has none of its own
 
 
-def by_interval(statement, interval, verdict, evidence):
-    """A `Claim` on an interval: `verdict` judges it, `evidence` has a place for it."""
-    return Claim(statement, verdict(interval), evidence.format(interval))
+def by_interval(statement, interval, ends, evidence):
+    """A `Claim` that an interval lies between `ends`; `evidence` has a place for it."""
+    return Claim(statement, judge_interval(interval, **ends), evidence.format(interval))
 
 
 def unanimous(conditions):
