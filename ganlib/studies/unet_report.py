@@ -291,7 +291,7 @@ def _by_seed(statement, pairs, text, judged=POSITIVE, of=_test, compare=operator
 def _against_earlier(found):
     pairs = [(found.of(name), found.of(f"earlier-{a}")) for a, name in found.best_of.items()]
     loss_std, epochs = (functools.partial(found.metric, key=k) for k in ("loss_std", "best_epoch"))
-    halved = functools.partial(judge_interval, high=math.log(CALMER))
+    halved = {"high": math.log(CALMER)}
 
     def late_std(result):
         losses = found.histories[result["id"]]["val_loss"]
@@ -308,7 +308,7 @@ def _against_earlier(found):
     yield _by_seed(statement, pairs, text, halved, late_std, log_ratio)
     text = f"Test Jaccard less the earlier one's: {{:.3g}}; from -{MATCH:g} on it is a match."
     statement = "The best cells match or beat the earlier setting on test tiles."
-    yield _by_seed(statement, pairs, text, functools.partial(judge_interval, low=-MATCH))
+    yield _by_seed(statement, pairs, text, {"low": -MATCH})
     text = "Epochs to the best less the earlier one's: {:.3g}, by architecture and seed."
     statement = "The best cells converge in fewer epochs than the earlier setting."
     yield _by_seed(statement, pairs, text, NEGATIVE, epochs)
