@@ -10,6 +10,7 @@ import os
 import pathlib
 import shlex
 import signal
+import subprocess
 import sys
 from typing import Annotated
 
@@ -118,6 +119,7 @@ def run(
             chosen = whole.select(trials) if trials else whole
         from ganlib.experiment.machine import check_writable
         from ganlib.experiment.run import run_stages
+        from ganlib.studies import chapter
 
         check_writable(reports / profile / study, "--reports")  # not after hours of training
         with _asked_for_wrongly():
@@ -128,9 +130,10 @@ def run(
             _show(results, as_json)
         for r in failed:
             typer.echo(f"{r['id']}: {r['status']}: {r.get('error', '')}", err=True)
-        if len(failed) < len(results):
-            path = _write_report(whole, out, reports)
-            typer.echo(f"Report: {path}", err=as_json)
+        if len(failed) < len(results) and (path := chapter(whole.name)):
+            typer.echo(f"Shown by {path}; `ganlib report` executes it.", err=as_json)
+        elif len(failed) < len(results):
+            typer.echo(f"Report: {_write_report(whole, out, reports)}", err=as_json)
     except KeyboardInterrupt:
         resume = shlex.join(["ganlib", *(word for word in sys.argv[1:] if word != "--fresh")])
         kept = "Interrupted. Everything up to the last epoch is kept; resume with:"
@@ -187,7 +190,10 @@ def report(
     out: Out = RUNS,
     reports: Reports = REPORTS,
 ):
-    """Writes figures, tables and claims of the finished trials; --all: a page of all reports."""
+    """Writes figures, tables and claims of the finished trials; --all: a page of all reports.
+
+    Where a study's chapter makes them, it is executed: its own examples train for about a minute.
+    """
     if every == (study is not None):
         raise typer.BadParameter("Give the name of one study, or --all.")
     from ganlib.experiment.machine import check_writable
@@ -206,12 +212,33 @@ def report(
 def _write_report(study, out, reports):
     from ganlib.experiment.machine import StudyError
     from ganlib.experiment.run import DONE, STOPPED, results
-    from ganlib.studies import report_module
+    from ganlib.studies import chapter, report_module
 
     finished = [r for r in results(study, out) if r["status"] in (DONE, STOPPED)]
     if not finished:
         raise StudyError(f"No trial in {out / study.name} has finished: ganlib run {study.name}")
+    if path := chapter(study.name):
+        return _execute(path, study, out, reports)
     return report_module(study.name).write_report(study, finished, study.data, out, reports).path
+
+
+def _execute(chapter, study, out, reports):
+    """Executes a study's notebook over its finished trials, and keeps the page that it makes."""
+    from ganlib.experiment.machine import StudyError
+
+    options, folder = study.options, reports / study.profile / study.name
+    data = options["data"]
+    here = data if data is None or not os.path.exists(data) else os.path.abspath(data)
+    chosen = {"data": here, "seeds": options["seeds"], "changes": options["changes"]}
+    paths = {"GANLIB_RUNS": str(out.resolve()), "GANLIB_REPORTS": str(reports.resolve())}
+    asked = {"GANLIB_PROFILE": options["profile"], "GANLIB_OPTIONS": json.dumps(chosen)}
+    asked |= {"GANLIB_TRAIN": "no", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", "--embed-images"]
+    command += ["--ExecutePreprocessor.timeout=3600", "--output-dir", folder, chapter]
+    done = subprocess.run(command, env={**os.environ, **paths, **asked}, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise StudyError(f"{chapter} failed:\n{done.stderr.decode()[-2000:]}")
+    return folder
 
 
 @app.command(epilog="Example: ganlib sample runs/digits/base-…/model.keras -n 64 --out grid.png")

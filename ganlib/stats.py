@@ -67,6 +67,19 @@ def mean_interval(values, scale=None, bounds=(0, 1)):
     return Interval(mean, float(low), float(high), n)
 
 
+def bounded_interval(values, bounds=None):
+    """Returns the `mean_interval` on the scale that suits `bounds`, such as (0, infinity).
+
+    Without values, or with one that is not finite, its mean is NaN: no other run may hide that.
+    """
+    if not len(values) or not np.isfinite(values).all():
+        return Interval(math.nan, None, None, len(values))
+    if bounds is None:
+        return mean_interval(values)
+    scale = "log" if bounds[1] == math.inf else "logit"
+    return mean_interval(np.clip(values, *bounds), scale, bounds)  # for rounding
+
+
 def paired_interval(values, baseline):
     """Returns the `Interval` of the mean difference, seed by seed; without pairs its n is 0."""
     differences = np.subtract(values, baseline, dtype="float64")

@@ -175,7 +175,7 @@ def finished(tmp_path_factory):
     train, test = embedded.digits().split(0.8, seed=0)
     parts = {"x_train": train.images[::6], "y_train": train.labels[::6]}
     np.savez(folder / "tiny.npz", **parts, x_test=test.images[::4], y_test=test.labels[::4])
-    options = ["digits", "--seeds", "1", "--data", "tiny.npz", "--set", "epochs=1"]
+    options = ["digits", "--profile", "cpu", "--data", "tiny.npz", "--set", "epochs=1"]
     command = ["run", *options, "--trials", "base", "--workers", "1", "--json"]
     how = {"cwd": folder, "capture_output": True, "text": True, "timeout": 300}
     process = subprocess.run([sys.executable, "-m", "ganlib", *command], **how)
@@ -188,7 +188,7 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     (result,) = json.loads(process.stdout)
     assert (result["name"], result["seed"], result["recipe"]["epochs"]) == ("base", 0, 1)
     assert (folder / "runs" / "digits" / result["id"] / "model.keras").is_file()
-    assert "Report: reports/quick/digits" in process.stderr
+    assert "01_digits.ipynb; `ganlib report` executes it." in process.stderr
 
     monkeypatch.chdir(folder)
     rows = json.loads(ganlib("status", *options, "--json")[1])
@@ -196,13 +196,18 @@ def test_run_status_report(finished, ganlib, monkeypatch):
     assert (statuses["base"], statuses["repaired"]) == (result["status"], "to do")
     assert result["id"] in ganlib("status", *options)[1]
 
+    # The chapter runs from start to end at another profile, and trains none of the study's trials.
     code, output, _ = ganlib("report", *options, "--reports", "again")
-    assert (code, output) == (0, "Report: again/quick/digits\n")
-    run = json.loads((folder / "again" / "quick" / "digits" / "run.json").read_text())
+    assert (code, output) == (0, "Report: again/cpu/digits\n")
+    assert len(list((folder / "runs" / "digits").glob("*/trial.json"))) == 1
+    report = folder / "again" / "cpu" / "digits"
+    run = json.loads((report / "run.json").read_text())
     assert [trial["name"] for trial in run["trials"]] == ["base"]
-    assert {"samples.pdf", "samples.png", "scores.csv", "scores.tex", "scores.md"} <= {
+    assert {"samples.pdf", "samples.png", "scores.csv", "scores.tex", "claims.md"} <= {
         *run["files"]
     }
+    assert "not run" in (report / "claims.csv").read_text()
+    assert "data:image/png;base64," in (report / "01_digits.html").read_text()
     assert ganlib("report", "--all", "--reports", "again")[1] == "Page: again/write-up.html\n"
 
 

@@ -44,8 +44,8 @@ def test_pictures(figure):
 
 
 def test_figure_formats(figure, tmp_path):
-    path = Report("toy", "full", tmp_path).figure("curve", figure)
-    assert path == tmp_path / "full" / "toy" / "curve.png"
+    assert Report("toy", "full", tmp_path).figure("curve", figure) is figure
+    path = tmp_path / "full" / "toy" / "curve.png"
     with Image.open(path) as picture:
         assert picture.size == (600, 450)  # 2 × 1.5 inches at 300 dots per inch
         assert (0xD5, 0x5E, 0x00) in {c for _, c in picture.convert("RGB").getcolors(10**6)}  # C1
@@ -58,7 +58,9 @@ def test_figure_formats(figure, tmp_path):
 
 
 def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path):
-    path = Report("toy", "quick", tmp_path, {"epochs": 5}).figure("curve", figure)
+    report = Report("toy", "quick", tmp_path, {"epochs": 5})
+    path = report.path / "curve.png"
+    report.figure("curve", figure)
     assert [text.get_text() for text in figure.texts] == ["quick profile; changed: epochs=5"]
     with Image.open(path) as picture:
         grey = np.asarray(picture.convert("L"))
@@ -67,7 +69,9 @@ def test_figures_say_their_scale_in_a_strip_of_its_own(figure, tmp_path):
 
 
 def test_table_formats(tmp_path):
-    path = Report("toy", "quick", tmp_path).table("numbers", TABLE, "50 % of a_b")
+    report = Report("toy", "quick", tmp_path)
+    assert report.table("numbers", TABLE, "50 % of a_b").frame is TABLE
+    path = report.path / "numbers.csv"
     pandas.testing.assert_frame_equal(pandas.read_csv(path), TABLE)
     markdown = path.with_suffix(".md").read_text(encoding="utf-8").splitlines()
     assert [cell.strip() for cell in markdown[2].strip("|").split("|")] == ["x_1 ~ 2", "0.333", "1"]

@@ -19,7 +19,7 @@ class Progress:
     """One bar over the epochs of all trials; `results`, by id, are those there are already."""
 
     def __init__(self, study, out, show, results):
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         self.study, self.out, self.running, self.elsewhere = study, out, 0, set()
         self.ended = collections.Counter(result["status"] for result in results.values())

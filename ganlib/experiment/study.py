@@ -19,6 +19,7 @@ from ganlib.experiment.machine import StudyError
 
 QUICK, CPU, FULL = PROFILES = ("quick", "cpu", "full")
 MARKS = {QUICK: "quick profile", CPU: "cpu profile: below the write-up's scale"}
+SEEDS = {QUICK: 1, CPU: 1, FULL: 3}  # by default
 VARIABLE = "GANLIB_DATA"  # the folder that holds the data of all studies
 
 
@@ -90,7 +91,7 @@ class Study:
     _: dataclasses.KW_ONLY
     module: str  # `__name__`, where other processes find the study again
     source: Source  # the data where nobody names any
-    seeds: dict = dataclasses.field(default_factory=lambda: {QUICK: 1, CPU: 1, FULL: 3})
+    seeds: dict = dataclasses.field(default_factory=lambda: SEEDS)
     epochs: Callable[[Any], int] = lambda recipe: recipe.epochs  # for the time left
     # Trials of one shape run the same programs and need as much memory. None: no two are alike.
     shape: Callable[[Any], Any] | None = None
@@ -100,11 +101,12 @@ class Study:
     spec: Any = None  # what `load` gets
     changes: dict = dataclasses.field(default_factory=dict)
     after: Any = None
+    added: dict = dataclasses.field(default_factory=dict)  # of `with_variation`
     options: dict = dataclasses.field(default_factory=dict)  # of `at`, to make it again elsewhere
     _pattern: str = "*"
     _loaded: dict = dataclasses.field(default_factory=dict, repr=False)  # shared by all stages
 
-    def at(self, profile=QUICK, data=None, seeds=None, changes=None, after=None):
+    def at(self, profile=QUICK, data=None, seeds=None, changes=None, after=None, added=None):
         """The study at one scale, on certain data.
 
         Args:
@@ -113,11 +115,13 @@ class Study:
             data: what `ganlib.data.load` takes; None: as the study's `source` says.
             seeds: int, number of seeds; None: as many as the profile has.
             changes, after: dict as of `changed`; what `follow` has returned, for the next stage.
+            added: dict of name → dict of changes to the profile's recipe, further variations.
         """
         if profile not in self.profiles:
             known = f"{', '.join(self.profiles)}{meant(profile, self.profiles)}"
             raise ValueError(f"`profile` must be one of {known}. Received: profile={profile!r}")
         new = {"profile": profile, "changes": dict(changes or {}), "after": after}
+        new["added"] = dict(added or {})
         options = {**new, "data": data, "seeds": seeds or self.seeds[profile]}
         spec = self.source.choose(profile, data)
         new |= {"spec": spec, "options": options, "_pattern": "*", "_loaded": {}}
@@ -133,7 +137,23 @@ class Study:
     @functools.cached_property
     def recipes(self):
         """Dict of name → recipe of each variation, changes made last."""
-        return {name: changed(r, self.changes) for name, r in self.variations(self).items()}
+        recipes = self.variations(self)
+        recipes |= {name: changed(self.base, fields) for name, fields in self.added.items()}
+        return {name: changed(recipe, self.changes) for name, recipe in recipes.items()}
+
+    def with_variation(self, name, **fields):
+        """The same study with one more variation: the profile's recipe with other fields.
+
+        A field that takes a network or a loss is given a `keras.Model` or another object that Keras
+        can serialize, and holds its configuration: so it is part of the trial's id, and processes
+        that know its classes build it again. One of a notebook's own is known there alone: run it
+        without workers. An initial value without a seed of its own gets the trial's.
+        """
+        if name in self.recipes:
+            raise ValueError(f"The study has such a variation already. Received: {name!r}")
+        plain = {key: _configuration(value) for key, value in fields.items()}
+        options = {**self.options, "added": {**self.added, name: plain}}
+        return dataclasses.replace(self.at(**options), _loaded=self._loaded)
 
     @property
     def data(self):
@@ -176,6 +196,14 @@ class Study:
         if after is None:
             return None
         return dataclasses.replace(self, after=after, options={**self.options, "after": after})
+
+
+def _configuration(value):
+    if not hasattr(value, "get_config"):
+        return value
+    import keras
+
+    return json.loads(json.dumps(keras.saving.serialize_keras_object(value)))  # as a file has it
 
 
 def mark(profile, changes=None):

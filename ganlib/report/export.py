@@ -42,17 +42,21 @@ class Report:
         return self.written[-1]
 
     def figure(self, name, figure, caption=""):
-        """Saves a matplotlib figure as PDF and PNG; returns the PNG's path."""
+        """Saves a matplotlib figure as PDF and PNG; returns it closed, for a notebook to show."""
         self.captions[f"{name}.png"] = caption
         # Lines named C0, C1… take their colours, and files their dpi and fonts, now.
         with figures.style():
             part = figures.mark(figure, self.mark) if self.mark else None
             for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {})):
                 figure.savefig(self.file(name, suffix), metadata=metadata, bbox_inches=part)
-        return self.path / f"{name}.png"
+        figures.close(figure)  # else a notebook would show it twice
+        return figure
 
     def table(self, name, table, caption=""):
-        """Saves a `pandas.DataFrame` as CSV with every digit, Markdown and LaTeX with three."""
+        """Saves a `pandas.DataFrame` as CSV with every digit, Markdown and LaTeX with three.
+
+        Returns it as a `Table`.
+        """
         self.captions[f"{name}.csv"] = caption
         shown = table.map(_three_digits)
         latex = shown.map(_escape).rename(columns=_escape)
@@ -61,7 +65,7 @@ class Report:
         write_atomically(self.file(name, "md"), markdown)
         write_atomically(self.file(name, "tex"), latex.to_latex(index=False, **about))
         write_atomically(self.file(name, "csv"), table.to_csv(index=False))
-        return self.path / f"{name}.csv"
+        return Table(table, caption)
 
     def provenance(self, study, results, data, claims=None):
         """Writes run.json: what made these files of a `Study`, from which data, by which code."""

@@ -9,7 +9,7 @@ import pandas
 from PIL import Image
 
 from ganlib.apply import tile
-from ganlib.stats import mean_interval
+from ganlib.stats import bounded_interval
 
 COLUMN, PAGE = 3.4, 7.0  # inches
 STRIP = 0.16  # inches, below a marked figure
@@ -136,15 +136,15 @@ def legend_below(figure, axes, columns):
     figure.legend(entries.values(), entries, **look)
 
 
-def curve(ax, histories, key, label, color, line="-"):
+def curve(ax, histories, key, label, color, line="-", bounds=None):
     """Draws a column of histories, its mean with a 95 % interval, and returns it of each.
 
-    Seeds that go on longer do so as thin lines.
+    Seeds that go on longer do so as thin lines; `bounds` are of `bounded_interval`.
     """
     empty = pandas.Series(dtype=float)
     columns = [h.set_index("epoch").get(key, empty).dropna() for h in histories]
     common = pandas.concat(columns, axis=1, join="inner")
-    intervals = [mean_interval(values) for values in common.to_numpy()]
+    intervals = [bounded_interval(values, bounds) for values in common.to_numpy()]
     ax.plot(common.index, [m.mean for m in intervals], color=color, ls=line, label=label)
     if len(columns) > 1:
         low, high = ([getattr(m, end) for m in intervals] for end in ("low", "high"))
@@ -154,6 +154,70 @@ def curve(ax, histories, key, label, color, line="-"):
             ax.plot(rest.index, rest, color=color, ls=line, lw=0.6, alpha=0.6)
     ax.xaxis.get_major_locator().set_params(integer=True)
     return columns
+
+
+def curves(history, lines, by="name", columns=3, label="", bounds=None):
+    """A figure of curves over epochs, each a mean over seeds with its 95 % interval.
+
+    Args:
+        history: `Results.history`, or a part of it.
+        lines: dict of label → (column, colour, line style).
+        by: column with a panel for each of its values; `columns`, number of panels in a row.
+        label: str, of the vertical axis.
+        bounds: (lowest, highest) value that all columns can have.
+    """
+    panels = list(history.groupby(by, sort=False))
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    with style() as plt:
+        size = {"figsize": (PAGE, 1.45 * rows + 0.5), "squeeze": False}
+        figure, axes = plt.subplots(rows, columns, sharex=True, sharey=True, **size)
+        for ax in axes.flat[len(panels) :]:
+            ax.axis("off")
+        for place, (ax, (title, part)) in enumerate(zip(axes.flat, panels, strict=False)):
+            seeds = [one for _, one in part.groupby("id")]
+            for text, (column, color, line) in lines.items():
+                curve(ax, seeds, column, text, color, line, bounds)
+            lowest = place + columns >= len(panels)  # also above an empty place
+            ax.tick_params(labelbottom=lowest)
+            ax.set(title=title, xlabel="epoch" if lowest else "")
+        figure.supylabel(label, fontsize=8)
+        legend_below(figure, axes.flat[:1], 4)
+    return figure
+
+
+def dots(results, columns, between=None, log=()):
+    """A figure of dots, one a run, with intervals over seeds; a row a variation.
+
+    `results` are `ganlib.experiment.results.Results`; `columns` and `between` as of its `table`,
+    the latter as vertical lines; headings in `log` get a logarithmic axis.
+    """
+    names = results.names[::-1]
+    with style() as plt:
+        size = (PAGE, 0.24 * len(names) + 0.9)
+        figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
+        for ax, (label, measure) in zip(axes.flat, columns.items(), strict=True):
+            for y, name in enumerate(names):
+                values, interval = results.values(name, measure), results.interval(name, measure)
+                ax.plot(values, [y] * len(values), "o", color="C0", alpha=0.5)
+                if interval.low is not None:
+                    ax.plot([interval.low, interval.high], [y, y], color="C0")
+            for color, (limit, scores) in zip(("C2", "C1"), (between or {}).items(), strict=False):
+                ax.axvline(scores[measure], color=color, ls="--", label=limit)
+            ax.set(xlabel=label, xscale="log" if label in log else "linear")
+        axes[0, 0].set_yticks(range(len(names)), names)
+        legend_below(figure, axes.flat[:1], 2)
+    return figure
+
+
+def heat(table, label, most, across=""):
+    """A figure of a `pandas.DataFrame` as colours from 0 to `most`; `across` is its lower axis."""
+    with style() as plt:
+        size = (COLUMN + 0.6, 0.2 * len(table) + 0.7)
+        figure, ax = plt.subplots(figsize=size)
+        heatmap(figure, ax, table.to_numpy(float), list(table.index), list(table), most, label)
+        ax.set_xlabel(across)
+    return figure
 
 
 def heatmap(figure, ax, values, rows, columns, most, label):

@@ -1,4 +1,4 @@
-"""The studies by name. `<name>.py` trains, `<name>_report.py` reads what came out.
+"""The studies by name: `<name>.py` trains; a notebook or `<name>_report.py` shows what came out.
 
 A study may also live outside ganlib, as a module of one's own: its name is then its import path,
 such as `my_project.rivals`, and `my_project.rivals_report`, if there is one, writes its report.
@@ -6,6 +6,8 @@ such as `my_project.rivals`, and `my_project.rivals_report`, if there is one, wr
 
 import importlib
 import importlib.util
+import json
+import pathlib
 
 from ganlib.experiment.changes import meant
 
@@ -37,11 +39,25 @@ def get(name):
     return study
 
 
+def chapter(name):
+    """The path of the notebook that makes a study's report, or None: a module does."""
+    if _report(name):
+        return None
+    for path in (pathlib.Path(__file__).parents[2] / "notebooks").glob("*.ipynb"):
+        about = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+        if about.get("ganlib", {}).get("study") == name:
+            return path
+    return None
+
+
 def report_module(name):
     """The module with a study's `write_report(study, results, data, out, reports)`."""
+    return importlib.import_module(_report(name) or "ganlib.studies.results")
+
+
+def _report(name):
     path = f"ganlib.studies.{name}_report" if name in STUDIES else f"{name}_report"
-    found = importlib.util.find_spec(path)
-    return importlib.import_module(path if found else "ganlib.studies.results")
+    return path if importlib.util.find_spec(path) else None
 
 
 def _import(name):

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import math
 from typing import ClassVar
 
 import numpy as np
@@ -13,11 +12,9 @@ from ganlib.experiment.run import DONE, STOPPED, run_folder
 from ganlib.report import claims
 from ganlib.report.claims import Claim, judge, judge_interval
 from ganlib.report.export import Report
-from ganlib.report.figures import close
-from ganlib.stats import mean_interval, paired_interval
+from ganlib.stats import bounded_interval, paired_interval
 
-# Ends of an interval that lies above zero, or below; where it is exactly zero, it does not.
-POSITIVE, NEGATIVE = {"low": math.nextafter(0, 1)}, {"high": -math.nextafter(0, 1)}
+POSITIVE, NEGATIVE = {"low": claims.POSITIVE[0]}, {"high": claims.NEGATIVE[1]}
 # figures: name → callable that draws results or gives None; tables: names; films: name → frames.
 Contents = collections.namedtuple("Contents", ["figures", "tables", "films"], defaults=[{}])
 
@@ -62,11 +59,7 @@ class Results:
 
     def interval(self, name, key):
         """A number's mean over a variation's seeds, as `ganlib.stats.Interval`."""
-        values, ends = self.values(name, key), self.bounds.get(key)
-        if ends is None:
-            return mean_interval(values)
-        scale = "log" if ends[1] == math.inf else "logit"
-        return mean_interval(np.clip(values, *ends), scale=scale, bounds=ends)  # for rounding
+        return bounded_interval(self.values(name, key), self.bounds.get(key))
 
     def mean(self, name, key):
         """A score of a variation, mean over seeds."""
@@ -164,15 +157,6 @@ class Results:
         columns = ["variation", "seed", "check", "epoch", "evidence", "remedy"]
         return pandas.DataFrame(rows, columns=columns)
 
-    def health(self):
-        """A row a trial: the checks that spoke, and what they saw."""
-        rows = []
-        for r in self.results:
-            findings = r["metrics"].get("findings", ())
-            row = about(r) | {"found": ", ".join(f["check"] for f in findings) or "nothing"}
-            rows.append(row | {"evidence": " ".join(f["evidence"] for f in findings)})
-        return pandas.DataFrame(rows)
-
     def trials(self, which="weights"):
         """All numbers of all trials, a row a trial and each of its scores, such as "best"."""
         rows = []
@@ -207,7 +191,6 @@ class Results:
         for name, draw in contents.figures.items():
             if figure := draw(self):
                 report.figure(name, figure, _caption(draw))
-                close(figure)
         for name, frames in contents.films.items():
             if frames:
                 save_gif(frames, report.file(name, "gif"))
@@ -226,9 +209,9 @@ class Results:
 write_report = Results.report  # of a study that has none of its own
 
 
-def by_interval(statement, interval, verdict, evidence):
-    """A `Claim` on an interval: `verdict` judges it, `evidence` has a place for it."""
-    return Claim(statement, verdict(interval), evidence.format(interval))
+def by_interval(statement, interval, ends, evidence):
+    """A `Claim` that an interval lies between `ends`; `evidence` has a place for it."""
+    return Claim(statement, judge_interval(interval, **ends), evidence.format(interval))
 
 
 def unanimous(conditions):

@@ -10,11 +10,11 @@ from PIL import Image
 from ganlib.images import RANGE_MISTAKES, convert, psnr, range_mistakes, upscale
 from ganlib.losses import LOSSES, AbsoluteError
 from ganlib.metrics.super_resolution import finite_mean, low_resolution, mean_scores
-from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
+from ganlib.report.claims import Claim, judge, judge_interval
 from ganlib.report.figures import PAGE, legend_below, picture_table, style
 from ganlib.stats import mean_interval
 from ganlib.studies import srgan
-from ganlib.studies.results import Contents, Results, by_interval, weakest
+from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, by_interval, weakest
 from ganlib.studies.srgan_attempts import ATTEMPTS
 
 SCORES = {"psnr_y": "PSNR (Y)", "psnr_rgb": "PSNR (RGB)", "ssim_y": "SSIM (Y)"}
@@ -199,14 +199,14 @@ def _of_settings(found):
             rises = {key: found.paired(name, key, before) for key in attempt.expects}
             told = "; ".join(f"{SCORES[key]} {rise:+.3g}" for key, rise in rises.items())
             text = f"Less {before}: {told}. Changed at once: {found.changes(before, name)}."
-            verdict = weakest([judge_positive(rise) for rise in rises.values()])
+            verdict = weakest([judge_interval(rise, **POSITIVE) for rise in rises.values()])
             yield Claim(f"{name}: “{attempt.expectation}”", verdict, text)
 
 
 def _of_the_repaired(found):
-    expected = {"The adversarial loss makes edges sharper.": ("sharpness", judge_positive)}
-    expected["The adversarial loss adds texture that looks right."] = "perceptual", judge_negative
-    expected["With it SSIM rises while PSNR may fall a little."] = "ssim_y", judge_positive
+    expected = {"The adversarial loss makes edges sharper.": ("sharpness", POSITIVE)}
+    expected["The adversarial loss adds texture that looks right."] = "perceptual", NEGATIVE
+    expected["With it SSIM rises while PSNR may fall a little."] = "ssim_y", POSITIVE
     for statement, (key, verdict) in expected.items():
         text = f"Adversarial phase less pretraining, by picture ({found.recipe.judge} judges): "
         text += f"{SCORES[key]} {{:+.4f}}, PSNR (Y) {found.gain('psnr_y'):+.3f} dB."

@@ -13,8 +13,8 @@ from ganlib import stats
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, OUT_OF_MEMORY, STOPPED, results
 from ganlib.metrics.segmentation import score_masks
-from ganlib.report.claims import Claim, judge, judge_interval, judge_negative, judge_positive
-from ganlib.studies.results import Contents, Results, by_interval, weakest
+from ganlib.report.claims import Claim, judge, judge_interval
+from ganlib.studies.results import NEGATIVE, POSITIVE, Contents, Results, by_interval, weakest
 from ganlib.studies.unet import ARCHITECTURES, BATCH_SIZES, FIELDS, GRID, LEARNING_RATES, MISPAIRED
 from ganlib.studies.unet_figures import FIGURES, RESPONSES
 
@@ -239,7 +239,7 @@ def _above_zero(statement, contrasts):
         return Claim(statement, judge(None), UNFINISHED)
     intervals = {words: stats.mean_interval(values) for words, values in contrasts.items()}
     told = "; ".join(f"{words} {interval:.3g}" for words, interval in intervals.items())
-    verdict = weakest([judge_positive(interval) for interval in intervals.values()])
+    verdict = weakest([judge_interval(interval, **POSITIVE) for interval in intervals.values()])
     return Claim(statement, verdict, f"{told}. n counts matched cells, or seeds.")
 
 
@@ -253,7 +253,9 @@ def _of_noise(found):
     related = stats.correlation(found.grid["loss_std"], found.grid["jaccard"])
     text = f"Spearman's correlation of std and Jaccard over the grid's runs: {related:.2f}."
     statement = "The steadier the validation loss, the better the Jaccard."
-    yield Claim(statement, judge_negative(related), text)  # no interval: nobody can tell
+    yield Claim(
+        statement, judge_interval(related, **NEGATIVE), text
+    )  # no interval: nobody can tell
     group, k, n, sd = found.group, len(found.group.table), len(found.grid), found.group.sd
     text = f"The best, {group.best}, and {len(group.group) - 1} that can't be told from it."
     alone = len(group.group) == 1 < k
@@ -276,7 +278,7 @@ def _test(result):
     return result["metrics"]["test"]["jaccard"]
 
 
-def _by_seed(statement, pairs, text, judged=judge_positive, of=_test, compare=operator.sub):
+def _by_seed(statement, pairs, text, judged=POSITIVE, of=_test, compare=operator.sub):
     """A claim on how results differ from others (pairs of lists) of the same seeds."""
     values = []
     for mine, others in pairs:
@@ -289,7 +291,7 @@ def _by_seed(statement, pairs, text, judged=judge_positive, of=_test, compare=op
 def _against_earlier(found):
     pairs = [(found.of(name), found.of(f"earlier-{a}")) for a, name in found.best_of.items()]
     loss_std, epochs = (functools.partial(found.metric, key=k) for k in ("loss_std", "best_epoch"))
-    halved = functools.partial(judge_interval, high=math.log(CALMER))
+    halved = {"high": math.log(CALMER)}
 
     def late_std(result):
         losses = found.histories[result["id"]]["val_loss"]
@@ -306,10 +308,10 @@ def _against_earlier(found):
     yield _by_seed(statement, pairs, text, halved, late_std, log_ratio)
     text = f"Test Jaccard less the earlier one's: {{:.3g}}; from -{MATCH:g} on it is a match."
     statement = "The best cells match or beat the earlier setting on test tiles."
-    yield _by_seed(statement, pairs, text, functools.partial(judge_interval, low=-MATCH))
+    yield _by_seed(statement, pairs, text, {"low": -MATCH})
     text = "Epochs to the best less the earlier one's: {:.3g}, by architecture and seed."
     statement = "The best cells converge in fewer epochs than the earlier setting."
-    yield _by_seed(statement, pairs, text, judge_negative, epochs)
+    yield _by_seed(statement, pairs, text, NEGATIVE, epochs)
 
 
 def _of_others(found):
