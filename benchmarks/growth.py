@@ -40,9 +40,9 @@ def steps(workers):
 def scores(_):
     """All fidelity scores, over pictures of each kind."""
     found = {n: _alone(_score, n) for n in SCORED}
-    memory = {"GiB at most": [f"{gigabytes:.2f}" for _, gigabytes in found.values()]}
+    memory = [f"{gigabytes:.2f}" for _, gigabytes in found.values()]
     title = "Fidelity scores, 1,280 features; those over pairs take at most 20,000 pictures"
-    return grown(title, "pictures", "s", {n: s for n, (s, _) in found.items()}, memory)
+    return grown(title, "pictures", "s", {n: s for n, (s, _) in found.items()}, GiB=memory)
 
 
 def _score(n):
@@ -102,11 +102,11 @@ MEASURES = (steps, scores, loading, trials, starts)
 
 
 def _command(words):
-    """Seconds of a `ganlib` command, in an empty folder."""
     return _python("-m", "ganlib", *words.split())
 
 
 def _python(*words):
+    """Seconds of a program, in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         options = {"cwd": folder, "capture_output": True, "text": True, "check": False}
@@ -124,9 +124,8 @@ def _alone(function, argument):
         return pool.submit(function, argument).result()
 
 
-def grown(title, what, unit, values, more=None):
+def grown(title, what, unit, values, **more):
     """A table of a cost over sizes, with the exponent of its growth over the largest."""
-    more = more or {}
     columns = [f"{n:,}" for n in values], [f"{v:.3g}" for v in values.values()], *more.values()
     rows = list(zip(*columns, strict=True))
     largest = np.log(np.array(list(values.items())[-3:], "float64"))

@@ -3,7 +3,6 @@
 import time
 
 import keras
-import numpy as np
 from keras import ops
 
 from ganlib.adversarial import Adversarial
@@ -34,14 +33,14 @@ def adam(rate=2e-4, beta_1=0.5, **options):
     return keras.optimizers.Adam(rate, beta_1, **options)
 
 
-def compiled(workload, update, compile_options):
+def compiled(workload, update):
     """The model to fit."""
     parts = networks(workload)
     if workload.kind == "unet":
-        compile_supervised(*parts, adam(1e-3, 0.9, clipnorm=1.0), BinaryFocal(), **compile_options)
+        compile_supervised(*parts, adam(1e-3, 0.9, clipnorm=1.0), BinaryFocal())
         return parts[0]
     if workload.kind == "pixels":
-        compile_supervised(*parts, adam(5e-4, 0.9), "mean_absolute_error", **compile_options)
+        compile_supervised(*parts, adam(5e-4, 0.9), "mean_absolute_error")
         return parts[0]
     options = {"update": update}
     if workload.kind == "adversarial":
@@ -50,7 +49,7 @@ def compiled(workload, update, compile_options):
     elif update == "alternating" and workload.g_batch != workload.batch:
         options["generator_batch"] = workload.g_batch
     gan = Adversarial(*parts, "hinge" if "content" in options else "non_saturating", **options)
-    gan.compile(adam(), adam(), **compile_options)
+    gan.compile(adam(), adam())
     return gan
 
 
@@ -70,10 +69,10 @@ def timed_fit(model, make_data, **options):
     return run
 
 
-def ganlib(workload, update="alternating", feed="batches", half=False, **compile_options):
+def ganlib(workload, update="alternating", feed="batches", half=False):
     """ganlib as its studies use it; with feed="arrays" as a reader writes it."""
     with half_precision(half):
-        model = compiled(workload, update, compile_options)
+        model = compiled(workload, update)
     if feed == "arrays":
         return timed_fit(model, workload.arrays, batch_size=workload.batch)
     return timed_fit(model, lambda n: (Batches(workload.arrays(n), workload.batch, seed=0),))
@@ -92,7 +91,7 @@ def plain(model):
 
 def plain_fit(workload):
     """Keras' own `compile` and `fit` on arrays, for networks without an adversary."""
-    (model,) = networks(workload)
+    model = plain(*networks(workload))
     if workload.kind == "unet":
         loss = keras.losses.BinaryFocalCrossentropy(from_logits=True)
         model.compile(adam(1e-3, 0.9, clipnorm=1.0), loss)
@@ -101,43 +100,8 @@ def plain_fit(workload):
     return timed_fit(model, workload.arrays, batch_size=workload.batch)
 
 
-def tutorial(workload):
-    """The tutorial's loop, made to train: D's step is traced before D is frozen.
-
-    As the tutorial has it, the generator's fakes come from `predict`, both halves of D's batch go
-    through it in one call, and only then is the generator trained through the stack.
-    """
-    generator, discriminator = map(plain, networks(workload))
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    discriminator.compile(adam(), loss, metrics=["accuracy"])
-    n, m, latent_dim = workload.batch, workload.g_batch, workload.sizes["latent_dim"]
-    (dataset,) = workload.arrays(8)
-    rng = np.random.default_rng(0)
-    labels = np.concatenate([np.ones((n, 1)), np.zeros((n, 1))])
-    discriminator.train_on_batch(np.concatenate([dataset[:n], dataset[:n]]), labels)
-    discriminator.trainable = False
-    stack = keras.Sequential([generator, discriminator])
-    stack.compile(adam(), loss)
-
-    def run(steps):
-        begin = time.perf_counter()
-        for _ in range(steps):
-            real = dataset[rng.integers(0, len(dataset), n)]
-            fake = generator.predict(rng.normal(size=(n, latent_dim)), verbose=0)
-            discriminator.train_on_batch(np.concatenate([real, fake]), labels)
-            stack.train_on_batch(rng.normal(size=(m, latent_dim)), np.ones((m, 1)))
-        return time.perf_counter() - begin  # train_on_batch returns numbers: nothing is pending
-
-    before = discriminator.get_weights()
-    run(1)
-    pairs = zip(before, discriminator.get_weights(), strict=True)
-    if not max(np.abs(a - b).max() for a, b in pairs):
-        raise RuntimeError("this version of Keras never trains the discriminator")
-    return run
-
-
 class OverriddenStep(keras.Model):
-    """A GAN as the examples on keras.io write it: a GradientTape in `train_step`."""
+    """A GAN as keras.io's examples write it."""
 
     def __init__(self, generator, discriminator, workload):
         super().__init__()

@@ -9,10 +9,7 @@ import worker
 
 
 class Worker:
-    """A live process of one framework; RuntimeError from any request that failed there.
-
-    A framework that is not installed fails at once.
-    """
+    """A live process of one framework; RuntimeError from any request that failed there."""
 
     def __init__(self, framework):
         # Its process starts with the first request, and takes the environment as it is then. The
@@ -23,10 +20,10 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         options = {"initializer": worker.begin, "initargs": (framework,)}
         self.pool = concurrent.futures.ProcessPoolExecutor(1, context, **options)
-        self.version = self.ask(worker.hello)
+        self.version = self.ask("hello")
 
-    def ask(self, function, *arguments):
-        return self.pool.submit(function, *arguments).result()
+    def ask(self, action, *arguments):
+        return self.pool.submit(worker.answer, action, *arguments).result()
 
 
 class Contender:
@@ -42,19 +39,16 @@ class Contender:
         if self.framework not in workers:
             raise RuntimeError(f"{self.framework} is not installed")
         self.worker = workers[self.framework]
-        self.worker.ask(worker.build, self.name, self.builder, workload, self.changes, self.options)
+        self.worker.ask("build", self.name, self.builder, workload, self.changes, self.options)
         self.run(2)
         self.steps = int(np.ceil(np.clip(2 * turn / self.run(2), 1, 500)))
 
     def run(self, steps):
-        return self.worker.ask(worker.run, self.name, steps)
+        return self.worker.ask("run", self.name, steps)
 
 
 def race(contenders, workers, workload, *, rounds, turn):
-    """Builds all contenders, then lets each take its turn in every round, to and fro.
-
-    Returns `(ran, skipped)`: contenders with `times`, and dict of name → why it did not run.
-    """
+    """Contenders with their `times`, and dict of name → why it did not run."""
     ran, skipped = [], {}
     for contender in contenders:
         try:
@@ -66,7 +60,7 @@ def race(contenders, workers, workload, *, rounds, turn):
         for contender in ran[:: -1 if i % 2 else 1]:
             contender.times.append(contender.run(contender.steps) / contender.steps)
     for framework in {contender.framework for contender in ran}:
-        workers[framework].ask(worker.drop)
+        workers[framework].ask("drop")
     return ran, skipped
 
 

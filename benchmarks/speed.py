@@ -1,7 +1,6 @@
 """Speed against peers, and how cost grows: `python benchmarks/speed.py [WORKLOAD …] [--busy]`.
 
-Writes benchmarks/RESULTS.md; of some workloads alone, only to the screen. One table a workload: all
-contenders run in rounds, so that a machine whose speed drifts cancels out. A ratio is formed within
+Writes benchmarks/RESULTS.md, of some workloads alone only to the screen. A ratio is formed within
 each round; the tables show medians and quartiles. benchmarks/README.md says what each row does.
 """
 
@@ -9,17 +8,16 @@ import argparse
 import os
 import pathlib
 import platform
+import re
 import sys
-import time
 
 import growth
 import psutil
-import worker
 from rounds import Contender, Worker, race, ratio, spread
 from workloads import WORKLOADS
 
 FRAMEWORKS = ("tensorflow", "jax", "keras-torch", "torch")
-ROUNDS, TURN = 7, 0.3  # seconds of a turn
+ROUNDS, TURN = 5, 0.6  # seconds of a turn
 PRODUCT = 2048  # side of the matrix product that tells the machine's peak
 MOST_LOAD = 0.1  # share of the machine that others may have before the first table
 RESULTS = pathlib.Path(__file__).resolve().with_name("RESULTS.md")
@@ -30,14 +28,10 @@ def contenders(workload):
     best = {"channels_last": True}
     yield Contender("ganlib, TensorFlow", "tensorflow", "ganlib")
     yield Contender("ganlib, TensorFlow, arrays", "tensorflow", "ganlib", feed="arrays")
-    if workload.kind == "adversarial":
-        pass  # Keras alone has no such step, nor keras.io's examples
-    elif workload.is_gan:
+    if workload.is_gan:
         yield Contender("train_step override", "tensorflow", "keras_io", peer=True)
-    else:
+    elif workload.kind != "adversarial":  # Keras alone has no such step
         yield Contender("plain Keras fit", "tensorflow", "plain_fit", peer=True)
-    if workload.kind == "digits":  # with batch normalisation its one pass would mix real and fake
-        yield Contender("tutorial loop", "tensorflow", "tutorial", peer=True)
     yield Contender("PyTorch", "torch", "pytorch", peer=True)
     yield Contender("PyTorch, channels last", "torch", "pytorch", peer=True, **best)
     if workload.name == "small":  # compiling takes minutes where networks are deep
@@ -56,7 +50,10 @@ def compare(workload, workers):
     # The matrix product takes its turn in every round, too: else it would be another machine's.
     peak = Contender("matrix product", "tensorflow", "product", size=PRODUCT)
     rows = [*contenders(workload), peak]
-    flops = _flops(workload, workers)
+    flops = 0
+    if "torch" in workers:
+        Contender("flops", "torch", "pytorch").build(workers, workload.name, 0.0)
+        flops = workers["torch"].ask("flops", "flops")
     ran, skipped = race(rows, workers, workload.name, rounds=ROUNDS, turn=TURN)
     *shown, _ = ran
     lines = []
@@ -80,38 +77,14 @@ def compare(workload, workers):
     return "\n\n".join(text + [f"{name}: did not run: {why}" for name, why in skipped.items()])
 
 
-def _flops(workload, workers):
-    if "torch" not in workers:
-        return None
-    Contender("flops", "torch", "pytorch").build(workers, workload.name, 0.0)
-    return workers["torch"].ask(worker.flops, "flops")
-
-
 def _brackets(values, digits=2):
     middle, low, high = (f"{value:.{digits}f}" for value in values)
     return f"{middle} [{low}, {high}]"
 
 
-def _processor_seconds():
-    """Of the whole machine, and of this process with all that it has started and waited for."""
-    whole, own = psutil.cpu_times(), os.times()
-    own = sum(own[:4]) + sum(sum(p.cpu_times()[:2]) for p in psutil.Process().children(True))
-    return sum(whole) - whole.idle - getattr(whole, "iowait", 0), own
-
-
-def beside(measure, *arguments):
-    """What `measure` returns, with a line on what else the machine did meanwhile."""
-    before, begin = _processor_seconds(), time.monotonic()
-    text = measure(*arguments)
-    (whole, own), seconds = _processor_seconds(), time.monotonic() - begin
-    others = max(0.0, (whole - before[0]) - (own - before[1])) / seconds
-    return f"{text}\n\nOther programs took {others:.2f} of {os.cpu_count()} cores meanwhile."
-
-
 def processor():
     """Its name, or its kind."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    names = re.findall(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text("utf-8"))
     return names[0] if names else platform.machine()
 
 
@@ -127,6 +100,7 @@ def main():
     parts, workers = [], {}
 
     def show(text):
+        text += "\n\nMeasured beside other programs." * options.busy
         parts.append(text)
         print(f"\n{text}", flush=True)
         if not options.workloads:  # after each table: what was measured is not lost
@@ -141,10 +115,10 @@ def main():
             facts.append(f"- {framework}: left out: {error}")
     show("# Speed\n\nMade by `make benchmark`.\n\n" + "\n".join(facts))
     for name in options.workloads or WORKLOADS:
-        show(beside(compare, WORKLOADS[name], workers))
+        show(compare(WORKLOADS[name], workers))
     if not options.workloads:
         for measure in growth.MEASURES:
-            show(beside(measure, workers))
+            show(measure(workers))
 
 
 if __name__ == "__main__":

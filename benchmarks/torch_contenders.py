@@ -3,9 +3,9 @@
 `pytorch(workload)` returns `run(steps) -> seconds`.
 """
 
-import os
 import time
 
+import keras_contenders
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,24 +32,9 @@ ACTIVATIONS = {"linear": nn.Identity, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
 
 
 class Joined(nn.Module):
-    """A function of several inputs."""
-
     def __init__(self, function):
         super().__init__()
         self.forward = function
-
-
-class FixedUpscaling(nn.Module):
-    """`ganlib.models.linear.LinearUpscaling`."""
-
-    def __init__(self, scale):
-        super().__init__()
-        self.scale = scale
-        self.register_buffer("kernel", torch.zeros(3 * scale**2, 3, 5, 5))
-
-    def forward(self, low):
-        padded = F.pad(low, (2, 2, 2, 2), "replicate")
-        return F.pixel_shuffle(F.conv2d(padded, self.kernel), self.scale)
 
 
 def twin_of(layer):
@@ -58,7 +43,8 @@ def twin_of(layer):
     if kind in PLAIN:
         return PLAIN[kind](layer)
     if kind == "LinearUpscaling":
-        return FixedUpscaling(layer.scale)
+        kernel = nn.Conv2d(3, 3 * layer.scale**2, 5, bias=False).requires_grad_(False)
+        return nn.Sequential(nn.ReplicationPad2d(2), kernel, nn.PixelShuffle(layer.scale))
     if kind == "BatchNormalization":
         return nn.BatchNorm2d(layer.gamma.shape[0], layer.epsilon, 1 - layer.momentum)
     if kind == "Dense":
@@ -95,22 +81,16 @@ class Twin(nn.Module):
 
 
 def networks(workload):
-    os.environ["KERAS_BACKEND"] = "torch"
-    from keras_contenders import networks
-
-    return [Twin(model) for model in networks(workload)]
+    return [Twin(model) for model in keras_contenders.networks(workload)]
 
 
 def focal(logits, masks, gamma=2.0):
-    away, near = F.softplus(-logits), F.softplus(logits)
-    one, zero = torch.exp(-gamma * near) * away, torch.exp(-gamma * away) * near
-    return (masks * one + (1 - masks) * zero).mean()
+    loss = F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+    return ((1 - torch.exp(-loss)) ** gamma * loss).mean()
 
 
 def pytorch(workload, channels_last=False, compiled=False, half=False):
     """A careful PyTorch loop: D frozen in G's step, fused Adam, pictures kept on the device."""
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = True  # as XLA and TensorFlow do
     layout = torch.channels_last if channels_last else torch.contiguous_format
     parts = [part.to(DEVICE, memory_format=layout) for part in networks(workload)]
     wrap = torch.compile if compiled else lambda function: function

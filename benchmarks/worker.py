@@ -1,14 +1,13 @@
-"""What the process of one framework does; `rounds.Worker` calls these functions in it."""
+"""What the process of one framework does; `rounds.Worker` calls `answer` in it."""
 
 import dataclasses
-import functools
 import gc
 import importlib
 import os
 
 from workloads import WORKLOADS
 
-_built = {}  # the contenders' `run(steps) -> seconds`, by name
+_here = {}  # the "framework", and by name the contenders' `run(steps) -> seconds`
 
 
 def begin(framework):
@@ -16,33 +15,27 @@ def begin(framework):
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
-    _contenders.framework = framework
+    _here["framework"] = framework
+
+
+def answer(action, *arguments):
+    """Exceptions come as RuntimeErrors of one line: not every framework's can be sent."""
+    try:
+        return globals()[f"_{action}"](*arguments)
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
 
 
 def _contenders():
-    plain = _contenders.framework == "torch"
+    plain = _here["framework"] == "torch"
     return importlib.import_module(f"{'torch' if plain else 'keras'}_contenders")
 
 
-def answering(function):
-    """Its exceptions as RuntimeErrors of one line: not every framework's can be sent."""
-
-    @functools.wraps(function)
-    def answer(*arguments):
-        try:
-            return function(*arguments)
-        except Exception as error:
-            raise RuntimeError(f"{type(error).__name__}: {error}".splitlines()[0][:200]) from None
-
-    return answer
-
-
-@answering
-def hello():
+def _hello():
     """Imports the framework: fails here where it is not installed, and says what it runs on."""
     name = os.environ["KERAS_BACKEND"]
     version = f"{name} {importlib.import_module(name).__version__}"
-    if _contenders.framework == "torch":
+    if _here["framework"] == "torch":
         return f"{version}, {_contenders().DEVICE}"
     import keras
 
@@ -51,22 +44,20 @@ def hello():
     return f"{version}, keras {keras.__version__}, {device_name(name)}"
 
 
-@answering
-def build(name, builder, workload, changes, options):
+def _build(name, builder, workload, changes, options):
     changed = dataclasses.replace(WORKLOADS[workload], **changes)
-    _built[name] = getattr(_contenders(), builder)(changed, **options)
+    _here[name] = getattr(_contenders(), builder)(changed, **options)
 
 
-@answering
-def run(name, steps):
-    return _built[name](steps)
+def _run(name, steps):
+    return _here[name](steps)
 
 
-@answering
-def flops(name):
-    return _contenders().count_flops(_built[name])
+def _flops(name):
+    return _contenders().count_flops(_here[name])
 
 
-def drop():
-    _built.clear()
+def _drop():
+    for name in _here.keys() - {"framework"}:
+        del _here[name]
     gc.collect()

@@ -7,25 +7,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One training step.
-
-    Attributes:
-        kind: "digits" (the tutorial's GAN), "dcgan" (batch normalisation in both networks),
-            "pixels" (super-resolution, mean absolute error), "adversarial" (the same against a
-            discriminator) or "unet" (focal loss, each gradient's norm clipped to 1).
-        batch: int, real pictures in a step.
-        size: int, side of a picture in pixels; of super-resolution the large one's.
-        g_batch: int, latents in the generator's own step of the alternating update.
-        sizes: dict, arguments of the builders.
-    """
+    """One training step; `kind` is "digits", "dcgan", "pixels", "adversarial" or "unet"."""
 
     name: str
     title: str
     kind: str
-    batch: int
-    size: int
-    g_batch: int = 0
-    sizes: dict = dataclasses.field(default_factory=dict)
+    batch: int  # real pictures in a step
+    size: int  # pixels of a picture's side; of super-resolution the large one's
+    g_batch: int = 0  # latents in the generator's own step of the alternating update
+    sizes: dict = dataclasses.field(default_factory=dict)  # arguments of the builders
 
     @property
     def is_gan(self):
