@@ -68,7 +68,7 @@ PROFILES = {
         "samples": 500, "score_every": 1, "patience": 2},
     "cpu": {"width": 24, "d_width": 24, "batch_size": 32, "generator_batch": 64, "epochs": 3,
         "samples": 2000, "score_every": 1, "patience": 2},
-    "full": {},
+    "full": {"half_precision": True},  # gains where networks are wide; see benchmarks/
 }
 # What the diagnosis leads to, at every scale: hinge loss, a D that can't run away, a G that is
 # normalised, faster than D, and averaged.

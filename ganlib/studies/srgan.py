@@ -75,6 +75,7 @@ _CPU = {"filters": 32, "blocks": 6, "d_filters": 32, "batch_size": 8, "steps": 5
 _CPU |= {"pretraining_epochs": 16, "pretraining_rate": 1e-3, "epochs": 4, "ema": 0.995}
 _FULL = {"filters": 96, "blocks": 16, "patch": 192, "pretraining_epochs": 30, "epochs": 10}
 _FULL |= {"pretraining_rate": 5e-4, "g_learning_rate": 1e-4, "ema": 0.999}
+_CPU["half_precision"] = _FULL["half_precision"] = True  # see benchmarks/HALF_PRECISION.md
 PROFILES = {"quick": _QUICK | {"judged_side": 96}, "cpu": _CPU | {"judged_side": 128}}
 PROFILES |= {"full": _FULL}
 # As submitted: SRGAN from scratch, no pixel pretraining, the loss 1 - D(x) + D(G(z)).
