@@ -1,17 +1,15 @@
-"""The bedroom study: variations, a tiny run from data to report, and what its claims say."""
+"""The bedroom study: variations, a tiny run from data to results, and a network of one's own."""
 
 import dataclasses
 
-import numpy as np
-import pandas
+import keras
 import tiny
 
 from ganlib.data import parts
 from ganlib.data.rooms import rooms
+from ganlib.experiment.results import Results
 from ganlib.features import networks
-from ganlib.report.claims import CANNOT_TELL, REFUTED, SUPPORTED
 from ganlib.studies import bedrooms
-from ganlib.studies.bedrooms_report import BedroomResults
 
 # Variation → the one field that it changes, of the repaired recipe and of the assignment's.
 REPAIRED = {"transposed": "upsample", "no-augmentation": "augment"}
@@ -38,77 +36,27 @@ def test_variations(monkeypatch):
     assert recipes["batch-128"] == bedrooms.Recipe(network="inception_v3")
 
 
-def test_from_data_to_report(tmp_path, monkeypatch):
+def test_from_data_to_results(tmp_path, monkeypatch):
     monkeypatch.setattr(bedrooms, "COUNTED", 30)
     monkeypatch.setattr(parts, "LEAST", 10)
     drawn = dataclasses.replace(rooms(size=32, train=120, test=0), name="rooms")
-    names = ("repaired", "transposed", "batch-128")
-    study = tiny.some(bedrooms.STUDY, names, drawn, SMALL)
-    results = tiny.run(study, tmp_path, bedrooms)
-    repaired, _, assignment = (r["metrics"] for r in results)
+    study = tiny.some(bedrooms.STUDY, ("repaired", "batch-128"), drawn, SMALL)
+    own = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]
+    study = study.with_variation("mine", discriminator=keras.Sequential(own))
+    metrics = [r["metrics"] for r in tiny.run(study.select("*-seed0-*"), tmp_path, bedrooms)]
+    repaired, assignment, mine = metrics
     assert repaired["scores"].keys() == {"unaveraged", "best", "last"}
     assert [point["truncation"] for point in repaired["truncation"]] == [0.5, 1.0]
+    assert repaired["spread"] > 0 < repaired["truncation"][0]["spread"]
     assert assignment["scores"].keys() == {"best", "last"}
-    history = pandas.read_csv(tmp_path / "bedrooms" / results[0]["id"] / "history.csv")
-    assert history["kid"].notna().tolist() == [False, True, True]
+    assert mine["d_parameters"] == 32 * 32 * 3 + 1
     with tiny.cheap():
-        found = BedroomResults(study, results, study.data, tmp_path)
-        report = found.write(tmp_path)
-    names = {path.stem for path in report.written}
-    figures = {"samples", "progress", "best_and_last", "truncation", "neighbours"}
-    assert figures | {"interpolation", "styles", "film", "claims", "ablations"} < names
-    scores = pandas.read_csv(report.path / "scores.csv")
-    order = ["batch-128", "repaired", "transposed", "real (ceiling)", "noise (floor)"]
-    assert scores["pictures"].tolist() == order
-    assert found.cautions()  # a handful of pictures misleads
-
-
-def numbers(kid=1.0, precision=0.1, spread=0.2, recall=0.2, score=2.0, best=2, average=None):
-    best_scores = {"kid": kid, "precision": precision, "recall": recall, "inception_score": score}
-    scores = {"best": best_scores, "last": {"kid": kid}}
-    if average:
-        scores["unaveraged"] = {"kid": kid + average}
-    return {"scores": scores, "spread": spread, "best_epoch": best, "epochs": 2}
-
-
-def judged(metrics, kids=(2.0, 1.0, 1.5, 1.0)):
-    history = pandas.DataFrame({"epoch": [1, 2, 3, 4], "kid": kids})
-    histories = {name: [history] * len(seeds) for name, seeds in metrics.items()}
-    kinds = {name: "assignment" if name.startswith("batch") else "dcgan" for name in metrics}
-    recipes = {name: {"networks": kind} for name, kind in kinds.items()}
-    baselines = {"real": {"kid": 0.0, "precision": 0.8, "inception_score": 3.0}}
-    baselines["noise"] = {"kid": 5.0, "precision": 0.0, "inception_score": 1.0}
-    return tiny.made_up(BedroomResults, metrics, histories, recipes, baselines=baselines)
-
-
-def around(kid, **more):
-    return [numbers(kid + change, **more) for change in (-0.01, 0.0, 0.01)]
-
-
-def test_as_the_repaired_recipe_promises_and_the_contrary():
-    metrics = {"batch-128": around(1.0), "batch-256": around(0.8), "batch-32": around(1.2)}
-    metrics |= {"repaired": around(0.3, recall=0.4, average=0.1), "transposed": around(0.5)}
-    metrics |= {"no-augmentation": around(0.2)}
-    found = tiny.verdicts(judged(metrics))
-    assert [statement for statement, verdict in found.items() if verdict == REFUTED] == [
-        "They differ from one another, though.",
-        "A smaller batch (32) does better than 128.",
-        "More epochs do better.",
-        "DiffAugment lowers KID.",
-    ]
-    assert found.pop("The Inception Score tells how good bedrooms are.") == CANNOT_TELL
-    assert list(found.values()).count(SUPPORTED) == 7
-    metrics = {"batch-128": around(1.0, precision=0.6, spread=0.9, score=4.0, best=1)}
-    metrics |= {"repaired": around(0.9, recall=0.1, average=-0.1)}
-    found = tiny.verdicts(judged(metrics, kids=(2.0, 2.0, 1.5, 1.0)))
-    held = [statement for statement, verdict in found.items() if verdict != REFUTED]
-    assert held == ["They differ from one another, though.", "More epochs do better."]
-
-
-def test_one_seed_tells_no_difference_and_lost_runs_are_none():
-    one = tiny.verdicts(judged({"batch-128": [numbers()], "repaired": [numbers(0.1)]}))
-    assert list(one.values()).count(CANNOT_TELL) == 5  # and two of each run, and the last epoch
-    differ = judged({"batch-128": [numbers(spread=0.4), numbers(spread=0.6)]})
-    assert tiny.verdict(differ, "differ from one another") == CANNOT_TELL
-    lost = judged({"batch-128": [numbers()]}, kids=(np.nan,) * 4)
-    assert tiny.verdict(lost, "More epochs") == CANNOT_TELL
+        results = Results(study, tmp_path / "bedrooms", {"scores.best.recall": (0, 1)})
+    assert results.names == ["repaired", "batch-128", "mine"]
+    first = results.history.query("name == 'repaired'")
+    assert first["kid"].notna().tolist() == [False, True, True]
+    assert {len(grid) for grid in results.pictures(32).values()} == {bedrooms.GRID**2}
+    assert results.runs["scores.best.n_fake"].tolist() == [SMALL["samples"]] * 3
+    folder = results.folders[first["id"].iloc[0]]
+    assert (folder / "neighbours.png").exists()
+    assert (folder / "interpolation.png").exists()

@@ -139,18 +139,6 @@ class Results:
                 rows.append(row)
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
-    def costs(self):
-        """Time and size of each variation."""
-        rows = []
-        for name in self.names:
-            row = {"variation": name, **self.row(name, {"seconds_per_epoch": "seconds an epoch"})}
-            ratio = self.paired(name, "seconds_per_epoch", ratio=True)
-            row[f"ratio to {self.usual}"] = ratio.brief(".2f")
-            row["epochs"] = ", ".join(map(str, self.values(name, "epochs")))
-            sizes = {k: self.values(name, f"{k}_parameters".lower())[0] for k in "GD"}
-            rows.append(row | {f"{k} parameters": size for k, size in sizes.items()})
-        return pandas.DataFrame(rows)
-
     def findings(self):
         """What the health monitor found, a row a finding."""
         rows = [about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
