@@ -13,7 +13,7 @@ from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, Run, run_trial
 from ganlib.studies import unet
 
-CELLS = ("unet-lr0.0005-bs8", "attention_resunet-lr0.001-bs8", "earlier-unet", "mispaired")
+CELLS = ("unet-lr0.0005-bs8", "attention_unet-lr0.005-bs8", "earlier-unet", "mispaired")
 TINY = {"filters": 2, "depth": 1, "size": 16, "epochs": 6, "batch_size": 8, "momentum": 0.5}
 EARLIER = [f"earlier-{architecture}" for architecture in unet.ARCHITECTURES]
 
@@ -38,7 +38,7 @@ def plan(some=None):
         found = unet.variations(study)
         return {name: r for name, r in found.items() if study.after or name in some}
 
-    changed = {"variations": chosen, "profiles": {"quick": TINY}} if some else {}
+    changed = {"variations": chosen, "profiles": {"cpu": TINY}} if some else {}
     return dataclasses.replace(unet.STUDY, load=lambda *_: DATA, **changed)
 
 
@@ -86,7 +86,7 @@ def ran(tmp_path_factory):
     def without_xla(*args, **options):  # which would take most of the time
         return compile(*args, **{**options, "jit_compile": False})
 
-    study = plan(CELLS).at("quick", seeds=1, changes={"plateau_patience": 2, "patience": 3})
+    study = plan(CELLS).at("cpu", seeds=1, changes={"plateau_patience": 2, "patience": 3})
     unet._compiled.cache_clear()
     with mock.patch.object(keras.Model, "compile", without_xla):
         found = [run_trial(study, trial, out) for trial in study.trials]
@@ -121,7 +121,7 @@ def test_with_masks_of_other_pictures_the_score_is_near_the_floor(ran):
 def test_an_architecture_of_ones_own(tmp_path):
     images = keras.Input((16, 16, 1))
     logits = keras.layers.Conv2D(1, 3, padding="same")(images)
-    one = plan(CELLS).at("quick", seeds=2, changes={"epochs": 1})
+    one = plan(CELLS).at("cpu", seeds=2, changes={"epochs": 1})
     mine = one.with_variation("mine", architecture=keras.Model(images, logits)).select("mine")
     first, second = (unet.prepare(trial.recipe, trial.seed) for trial in mine.trials)
     assert first is second  # one compiled program, with the second's initial values
