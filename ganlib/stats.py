@@ -21,12 +21,12 @@ DRAWS = 40_000  # standard error of a p of 0.05: 0.001
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean over seeds, or a correlation over runs, with its 95 % confidence interval."""
+    """A mean over seeds with its 95 % confidence interval."""
 
     mean: float  # NaN where there is none
     low: float | None  # None where nothing can be said of the spread, as with one seed
     high: float | None
-    n: int  # seeds or runs; 0 where no seed has both runs of a pair
+    n: int  # seeds; 0 where no seed has both runs of a pair
 
     def __format__(self, spec):
         return f"{self.brief(spec or '.3g')} (n = {self.n})"
@@ -95,26 +95,6 @@ def mad(values):
     """Returns the median absolute deviation as a normal std (Hampel, 1974): no spike owns it."""
     spread = np.median(np.abs(values - np.median(values)))
     return float(1.4826 * spread) if len(values) > 1 else math.nan
-
-
-def correlation(a, b):
-    """Returns the `Interval` of Spearman's correlation over those pairs that are finite.
-
-    It is normal in artanh(r), with variance (1 + r²/2) / (n - 3) (Bonett & Wright, 2000), and NaN
-    where one side is constant or there are fewer than four pairs.
-    """
-    pairs = np.array([a, b], "float64")
-    a, b = pairs[:, np.isfinite(pairs).all(axis=0)]
-    n = len(a)
-    if n < 4 or any(np.ptp(x) <= SAME * np.abs(x).max() for x in (a, b)):
-        return Interval(math.nan, None, None, n)
-    value = float(stats.spearmanr(a, b)[0])
-    # artanh(1) is infinite: full agreement counts as half a step of the coefficient less.
-    most = 1 - 6 / (n * (n**2 - 1))
-    half = stats.norm.ppf(1 - ALPHA / 2) * math.sqrt((1 + value**2 / 2) / (n - 3))
-    centre = math.atanh(min(max(value, -most), most))
-    low, high = math.tanh(centre - half), math.tanh(centre + half)
-    return Interval(value, min(low, value), max(high, value), n)
 
 
 def pareto_front(cost, value):

@@ -69,25 +69,6 @@ def test_verdicts_and_claims():
     assert "0.25" not in repr(made)
 
 
-def test_correlation():
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=30)
-    b = 0.6 * a + rng.normal(size=30)
-    found = stats.correlation(np.append(a, [math.nan, 1.0]), np.append(b, [1.0, math.inf]))
-    assert (found.mean, found.n) == (pytest.approx(scipy.stats.spearmanr(a, b)[0]), 30)
-    half = 1.959964 * math.sqrt((1 + found.mean**2 / 2) / 27)
-    for end in (found.low, found.high):
-        assert abs(math.atanh(end) - math.atanh(found.mean)) == pytest.approx(half, rel=1e-6)
-    ranks = stats.correlation([1, 2, 3, 4, 5], [1, 4, 9, 16, 25])
-    assert (ranks.mean, ranks.high) == pytest.approx((1, 1))
-    assert 0 < ranks.low < 0.5  # five ranks agree by chance once in 120 orders
-    constant = stats.correlation([1, 2, 3, 4], [0.1 + 0.2, 0.3, 0.3, 0.3])
-    assert (f"{constant}", claims.judge_interval(constant, *claims.NEGATIVE)) == (
-        "cannot tell (n = 4)",
-        CANNOT_TELL,
-    )
-
-
 def test_spread_front_and_power():
     assert stats.std([1, 2, 3, 4]) == pytest.approx(math.sqrt(5 / 3))
     assert stats.mad([1, 1, 2, 2, 4, 6, 9]) == pytest.approx(1.4826)  # deviations' median is 1
