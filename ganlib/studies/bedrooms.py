@@ -69,8 +69,8 @@ PROFILES = {
         "epochs": 12, "score_every": 3, "judged": 100, "samples": 200,
         "network": "efficientnet_lite0_small"},
     "cpu": {"size": 32, "filters": 24, "epochs": 80, "score_every": 10, "judged": 375,
-        "samples": 375},
-    "full": {},
+        "samples": 375, "half_precision": True},  # see benchmarks/HALF_PRECISION.md
+    "full": {"half_precision": True},
 }
 # What helped in short runs on photographs, by KID.
 REPAIRED = {"generator": "dcgan", "discriminator": "dcgan", "filters": 64, "upsample": "resize",

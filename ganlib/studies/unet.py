@@ -73,7 +73,7 @@ class Recipe:
 _QUICK = {"filters": 8, "depth": 2, "size": 48, "most": 80, "held_out": 32}
 _QUICK |= {"batch_size": 8, "epochs": 12, "plateau_patience": 3, "patience": 6}
 _CPU = {"filters": 8, "depth": 3, "size": 48, "most": 128, "held_out": 64}
-PROFILES = {"quick": _QUICK, "cpu": _CPU, "full": {}}
+PROFILES = {"quick": _QUICK, "cpu": _CPU, "full": {"half_precision": True}}
 
 
 def name_of(recipe):
