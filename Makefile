@@ -53,10 +53,7 @@ test: setup lint ## ruff, pytest on each backend that is installed, strict nbval
 	else \
 	  echo "torch is not installed: its tests did not run ($(BIN)/pip install torch adds them)."; \
 	fi
-	@# The notebooks' runs are then held against the kept numbers.
-	export GANLIB_QUICK=$$(mktemp -d) && trap 'rm -rf "$$GANLIB_QUICK"' EXIT && \
-	  $(BIN)/python -m pytest --nbval -n 2 --dist loadfile --no-loadscope-reorder $(NOTEBOOKS) && \
-	  $(BIN)/python -m pytest tests/test_goldens.py
+	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile --no-loadscope-reorder $(NOTEBOOKS)
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -7,10 +7,8 @@ import tempfile
 
 def pytest_configure(config):
     # Set before nbval starts a kernel. Runs from an earlier version must not pass for this one's.
-    folder = os.environ.get("GANLIB_QUICK")  # kept by whoever names it
-    if not folder:
-        folder = tempfile.mkdtemp(prefix="ganlib-notebooks-")
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    folder = tempfile.mkdtemp(prefix="ganlib-notebooks-")
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ |= {
         "GANLIB_PROFILE": "quick",
         "GANLIB_RUNS": os.path.join(folder, "runs"),
