@@ -92,8 +92,8 @@ def starts(_):
     commands = {
         "`import ganlib`": lambda: _python("-c", "import ganlib"),
         "`ganlib --help`": lambda: _command("--help"),
-        "`ganlib run digits` of one step, with its report": lambda: _command(f"run digits {one}"),
-        "`ganlib run unet`: the quick grid, with its report": lambda: _command("run unet"),
+        "`ganlib run digits` of one step": lambda: _command(f"run digits {one}"),
+        "`ganlib run unet`, quick profile": lambda: _command("run unet"),
     }
     return table("Starts", ("command", "s"), [(k, f"{f():.1f}") for k, f in commands.items()])
 
