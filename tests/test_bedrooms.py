@@ -33,7 +33,7 @@ def test_variations(monkeypatch):
                 assert found == {changed[name]}, name
         (network,) = {recipe.network for recipe in recipes.values()}
         assert network == ("efficientnet_lite0_small" if profile == "quick" else "inception_v3")
-    assert recipes["batch-128"] == bedrooms.Recipe(network="inception_v3")
+    assert recipes["batch-128"] == bedrooms.Recipe(network="inception_v3", half_precision=True)
 
 
 def test_from_data_to_results(tmp_path, monkeypatch):
