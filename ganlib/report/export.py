@@ -96,7 +96,7 @@ class Table:
         self.frame, self.caption = frame, caption
 
     def __repr__(self):
-        return f"<table of {len(self.frame)} rows: {', '.join(map(str, self.frame.columns))}>"
+        return f"<table: {', '.join(map(str, self.frame.columns))}>"
 
     def _repr_html_(self):
         # Words begin at the left, as Jupyter's own style sheet does only where it is told.
