@@ -90,7 +90,7 @@ class Report:
 
 
 class Table:
-    """A `pandas.DataFrame`: numbers in HTML, its size alone in text, which tests compare."""
+    """A `pandas.DataFrame`: numbers in HTML, its columns alone in text, which tests compare."""
 
     def __init__(self, frame, caption=""):
         self.frame, self.caption = frame, caption
