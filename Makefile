@@ -43,6 +43,10 @@ endif
 	  $(GANLIB) run $$study --profile $(PROFILE) || failed="$$failed $$study"; \
 	done; \
 	if [ -n "$$failed" ]; then echo "Not finished:$$failed"; exit 1; fi
+	@failed=""; for study in $(STUDIES); do \
+	  $(GANLIB) report $$study --profile $(PROFILE) || failed="$$failed $$study"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "No report, which needs Jupyter:$$failed"; exit 1; fi
 	$(GANLIB) report --all
 
 test: setup lint ## ruff, pytest on each backend that is installed, strict nbval

@@ -111,7 +111,10 @@ def run(
     fresh: Annotated[bool, typer.Option(help="Begin again; deletes what there is.")] = False,
     as_json: AsJson = False,
 ):
-    """Runs a study's unfinished trials, and writes its report; if killed, give it again."""
+    """Runs a study's unfinished trials; if killed, give it again.
+
+    `ganlib report` then shows what came out.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters send it before they kill
     try:
         whole = _study(study, profile, data, seeds, changes)
@@ -228,13 +231,15 @@ def _execute(chapter, study, out, reports):
 
     options, folder = study.options, reports / study.profile / study.name
     data = options["data"]
-    here = data if data is None or not os.path.exists(data) else os.path.abspath(data)
-    chosen = {"data": here, "seeds": options["seeds"], "changes": options["changes"]}
+    data = data if data is None or not os.path.exists(data) else os.path.abspath(data)
+    chosen = {"data": data, "seeds": options["seeds"], "changes": options["changes"]}
     paths = {"GANLIB_RUNS": str(out.resolve()), "GANLIB_REPORTS": str(reports.resolve())}
     asked = {"GANLIB_PROFILE": options["profile"], "GANLIB_OPTIONS": json.dumps(chosen)}
-    asked |= {"GANLIB_TRAIN": "no", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    here = [str(pathlib.Path(ganlib.__file__).parents[1]), os.environ.get("PYTHONPATH")]
+    asked |= {"GANLIB_TRAIN": "no", "PYTHONPATH": os.pathsep.join(filter(None, here))}
     command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "html", "--embed-images"]
-    command += ["--ExecutePreprocessor.timeout=3600", "--output-dir", folder, chapter]
+    command += ["--ExecutePreprocessor.timeout=3600", "--output-dir", folder]
+    command += ["--output", "notebook", chapter]
     done = subprocess.run(command, env={**os.environ, **paths, **asked}, stderr=subprocess.PIPE)
     if done.returncode:
         raise StudyError(f"{chapter} failed:\n{done.stderr.decode()[-2000:]}")

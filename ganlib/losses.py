@@ -1,5 +1,6 @@
 """Adversarial losses, and the focal loss of U-Nets, on logits."""
 
+import copy
 import dataclasses
 import math
 
@@ -187,8 +188,8 @@ def get(identifier, real_label=1.0):
 
     `real_label`, in (0.5, 1], is for "non_saturating" alone: one-sided label smoothing.
     """
-    if isinstance(identifier, dict):
-        identifier = keras.saving.deserialize_keras_object(identifier)
+    if isinstance(identifier, dict):  # a copy, for Keras takes it apart
+        identifier = keras.saving.deserialize_keras_object(copy.deepcopy(identifier))
     if isinstance(identifier, AdversarialLoss):
         return identifier
     if identifier not in LOSSES:

@@ -207,7 +207,7 @@ def test_run_status_report(finished, ganlib, monkeypatch):
         *run["files"]
     }
     assert "not run" in (report / "claims.csv").read_text()
-    assert "data:image/png;base64," in (report / "01_digits.html").read_text()
+    assert "data:image/png;base64," in (report / "notebook.html").read_text()
     assert ganlib("report", "--all", "--reports", "again")[1] == "Page: again/write-up.html\n"
 
 

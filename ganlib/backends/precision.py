@@ -30,9 +30,9 @@ def has_bfloat16():
 
         capability, count = torch.cuda.get_device_capability, torch.cuda.device_count()
         found = [".".join(map(str, capability(i))) for i in range(count)]
-    if found:
-        return all(float(each) >= CAPABILITY for each in found)
-    with contextlib.suppress(OSError):  # there are other systems than Linux
+    with contextlib.suppress(OSError, ValueError):  # other systems than Linux, other GPUs
+        if found:
+            return all(float(each) >= CAPABILITY for each in found)
         return bool(FLAGS & set(pathlib.Path("/proc/cpuinfo").read_text().split()))
     return False
 

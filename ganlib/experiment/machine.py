@@ -42,8 +42,8 @@ def environment():
     backend = keras.backend.backend()
     versions = {"ganlib": __version__, "keras": keras.__version__, "numpy": numpy.__version__}
     versions |= {"backend": backend, backend: importlib.import_module(backend).__version__}
-    half = {"half_precision": "bfloat16" if has_bfloat16() else "none"}
-    return versions | half | {"device": device_name(backend), "python": platform.python_version()}
+    versions["bfloat16"] = has_bfloat16()  # what a recipe's `half_precision` needs
+    return versions | {"device": device_name(backend), "python": platform.python_version()}
 
 
 def cores():

@@ -3,6 +3,7 @@
 `STUDY.at(profile, data, seeds, changes)` says at which scale, on which data, and has the trials.
 """
 
+import copy
 import dataclasses
 import fnmatch
 import functools
@@ -196,6 +197,19 @@ class Study:
         if after is None:
             return None
         return dataclasses.replace(self, after=after, options={**self.options, "after": after})
+
+
+def chosen(choice, builders):
+    """The network that a recipe names: of one of its builders, or of a configuration.
+
+    `choice` is a key of `builders`, or a dict as `Study.with_variation` keeps it.
+    """
+    if not isinstance(choice, dict):
+        return builders[choice]()
+    import keras
+
+    # A copy: Keras takes it apart, and the trial's id is made of it.
+    return keras.saving.deserialize_keras_object(copy.deepcopy(choice))
 
 
 def _configuration(value):

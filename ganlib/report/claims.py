@@ -53,16 +53,12 @@ class Compare:
     def judge(self, results):
         if missing := results.missing(*self.names):
             return Claim(self.statement, NOT_RUN, f"No finished run of {', '.join(missing)}.")
-        interval, (name, baseline) = (
-            results.paired(*self.names, self.measure, self.ratio),
-            self.names,
-        )
+        name, baseline = self.names
+        interval = results.paired(name, baseline, self.measure, self.ratio)
         verdict = judge_interval(interval, *self.within)
-        shown = (
-            f"over {baseline}: {interval:.3f}"
-            if self.ratio
-            else f"less {baseline}: {interval:+.3f}"
-        )
+        shown = f"less {baseline}: {interval:+.3f}"
+        if self.ratio:
+            shown = f"over {baseline}: {interval:.3f}"
         more = seeds_needed(interval, *self.within) if verdict == CANNOT_TELL else ""
         label = self.label or str(self.measure).replace("_", " ")
         parts = f"{label[:1].upper()}{label[1:]}, {name} {shown}.", self.note, more

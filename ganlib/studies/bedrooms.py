@@ -1,6 +1,5 @@
 """The bedroom study: the assignment's DCGAN, a repaired one, and what each repair is worth."""
 
-import copy
 import dataclasses
 
 import keras
@@ -17,7 +16,7 @@ from ganlib.data import Images, load_parts
 from ganlib.data.room_styles import style_coverage
 from ganlib.data.rooms import SIZES
 from ganlib.experiment.fit import fit_gan
-from ganlib.experiment.study import QUICK, SEEDS, Source, Study
+from ganlib.experiment.study import QUICK, SEEDS, Source, Study, chosen
 from ganlib.features import networks
 from ganlib.metrics import fidelity
 from ganlib.metrics.neighbours import nearest
@@ -139,14 +138,8 @@ def build_gan(recipe, seed):
         discriminator = chosen(recipe.discriminator, d_builders)
     options = {key: getattr(recipe, key) for key in ("update", "r1", "ema")}
     options["augment"] = DiffAugment(recipe.augment) if recipe.augment else None
-    loss = losses.get(copy.deepcopy(recipe.loss))
+    loss = losses.get(recipe.loss)
     return Adversarial(generator, discriminator, loss, seed=seed, **options)
-
-
-def chosen(choice, builders):
-    """The network that a builder makes, or one of a reader's own, of its configuration."""
-    own = copy.deepcopy(choice)  # Keras takes a configuration apart, and ids are made of it
-    return keras.saving.deserialize_keras_object(own) if isinstance(own, dict) else builders[own]()
 
 
 def train(trial, data, run):

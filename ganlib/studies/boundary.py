@@ -1,6 +1,5 @@
 """The boundary GAN study: generated cells on the decision boundary, and what that says of them."""
 
-import copy
 import dataclasses
 import math
 import time
@@ -111,8 +110,8 @@ def build_gan(recipe, seed):
         generator = models.build_generator(recipe.g_filters, **latents)
         discriminator = models.build_discriminator(recipe.d_filters, **normalised)
     loss = losses.get("non_saturating") if recipe.gamma is None else losses.Boundary(recipe.gamma)
-    if recipe.loss:  # Keras takes a configuration apart, and ids are made of it
-        loss = losses.get(copy.deepcopy(recipe.loss))
+    if recipe.loss:
+        loss = losses.get(recipe.loss)
     return Adversarial(generator, discriminator, loss, update="shared", seed=seed, **options)
 
 
@@ -152,7 +151,8 @@ def make_lifelike(generator, trial, data, run):
     Its batch statistics are then those of use: D settles before the very pictures that are scored.
     """
     recipe, seed = trial.recipe, trial.seed
-    d = models.build_discriminator(recipe.g_filters, normalisation="spectral", seed=seed)
+    with half_precision(recipe.half_precision):
+        d = models.build_discriminator(recipe.g_filters, normalisation="spectral", seed=seed)
     options = {"update": "shared", "ema": 0.99, "augment": DiffAugment(SHIFTED), "seed": seed}
     gan = Adversarial(generator, d, "hinge", **options)
     changes = {"epochs": recipe.lifelike_epochs, "beta_1": 0.0}

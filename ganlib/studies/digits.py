@@ -1,6 +1,5 @@
 """The digits study: the tutorial's MNIST GAN, its six variations, and what they did."""
 
-import copy
 import dataclasses
 import time
 
@@ -15,7 +14,7 @@ from ganlib.callbacks.best import is_due
 from ganlib.callbacks.health import HealthMonitor
 from ganlib.data import check, load_train_test
 from ganlib.experiment.fit import fit_gan
-from ganlib.experiment.study import QUICK, SEEDS, Source, Study
+from ganlib.experiment.study import QUICK, SEEDS, Source, Study, chosen
 from ganlib.features.digits import load_or_train
 from ganlib.images import convert
 from ganlib.metrics.digits import digit_quality, noise_images
@@ -137,7 +136,7 @@ def build_model(recipe, seed, steps):
     # The noise is stated for [0, 1] images and reaches as far in [-1, 1] ones.
     options["instance_noise"] = recipe.instance_noise * (2 if recipe.output == "tanh" else 1)
     options |= {"instance_noise_steps": steps // 2, "seed": seed}
-    loss = losses.get(copy.deepcopy(recipe.loss), recipe.real_label)
+    loss = losses.get(recipe.loss, recipe.real_label)
     return Adversarial(generator, discriminator, loss, **options)
 
 
@@ -152,9 +151,7 @@ def _networks(recipe, seed):
         "tutorial": lambda: models.build_discriminator(d_size, dropout=recipe.dropout, seed=seed),
         "spectral": lambda: models.build_spectral_discriminator(d_size, seed=seed),
     }
-    for choice, known in ((recipe.generator, builders), (recipe.discriminator, d_builders)):
-        own = copy.deepcopy(choice)  # Keras takes a configuration apart, and ids are made of it
-        yield keras.saving.deserialize_keras_object(own) if isinstance(own, dict) else known[own]()
+    return chosen(recipe.generator, builders), chosen(recipe.discriminator, d_builders)
 
 
 def train(trial, data, run):

@@ -10,7 +10,7 @@ import pandas
 from ganlib.apply import save_gif
 from ganlib.experiment.run import DONE, STOPPED, run_folder
 from ganlib.report import claims
-from ganlib.report.claims import Claim, judge, judge_interval
+from ganlib.report.claims import Claim, judge_interval
 from ganlib.report.export import Report
 from ganlib.stats import bounded_interval, paired_interval
 
@@ -128,17 +128,6 @@ class Results:
         # As objects: beside an empty cell pandas would make 300 a 300.0.
         return pandas.DataFrame(rows, dtype=object).fillna("")
 
-    def left_out(self, whole, parts, columns, less, spec=".3g"):
-        """What a recipe is without each of its parts (variation → what it leaves out)."""
-        rows = []
-        for name, part in {whole: "nothing", **parts}.items():
-            if self.of(name):
-                row = {"variation": name, "left out": part, **self.row(name, columns, spec)}
-                gap = "" if name == whole else self.paired(name, less, whole).brief("+.3g")
-                row |= {f"{columns[less]} less with it": gap, "seeds": len(self.of(name))}
-                rows.append(row)
-        return pandas.DataFrame(rows, dtype=object).fillna("")
-
     def findings(self):
         """What the health monitor found, a row a finding."""
         rows = [about(r) | f for r in self.results for f in r["metrics"].get("findings", ())]
@@ -153,18 +142,6 @@ class Results:
             for name, scores in r["metrics"].get("scores", {"": {}}).items():
                 row = {"id": r["id"], **about(r), **({which: name} if name else {})}
                 rows.append(row | _numbers(scores or {}) | end)
-        return pandas.DataFrame(rows)
-
-    def chosen_and_last(self, columns, spec=".3g"):
-        """Scores (key → label) of the kept epoch beside the last one's, a row a trial."""
-        rows = []
-        for r in self.results:
-            rows.append(about(r))
-            for which, epoch in {"best": "best_epoch", "last": "epochs"}.items():
-                scores, shown = r["metrics"]["scores"][which], rows[-1]
-                shown[f"{which} epoch"] = r["metrics"][epoch]
-                for key, label in columns.items():
-                    shown[f"{label}, {which}"] = f"{scores[key]:{spec}}" if scores else "not finite"
         return pandas.DataFrame(rows)
 
     @classmethod
@@ -200,11 +177,6 @@ write_report = Results.report  # of a study that has none of its own
 def by_interval(statement, interval, ends, evidence):
     """A `Claim` that an interval lies between `ends`; `evidence` has a place for it."""
     return Claim(statement, judge_interval(interval, **ends), evidence.format(interval))
-
-
-def unanimous(conditions):
-    """The verdict of conditions, one a seed: undecided where they differ, or there are none."""
-    return judge(conditions[0]) if len(set(conditions)) == 1 else claims.CANNOT_TELL
 
 
 def weakest(verdicts):

@@ -1,7 +1,6 @@
 """The U-Net grid study: 4 learning rates × 3 batch sizes × 3 architectures, and what they show."""
 
 import collections
-import copy
 import dataclasses
 import functools
 import itertools
@@ -22,7 +21,7 @@ from ganlib.data import Augment, Batches, load_parts
 from ganlib.experiment import fit as training
 from ganlib.experiment.machine import StudyError
 from ganlib.experiment.run import DONE, STOPPED, Run
-from ganlib.experiment.study import QUICK, Source, Study, Trial
+from ganlib.experiment.study import QUICK, Source, Study, Trial, chosen
 from ganlib.metrics.segmentation import Jaccard, baselines, score_masks
 from ganlib.models.unet import ARCHITECTURES, build_unet
 from ganlib.stats import mad, std
@@ -190,12 +189,12 @@ def prepare(recipe, seed):
 
 
 def _build(recipe, seed):
-    if isinstance(recipe.architecture, dict):
-        keras.utils.set_random_seed(seed)
-        return keras.saving.deserialize_keras_object(copy.deepcopy(recipe.architecture))
-    names = ("architecture", "filters", "depth", "channels", "dropout", "momentum")
+    keras.utils.set_random_seed(seed)  # of a reader's own
+    names = ("filters", "depth", "channels", "dropout", "momentum")
+    options = {name: getattr(recipe, name) for name in names} | {"seed": seed}
+    builders = {name: functools.partial(build_unet, name, **options) for name in ARCHITECTURES}
     with half_precision(recipe.half_precision):
-        return build_unet(**{name: getattr(recipe, name) for name in names}, seed=seed)
+        return chosen(recipe.architecture, builders)
 
 
 @functools.lru_cache(maxsize=1)  # compiling takes as long as several epochs
