@@ -206,6 +206,7 @@ def dots(results, columns, between=None, log=()):
                 ax.axvline(scores[measure], color=color, ls="--", label=limit)
             ax.set(xlabel=label, xscale="log" if label in log else "linear")
         axes[0, 0].set_yticks(range(len(names)), names)
+        axes[0, 0].set_ylim(-0.5, len(names) - 0.5)  # no dot on the frame
         legend_below(figure, axes.flat[:1], 2)
     return figure
 
